@@ -250,7 +250,16 @@ def _add_examples(operation: JsonObject, schemas: JsonObject) -> None:
     for described in [*bodies, *operation["responses"].values()]:
         for content_type, content in described.get("content", {}).items():
             if content_type == "application/json":
+                content["schema"] = _without_default(content["schema"])
                 content["example"] = example_of(content["schema"], schemas)
+
+
+def _without_default(schema: JsonObject) -> JsonObject:
+    """The schema alone, of a body that may be left out: its fields have their defaults."""
+    if "default" in schema and len(schema.get("allOf", ())) == 1:
+        body: JsonObject = schema["allOf"][0]
+        return body
+    return schema
 
 
 _BY_FORMAT = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 from django.http import HttpRequest
 from django.utils.datastructures import MultiValueDict
@@ -20,6 +20,14 @@ class RequestSchema(Schema):
     """Base of every request body: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+Body = TypeVar("Body", bound=RequestSchema)
+
+
+def no_body(schema: type[Body]) -> Body:
+    """The default of an endpoint's body whose fields all have defaults: it may be left out."""
+    return schema.model_validate({})
 
 
 def _in_utc(value: datetime) -> datetime:

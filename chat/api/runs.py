@@ -23,6 +23,7 @@ from aily.rest.etags import if_match
 from aily.rest.json_input import decode_json
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page, matching, ordered
+from aily.rest.requests import no_body
 from chat.api.run_schemas import (
     ErrorGroup,
     EstimateOut,
@@ -322,14 +323,18 @@ def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Esti
 
 
 @router.post("/{uuid:run_id}/try", response={202: TryOut})
-def try_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn) -> Status[TryOut]:
+def try_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: TryIn = no_body(TryIn)
+) -> Status[TryOut]:
     """Run a few rows that stand for all of them, now. Their results are kept."""
     numbers = control.try_rows(_load(request, run_id), payload.rows)
     return Status(202, TryOut(numbers=numbers))
 
 
 @router.post("/{uuid:run_id}/start", response=RunOut)
-def start_run(request: AuthenticatedRequest, run_id: UUID, payload: StartIn) -> Run:
+def start_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: StartIn = no_body(StartIn)
+) -> Run:
     """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
     was started so."""
     run = _load(request, run_id)

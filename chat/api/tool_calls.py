@@ -84,7 +84,7 @@ async def get_tool_call(request: AuthenticatedRequest, task_id: UUID, call_id: U
 async def decide_tool_call(
     request: AuthenticatedRequest, task_id: UUID, call_id: UUID, body: DecisionIn
 ) -> ToolCall:
-    """Answers 409 if it was decided already, by anybody, or waits no more."""
+    """Approve or reject a tool call. Answers 409 if it was decided already, or waits no more."""
     owner_id = request.auth.user.pk
     if body.decision == "approve":
         return await approve(owner_id, task_id, call_id, body.arguments)

@@ -322,7 +322,8 @@ async def import_operations(
 
 
 async def _operations(server: ToolServer, payload: OperationsIn) -> list[Operation]:
-    """Raises InvalidRequest or ToolServerFailed."""
+    """Read the operations of the document that is sent, or fetched. Raises InvalidRequest or
+    ToolServerFailed."""
     document: object = payload.document
     field = "document"
     if (payload.document is None) == (payload.document_url is None):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
+from aily.concurrency.batching import Batcher
 from aily.concurrency.byte_budget import ByteBudget
 from aily.concurrency.faults import note_fault, surviving
 from aily.concurrency.jobs import Jobs
@@ -65,6 +67,9 @@ class Calls:
         #: Calls, and what of them is being handed back: the process waits for their ends.
         self._running = Jobs("a call")
         self._retries = Jobs("a retry")
+        #: By the names of their pools. One command for each task of a thousand that are made ready
+        #: at once would wait in vain for a connection to Redis.
+        self._requeues: Batcher[tuple[str, scheduler.Entry], None] = Batcher(_enqueue)
         #: Called when tool calls wait to be made.
         self.on_tool_calls: Callable[[], None] = lambda: None
 
@@ -246,10 +251,20 @@ class Calls:
                 await asyncio.sleep(seconds)
             # A model that this worker does not know yet is left to the sweep.
             if pool := self._pools.of_model(task.model_id):
-                await scheduler.aenqueue(pool.name, [entry])
+                await self._requeues.submit((pool.name, entry))
                 pool.woken.set()
         except RedisUnavailable as error:
             logger.warning("requeueing: Redis is away (%s); the sweep will do it", error)
+
+
+async def _enqueue(entries: Sequence[tuple[str, scheduler.Entry]]) -> list[None]:
+    """Make tasks ready, by the names of their pools. Raises RedisUnavailable."""
+    by_pool: defaultdict[str, list[scheduler.Entry]] = defaultdict(list)
+    for pool, entry in entries:
+        by_pool[pool].append(entry)
+    for pool, found in by_pool.items():
+        await scheduler.aenqueue(pool, found)
+    return [None] * len(entries)
 
 
 def _fault(error: ProviderError) -> Fault:

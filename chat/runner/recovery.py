@@ -186,7 +186,7 @@ def tend_tool_loops() -> set[str]:
 
 
 def _end_lost_calls() -> list[LoopState]:
-    from chat.toolloop.going_on import within_budgets
+    from chat.toolloop.budgets import within_budgets
 
     overdue = [replace(EXPIRED, id=call_id) for call_id in tool_steps.overdue_calls()]
     changed = within_budgets(lambda: tool_steps.recover_calls(UNKNOWN)[0])

@@ -67,6 +67,10 @@ class ToolRunner:
         self._writer = writer
         self._requeue = requeue
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        #: Claimed by their rows, and about to be made.
+        self._claimed: set[UUID] = set()
+        #: Their rows may name this worker before this process knows it.
+        self._is_claiming = False
         self._by_task: defaultdict[str, set[UUID]] = defaultdict(set)
         #: Servers all of whose places are taken, until when (monotonic).
         self._full: dict[str, float] = {}
@@ -91,7 +95,7 @@ class ToolRunner:
 
     @property
     def call_ids(self) -> Sequence[UUID]:
-        return list(self._running)
+        return [*self._claimed, *self._running]
 
     def wake(self) -> None:
         """Look for calls that wait."""
@@ -139,9 +143,11 @@ class ToolRunner:
         found = await retry_until_database_returns(
             lambda: tool_steps.stranded_calls(worker_id, known)
         )
+        # Claims go on while the rows are read: what is known by now is not stranded.
+        found = list(set(found).difference(self.call_ids))
         stranded = [call_id for call_id in found if call_id in self._suspects]
         self._suspects = set(found)
-        if not stranded:
+        if not stranded or self._is_claiming:
             return
         logger.error("%d tool calls were made by nobody", len(stranded))
         tasks, must_wake = await retry_until_database_returns(
@@ -161,9 +167,14 @@ class ToolRunner:
         now, worker_id = time.monotonic(), self._held.worker_id
         self._full = {server: until for server, until in self._full.items() if until > now}
         full = list(self._full)
-        claimed = await retry_until_database_returns(
-            lambda: tool_steps.claim_calls(worker_id, room, full)
-        )
+        self._is_claiming = True
+        try:
+            claimed = await retry_until_database_returns(
+                lambda: tool_steps.claim_calls(worker_id, room, full)
+            )
+            self._claimed.update(call.id for call in claimed)
+        finally:
+            self._is_claiming = False
         if claimed:
             await self._begin(worker_id, claimed)
         if len(claimed) == room:
@@ -173,7 +184,10 @@ class ToolRunner:
         # Who uses no tools loads none of this.
         from chat.runner.tool_calling import load_tools
 
-        tools = await retry_until_database_returns(lambda: load_tools(claimed))
+        try:
+            tools = await retry_until_database_returns(lambda: load_tools(claimed))
+        finally:
+            self._claimed.clear()
         for call in claimed:
             job = self._calls.spawn(self._run(worker_id, call, tools.get(call.id)))
             self._running[call.id] = job
@@ -248,6 +262,6 @@ class ToolRunner:
 
 
 def _end_calls(worker_id: UUID, calls: Sequence[EndedCall]) -> list[LoopState]:
-    from chat.toolloop.going_on import within_budgets
+    from chat.toolloop.budgets import within_budgets
 
     return within_budgets(partial(tool_steps.end_calls, worker_id, calls))

@@ -22,7 +22,8 @@ from chat.observability import metrics
 from chat.runs import announcing
 from chat.runs.kinds import RowResult, kind_named
 
-#: Error codes of tasks that say nothing about the row.
+#: Error codes of tasks that say nothing about the row: it is fed again, unless its task has made a
+#: tool call that may not be made twice.
 PASSING_CODES = (
     *("provider_error", "provider_rate_limited", "provider_overloaded", "provider_unreachable"),
     *("provider_timeout_connect", "provider_timeout_first_token", "provider_truncated"),
@@ -38,7 +39,10 @@ WITH ended AS MATERIALIZED (
          coalesce(l.prompt_tokens, 0) AS prompt_tokens,
          coalesce(l.completion_tokens, 0) AS completion_tokens,
          coalesce(l.money, 0) AS money, coalesce(l.currency, '') AS currency,
-         t.status = 'failed' AND t.error->>'code' = ANY(%(passing)s) AS may_pass
+         t.status = 'failed' AND t.error->>'code' = ANY(%(passing)s)
+           AND (t.tools IS NULL OR NOT EXISTS (
+             SELECT FROM chat_toolcall c
+              WHERE c.task_id = t.id AND c.runs > 0 AND NOT c.is_idempotent)) AS may_pass
     FROM chat_task t
     LEFT JOIN chat_ledgerentry l
       ON l.task_id = t.id AND l.kind <> 'reserve' AND l.budget_id IS NULL

@@ -61,7 +61,7 @@ async def reject(owner_id: int, task_id: UUID, call_id: UUID, reason: str = "") 
     )
 
     def work() -> LoopState | None:
-        from chat.toolloop.going_on import within_budgets
+        from chat.toolloop.budgets import within_budgets
 
         return next(iter(within_budgets(lambda: tool_steps.reject_calls([ended]))), None)
 
@@ -85,7 +85,7 @@ def find_call(owner_id: int, task_id: UUID, call_id: UUID) -> ToolCall | None:
 
 
 async def _check(owner_id: int, call: ToolCall, arguments: dict[str, object]) -> None:
-    """Raises InvalidRequest."""
+    """Check the user's arguments by the tool's schema. Raises InvalidRequest."""
     # Who uses no tools loads none of this.
     from chat.tools.calling import check_arguments
     from chat.tools.offers import load_tool

@@ -49,7 +49,7 @@ def assign(server: ToolServer, fields: Mapping[str, Any], actor: User) -> None:
 
 
 def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> ToolServer:
-    """Raises ValidationError."""
+    """Store a new server. Raises ValidationError."""
     server = ToolServer()
     assign(server, fields, actor)
     server.full_clean()
@@ -59,7 +59,8 @@ def create(fields: Mapping[str, Any], addresses: Addresses, actor: User) -> Tool
 
 
 def change(pk: int, fields: Mapping[str, Any], addresses: Addresses, actor: User) -> ToolServer:
-    """Raises ValidationError, Conflict, Forbidden or ToolServer.DoesNotExist."""
+    """Change fields of a server. Raises ValidationError, Conflict, Forbidden or
+    ToolServer.DoesNotExist."""
     with transaction.atomic():
         server = ToolServer.objects.select_for_update(no_key=True).get(pk=pk)
         if fields.get("kind", server.kind) != server.kind and server.tools.exists():

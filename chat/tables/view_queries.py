@@ -49,7 +49,7 @@ def parts_of(view: View) -> ViewParts:
 
 
 def query_of_view(view: View, fields: Sequence[Field], *, is_strict: bool = False) -> Query:
-    """The rows of a stored view, for whoever works on all of them.
+    """The rows of a stored view, for jobs that read all of them.
 
     What it says of fields that were deleted is left out; with `is_strict` that raises
     InvalidRequest, as there would be more rows than its author saw.

@@ -62,7 +62,7 @@ class Turns(msgspec.Struct, frozen=True):
 
     @property
     def seconds(self) -> float:
-        """Of the model and of the tools together."""
+        """The time of the model and of the tools together."""
         return sum(step.model_seconds + max(step.tool_seconds, 0.0) for step in self.steps)
 
     @property

@@ -100,7 +100,7 @@ def _require_offered(tool: Tool) -> None:
 async def _call(
     tool: Tool, endpoint: Endpoint, arguments: dict[str, Any], call_id: str
 ) -> ToolResult:
-    """Raises ToolFault."""
+    """Make a call by the protocol of its server. Raises ToolFault."""
     if tool.server.kind == ToolServerKind.HTTP:
         answer = await http_service.call(endpoint, tool, arguments, call_id)
         return ToolResult(answer.text, answer.structured)
@@ -120,7 +120,8 @@ async def _call(
 
 # --- Checks against schemas ---------------------------------------------------------------------
 async def check_arguments(tool: Tool, arguments: dict[str, Any], owner_id: int = 0) -> None:
-    """Raises ToolFault, whose message says what does not fit, and is for the model or the user."""
+    """Check arguments by the tool's input schema. Raises ToolFault, whose message says what does
+    not fit, and is for the model or the user."""
     try:
         encoded = msgspec.json.encode(arguments)
     except (TypeError, ValueError, RecursionError):

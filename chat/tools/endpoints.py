@@ -50,7 +50,8 @@ class Endpoint:
 
 
 def endpoint_of(server: ToolServer) -> Endpoint:
-    """Raises ToolFault where the stored secret cannot be read."""
+    """Return how a server is called, its secret decrypted. Raises ToolFault where the stored secret
+    cannot be read."""
     try:
         secret = server.secret()
     except UnreadableSecretError:
@@ -115,7 +116,7 @@ class _Tokens:
         self._asking: dict[OAuthClient, asyncio.Lock] = {}
 
     async def get(self, client: OAuthClient, may_reach: Callable[[str], bool] | None) -> str:
-        """Raises ToolFault."""
+        """Return a token, a kept one while that is valid. Raises ToolFault."""
         lock = self._asking.setdefault(client, asyncio.Lock())
         async with lock:
             now = asyncio.get_running_loop().time()

@@ -44,7 +44,7 @@ class ByteBudget:
     received: int = 0
 
     def take(self, size: int) -> None:
-        """Raises ToolFault where the limit is passed."""
+        """Count bytes that have come. Raises ToolFault where the limit is passed."""
         self.received += size
         if self.received > self.limit:
             raise ToolFault(
@@ -75,7 +75,7 @@ class Target:
 
 
 def target_of(url: str, may_reach: Callable[[str], bool] | None) -> Target:
-    """Raises ToolFault."""
+    """Parse a URL. Raises ToolFault."""
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii")
@@ -134,14 +134,15 @@ class StreamedResponse:
         connection.send(request, self)
 
     async def wait_for_head(self) -> None:
-        """Raises ToolFault, or StaleConnectionError of a kept connection that was closed."""
+        """Return once the response's head has come. Raises ToolFault, or StaleConnectionError of a
+        kept connection that was closed."""
         while not self.status:
             self._raise_error()
             await self._change()
         self._raise_error()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Raises ToolFault."""
+        """Yield the body as it comes. Raises ToolFault."""
         while True:
             while self._pieces:
                 piece = self._pieces.popleft()

@@ -116,7 +116,7 @@ def _request(
     call_id: str,
     credentials_: tuple[tuple[str, str], ...],
 ) -> OutgoingRequest:
-    """Raises ToolFault where an argument cannot be sent."""
+    """Build the request of a call. Raises ToolFault where an argument cannot be sent."""
     parts = _sorted_out(tool, arguments)
     base, mark, base_query = endpoint.url.partition("?")
     path = base.rstrip("/") + _filled(tool.path, parts.path)

@@ -86,7 +86,7 @@ async def refresh_due() -> int:
 
 
 async def note_outdated(server: ToolServer) -> None:
-    """Have the tools of a server listed soon: it has refused a call of one that it had listed."""
+    """Have a worker list a server's tools soon: it has refused a call of one that it had listed."""
     with surviving("noting an outdated list of tools"):
         await in_database(execute, _NOTE_OUTDATED, [server.pk, RETRY_SECONDS])
 

@@ -7,10 +7,9 @@ own: initialize, the call, and its end.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,17 +29,10 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter
 
-from aily.observability import tracing
 from chat.models.tools import MAX_TOOLS_OF_A_SERVER
 from chat.tools.endpoints import Endpoint, credentials, forget_token, secrets_of
-from chat.tools.exchange import (
-    ByteBudget,
-    OutgoingRequest,
-    StreamedResponse,
-    Target,
-    header_lines,
-    send,
-)
+from chat.tools.exchange import ByteBudget
+from chat.tools.mcp_transport import McpTransport
 from chat.tools.results import ToolErrorCode, ToolFault
 
 T = TypeVar("T")
@@ -55,8 +47,6 @@ _COPIES = 4
 #: Of the list of tools, over all its pages.
 _LIST_BYTES = 8 * 1024 * 1024
 _MAX_PAGES = 50
-#: How long a server may take to end a session, for which nobody waits.
-_GOODBYE_SECONDS = 2.0
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."
 _BROKEN_OFF = (
     "The tool's server ended its answer in the middle: whether the call was carried out is not "
@@ -132,7 +122,7 @@ async def call(endpoint: Endpoint, mode: Mode, request: ToolCallRequest) -> Answ
 
 
 async def list_tools(endpoint: Endpoint) -> Listing:
-    """Raises ToolFault."""
+    """Ask a server for its tools. Raises ToolFault."""
     connection = _Connection(endpoint, ByteBudget(_LIST_BYTES), is_repeatable=True)
     return await connection.run(AUTO, _list_tools)
 
@@ -218,7 +208,7 @@ class _Connection:
     is_repeatable: bool
 
     async def run(self, mode: Mode, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Raises ToolFault."""
+        """Connect, and return what `work` does. Raises ToolFault."""
         timeout_seconds = self.endpoint.timeout_seconds
         with anyio.move_on_after(timeout_seconds):
             return await self._run_twice(mode, work)
@@ -244,7 +234,13 @@ class _Connection:
         headers = await credentials(self.endpoint)
         found: list[T] = []
         with anyio.CancelScope() as scope:
-            transport = _Transport(self, headers, scope.cancel)
+            transport = McpTransport(
+                self.endpoint,
+                self.budget,
+                headers,
+                scope.cancel,
+                is_repeatable=self.is_repeatable,
+            )
             try:
                 async with (
                     httpx2.AsyncClient(transport=transport, timeout=None) as http,
@@ -268,7 +264,7 @@ class _Connection:
         raise self._judged(None, transport, mode)
 
     def _judged(
-        self, error: Exception | None, transport: _Transport, mode: Mode
+        self, error: Exception | None, transport: McpTransport, mode: Mode
     ) -> ToolFault | _RefusedError:
         """What an error of the package means."""
         own = _first(error, ToolFault)
@@ -336,96 +332,3 @@ def _fault_of(error: MCPError | None, status: int) -> ToolFault:
         return ToolFault(ToolErrorCode.TRUNCATED, _BROKEN_OFF)
     said = error.error.message
     return ToolFault(ToolErrorCode.REFUSED, f"The tool's server refuses the call: {said}")
-
-
-# --- The transport ------------------------------------------------------------------------------
-class _Transport(httpx2.AsyncBaseTransport):
-    """Sends the package's requests as aily sends its own: no redirects, only allowed addresses."""
-
-    def __init__(
-        self,
-        connection: _Connection,
-        credentials_: Iterable[tuple[str, str]],
-        on_fault: Callable[[], None],
-    ) -> None:
-        self._connection = connection
-        self._credentials = tuple(credentials_)
-        self._on_fault = on_fault
-        #: What ended a POST, if something did.
-        self.fault: ToolFault | None = None
-        #: How the last answer broke off, if one did: the package may still go on with it.
-        self.broken: ToolFault | None = None
-        #: The status of the last POST.
-        self.status = 0
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if request.method == "GET" and "last-event-id" not in request.headers:
-            # A stream of what a server has to say by itself: no call waits for that.
-            return httpx2.Response(405, request=request)
-        if request.method == "DELETE":
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                return await self._send(request)
-        self.status = 0
-        try:
-            response = await self._send(request)
-        except ToolFault as fault:
-            self.fail(fault)
-            raise
-        self.status = response.status_code
-        return response
-
-    def fail(self, fault: ToolFault) -> None:
-        """Note the first fault, and end the work: the package would try again or wait."""
-        self.fault = self.fault or fault
-        self._on_fault()
-
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        body = await request.aread()
-        response = await send(self._outgoing(request, body), self._connection.budget)
-        headers = [(name, value) for name, value in response.headers.items()]
-        stream = _Stream(response, self)
-        return httpx2.Response(response.status, headers=headers, stream=stream, request=request)
-
-    def _outgoing(self, request: httpx2.Request, body: bytes) -> OutgoingRequest:
-        url = request.url
-        target = Target(
-            url.scheme,
-            url.raw_host.decode("ascii"),
-            url.port,
-            url.netloc,
-            url.raw_path,
-            self._connection.endpoint.may_reach,
-        )
-        own = {name.lower() for name, _ in self._credentials}
-        sent = [(name, value) for name, value in request.headers.items() if name not in own]
-        if parent := tracing.traceparent():
-            sent.append(("traceparent", parent))
-        return OutgoingRequest(
-            request.method,
-            target,
-            header_lines([*sent, *self._credentials]),
-            body,
-            is_repeatable=self._connection.is_repeatable or b'"tools/call"' not in body,
-        )
-
-
-@dataclass
-class _Stream(httpx2.AsyncByteStream):
-    """The body of a response, for the package."""
-
-    response: StreamedResponse
-    transport: _Transport
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for piece in self.response.pieces():
-                yield piece
-        except ToolFault as fault:
-            if fault.code == ToolErrorCode.TRUNCATED:
-                self.transport.broken = fault
-                raise httpx2.ReadError(fault.message) from None
-            self.transport.fail(fault)
-            raise
-
-    async def aclose(self) -> None:
-        self.response.close()

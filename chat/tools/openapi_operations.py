@@ -45,7 +45,8 @@ class Operation:
 
 
 def operations_of(document: Any) -> list[Operation]:
-    """Raises DocumentError for what is no OpenAPI document."""
+    """Return the operations that a document describes. Raises DocumentError for what is no OpenAPI
+    document."""
     if not isinstance(document, dict):
         raise DocumentError("An OpenAPI document is a JSON object.")
     version = document.get("openapi")

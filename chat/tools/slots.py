@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: As often as workers look at pools: within the time that Redis, once emptied, gives nothing out.
 _RENEWAL_SECONDS = 1.0
+#: Slots asked for or given back at once. Thousands of calls would wait in vain for one of the
+#: process's connections to Redis, and take it for away.
+_MAX_COMMANDS = 16
 #: When to ask again while Redis is away.
 _AWAY_RETRY_SECONDS = 1.0
 
@@ -36,13 +39,15 @@ class _Holder:
         #: Slots without a call that were found the last time.
         self._suspects: dict[DeploymentKey, set[str]] = {}
         self._jobs = Jobs("slots of tools")
+        self._commands = asyncio.Semaphore(_MAX_COMMANDS)
 
     async def take(self, server: ToolServer, call_id: str) -> None:
-        """Raises NoSlotError."""
+        """Take a slot of the server. Raises NoSlotError."""
         lease = settings.WORKER_LEASE_SECONDS
         cap = server.max_concurrent_calls
         try:
-            wait = await scheduler.take_slot(server.key, self._id, call_id, cap, lease)
+            async with self._commands:
+                wait = await scheduler.take_slot(server.key, self._id, call_id, cap, lease)
         except RedisUnavailable as error:
             logger.warning("no slot of %s: Redis is away (%s)", server.name, error)
             wait = _AWAY_RETRY_SECONDS
@@ -55,7 +60,8 @@ class _Holder:
     async def give_back(self, server: ToolServer, call_id: str) -> None:
         self._held[server.key].discard(call_id)
         try:
-            await scheduler.return_slot(server.key, self._id, call_id)
+            async with self._commands:
+                await scheduler.return_slot(server.key, self._id, call_id)
         except RedisUnavailable as error:
             # The next renewal gives it back.
             logger.warning("a slot of %s: Redis is away (%s)", server.name, error)
@@ -70,7 +76,7 @@ class _Holder:
                 logger.warning("slots of tools: Redis is away (%s)", error)
 
     async def _renew_once(self) -> None:
-        """Raises RedisUnavailable."""
+        """Renew the slots that calls of this process hold. Raises RedisUnavailable."""
         lease = settings.WORKER_LEASE_SECONDS
         held = {key: set(calls) for key, calls in self._held.items()}
         await scheduler.renew_worker(self._id, held, lease)

@@ -17,7 +17,7 @@ import { Api, ApiError } from "./client/api.js";
 import { Run, Runs } from "./client/runs.js";
 import { Socket } from "./client/socket.js";
 import { isActive, newTask } from "./client/task_state.js";
-import { Tasks } from "./client/tasks.js";
+import { detailOf, Tasks } from "./client/tasks.js";
 
 /** @import { ClientOptions, Decision, TaskEvent, TaskState } from "./client/types.d.ts" */
 
@@ -356,9 +356,4 @@ function retryAfterMs(error) {
   const seconds = Math.max(error.retryAfterSeconds ?? 0, RETRY_SECONDS.default);
   // Varies: thousands of clients must not come back in the same moment.
   return Math.min(seconds, RETRY_SECONDS.max) * 1000 * (1 + Math.random() / 4);
-}
-
-/** @param {Event} event @returns {any} of a CustomEvent */
-function detailOf(event) {
-  return /** @type {CustomEvent} */ (event).detail;
 }

@@ -21,7 +21,7 @@ from chat.openai.chat_completions.body import read_request_now
 from chat.openai.errors import OpenAIError
 from chat.openai.responses.fields import read_call
 from chat.openai.responses.objects import ResponseFacts
-from chat.openai.responses.replay import object_of_task
+from chat.openai.responses.row_replay import object_of_task
 from chat.openai.task_errors import error_of_failure
 
 _encode = msgspec.json.encode

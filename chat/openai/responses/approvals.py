@@ -20,7 +20,7 @@ from chat.openai.errors import OpenAIError
 from chat.openai.responses.call_items import CallOfTool, call_id_of
 from chat.openai.responses.fields import ResponseCall
 from chat.openai.responses.objects import JsonObject, ResponseFacts, task_id_of
-from chat.openai.responses.replay import call_of_row
+from chat.openai.responses.row_replay import call_of_row
 from chat.services.tool_approvals import approve, reject
 
 #: Answers in one request.
@@ -109,7 +109,8 @@ def _asked(task_id: UUID, attempt: int) -> list[CallOfTool]:
 
 
 async def _decide(owner_id: int, task_id: UUID, answer: Answer) -> None:
-    """Raises OpenAIError where the call was decided otherwise, or its task has ended."""
+    """Carry out one answer. Raises OpenAIError where the call was decided otherwise, or its task
+    has ended."""
     try:
         if answer.is_approved:
             await approve(owner_id, task_id, answer.call_id)

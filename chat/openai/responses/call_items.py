@@ -7,6 +7,7 @@ item `mcp_approval_response` answers. Both names hold the call's id.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -50,6 +51,24 @@ class CallOfTool(msgspec.Struct, frozen=True):
     @property
     def approval_id(self) -> str:
         return f"{APPROVAL_PREFIX}{self.hex}"
+
+
+@dataclass(slots=True)
+class ResponseCalls:
+    """The tool calls of a response, by their ids, and how far each is."""
+
+    #: Those that were begun, with the places of their items in the output.
+    begun: dict[str, int] = field(default_factory=dict)
+    open: dict[str, CallOfTool] = field(default_factory=dict)
+    #: Those whose user is asked, or is about to be.
+    asked: set[str] = field(default_factory=set)
+    #: Those of which the user is still to be asked, and those that wait for the answer.
+    unasked: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.waiting) and not (self.unasked or self.open)
 
 
 def call_id_of(approval_id: str) -> UUID | None:

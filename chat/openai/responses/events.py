@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,8 @@ from chat.openai.responses.call_items import (
     LIST_PREFIX,
     REJECTED,
     CallOfTool,
+    Emitted,
+    ResponseCalls,
     approval_item,
     begun_events,
     call_item,
@@ -42,11 +44,15 @@ from chat.openai.responses.objects import (
     ResponseStatus,
     function_call_item,
     item_id,
-    message_item,
-    reasoning_item,
-    refusal_part,
     response_object,
-    text_part,
+)
+from chat.openai.responses.text_items import (
+    TextItem,
+    TextKind,
+    function_call_events,
+    text_begun_events,
+    text_delta_event,
+    text_ended_events,
 )
 
 #: The first number after events were lost, and the first one where only the row is left.
@@ -55,9 +61,7 @@ FROM_ROW: Final = 2_000_000_000
 #: Before the first event.
 BEFORE_ALL: Final = -1
 
-_EVENT_NAMES = {"reasoning": "reasoning_text", "refusal": "refusal"}
 _LAST_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_TextKind = Literal["message", "reasoning", "refusal"]
 
 
 class ResponseEvent(NamedTuple):
@@ -74,36 +78,6 @@ class ResponseEvent(NamedTuple):
 
 
 @dataclass(slots=True)
-class _OpenItem:
-    kind: _TextKind
-    id: str
-    index: int
-    chunks: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.chunks)
-
-
-@dataclass(slots=True)
-class _Calls:
-    """The tool calls of a response, by their ids."""
-
-    #: Those that were begun, with the places of their items in the output.
-    begun: dict[str, int] = field(default_factory=dict)
-    open: dict[str, CallOfTool] = field(default_factory=dict)
-    #: Those whose user is asked, or is about to be.
-    asked: set[str] = field(default_factory=set)
-    #: Those of which the user is still to be asked, and those that wait for the answer.
-    unasked: set[str] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)
-
-    @property
-    def is_waiting(self) -> bool:
-        return bool(self.waiting) and not (self.unasked or self.open)
-
-
-@dataclass(slots=True)
 class EventMachine:
     """Makes the events of one response. Its methods are called in the order of what happened.
 
@@ -117,12 +91,12 @@ class EventMachine:
     _number: int = BEFORE_ALL
     _attempt: int = 0
     _items_of_attempt: int = 0
-    _open: _OpenItem | None = None
+    _open: TextItem | None = None
     #: Characters of the attempt, by kind: sent, and known of.
-    _sent: dict[_TextKind, int] = field(default_factory=dict)
-    _known: dict[_TextKind, int] = field(default_factory=dict)
+    _sent: dict[TextKind, int] = field(default_factory=dict)
+    _known: dict[TextKind, int] = field(default_factory=dict)
     _is_in_progress: bool = False
-    _calls: _Calls = field(default_factory=_Calls)
+    _calls: ResponseCalls = field(default_factory=ResponseCalls)
     _is_listed: bool = False
     #: The number of the event that ends a stream here; None: its task waits for nobody.
     _pause: int | None = None
@@ -305,8 +279,7 @@ class EventMachine:
         for number, (server, tools) in enumerate(self.facts.listed_tools.items()):
             name = f"{LIST_PREFIX}{self.facts.task_id.hex}{number:02x}"
             item = list_item(name, server, tools)
-            for kind, fields in listing_events(item, len(self.output)):
-                yield from self._emit(kind, fields)
+            yield from self._emit_all(listing_events(item, len(self.output)))
             yield from self._item_done(item)
 
     def _begin_call(self, call: CallOfTool) -> Iterator[ResponseEvent]:
@@ -317,14 +290,12 @@ class EventMachine:
         item = self._call_item(call, "in_progress")
         # In its place already: calls of a step run at once, and end in any order.
         self.output.append(item)
-        for kind, fields in begun_events(item, index):
-            yield from self._emit(kind, fields)
+        yield from self._emit_all(begun_events(item, index))
 
     def _end_call(self, call: CallOfTool, status: str) -> Iterator[ResponseEvent]:
         del self._calls.open[call.call_id]
         index, item = self._calls.begun[call.call_id], self._call_item(call, status)
-        for kind, fields in ended_events(item, index):
-            yield from self._emit(kind, fields)
+        yield from self._emit_all(ended_events(item, index))
         self.output[index] = item
         yield from self._done(item, index)
 
@@ -338,7 +309,7 @@ class EventMachine:
         self._sent.clear()
         self._known.clear()
 
-    def _write(self, kind: _TextKind, text: str) -> Iterator[ResponseEvent]:
+    def _write(self, kind: TextKind, text: str) -> Iterator[ResponseEvent]:
         if not text:
             return
         known = self._known.get(kind, 0) + len(text)
@@ -354,7 +325,7 @@ class EventMachine:
             yield from self._begin_item(kind)
         yield from self._text_delta(text)
 
-    def _rest(self, kind: _TextKind, whole: str | None) -> Iterator[ResponseEvent]:
+    def _rest(self, kind: TextKind, whole: str | None) -> Iterator[ResponseEvent]:
         """What the end has of a text, and no event before."""
         rest = (whole or "")[self._sent.get(kind, 0) :]
         self._known[kind] = self._sent.get(kind, 0)
@@ -366,55 +337,24 @@ class EventMachine:
         self._items_of_attempt += 1
         return item_id(kind, self.facts.task_id, self._attempt, self._items_of_attempt)
 
-    def _begin_item(self, kind: _TextKind) -> Iterator[ResponseEvent]:
-        opened = self._open = _OpenItem(kind, self._new_id(kind), len(self.output))
-        item = _text_item(opened, "in_progress", None)
-        yield from self._emit(
-            "response.output_item.added", {"output_index": opened.index, "item": item}
-        )
-        if kind != "reasoning":
-            part = {**self._place(opened), "part": _part(opened, "")}
-            yield from self._emit("response.content_part.added", part)
+    def _begin_item(self, kind: TextKind) -> Iterator[ResponseEvent]:
+        begun = self._open = TextItem(kind, self._new_id(kind), len(self.output))
+        yield from self._emit_all(text_begun_events(begun))
 
     def _text_delta(self, text: str) -> Iterator[ResponseEvent]:
-        opened = self._open
-        assert opened is not None  # noqa: S101 - `_write` has begun it
-        opened.chunks.append(text)
-        fields = {**self._place(opened), "delta": text}
-        if opened.kind == "message":
-            yield from self._emit("response.output_text.delta", {**fields, "logprobs": []})
-        else:
-            yield from self._emit(f"response.{_EVENT_NAMES[opened.kind]}.delta", fields)
+        assert self._open is not None  # noqa: S101 - `_write` has begun it
+        self._open.chunks.append(text)
+        yield from self._emit(*text_delta_event(self._open, text))
 
     def _close(self, status: ItemStatus) -> Iterator[ResponseEvent]:
-        opened, self._open = self._open, None
-        if opened is None:
-            return
-        text, place = opened.text, self._place(opened)
-        match opened.kind:
-            case "message":
-                done = {**place, "text": text, "logprobs": []}
-                yield from self._emit("response.output_text.done", done)
-            case "refusal":
-                yield from self._emit("response.refusal.done", {**place, "refusal": text})
-            case "reasoning":
-                yield from self._emit("response.reasoning_text.done", {**place, "text": text})
-        if opened.kind != "reasoning":
-            part = {**place, "part": _part(opened, text)}
-            yield from self._emit("response.content_part.done", part)
-        yield from self._item_done(_text_item(opened, status, text))
+        ended, self._open = self._open, None
+        if ended is not None:
+            yield from self._emit_all(text_ended_events(ended))
+            yield from self._item_done(ended.item(status, ended.text))
 
     def _function_call(self, call: Mapping[str, Any]) -> Iterator[ResponseEvent]:
-        name, index = self._new_id("function_call"), len(self.output)
-        begun = function_call_item(name, "in_progress", {**call, "arguments": ""})
-        yield from self._emit("response.output_item.added", {"output_index": index, "item": begun})
-        place = {"item_id": name, "output_index": index}
-        arguments = str(call["arguments"])
-        for start in range(0, len(arguments), PIECE_CHARS):
-            piece = {**place, "delta": arguments[start : start + PIECE_CHARS]}
-            yield from self._emit("response.function_call_arguments.delta", piece)
-        whole = {**place, "name": call["name"], "arguments": arguments}
-        yield from self._emit("response.function_call_arguments.done", whole)
+        name = self._new_id("function_call")
+        yield from self._emit_all(function_call_events(call, name, len(self.output)))
         yield from self._item_done(function_call_item(name, "completed", call))
 
     def _item_done(self, item: JsonObject) -> Iterator[ResponseEvent]:
@@ -434,10 +374,6 @@ class EventMachine:
             yield self._event("response.output_item.done", fields)
 
     # --- Events ---------------------------------------------------------------------------------
-    @staticmethod
-    def _place(opened: _OpenItem) -> JsonObject:
-        return {"item_id": opened.id, "output_index": opened.index, "content_index": 0}
-
     def _lifecycle(self, name: str, status: ResponseStatus) -> Iterator[ResponseEvent]:
         yield from self._emit(name, {"response": response_object(self.facts, status)})
 
@@ -456,12 +392,6 @@ class EventMachine:
         if event.number > self.after and not self._only_whole_items:
             yield event
 
-
-def _part(opened: _OpenItem, text: str) -> JsonObject:
-    return refusal_part(text) if opened.kind == "refusal" else text_part(text)
-
-
-def _text_item(opened: _OpenItem, status: ItemStatus, text: str | None) -> JsonObject:
-    if opened.kind == "reasoning":
-        return reasoning_item(opened.id, status, text)
-    return message_item(opened.id, status, None if text is None else _part(opened, text))
+    def _emit_all(self, emitted: Iterable[Emitted]) -> Iterator[ResponseEvent]:
+        for name, fields in emitted:
+            yield from self._emit(name, fields)

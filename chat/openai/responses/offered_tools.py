@@ -38,7 +38,7 @@ def narrow(
 
 
 def _of_server(offered: Sequence[Tool], server: HostedServer) -> list[Tool]:
-    """Raises OpenAIError."""
+    """Return the tools of a server that the request allows. Raises OpenAIError."""
     tools = [tool for tool in offered if tool.server.name == server.label]
     if not tools:
         message = (

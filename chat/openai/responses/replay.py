@@ -1,19 +1,16 @@
-"""Where the events of a response come from: its task's log while that lasts, or its row.
+"""The events of a response as readers get them: from its task's log while that lasts, or its row.
 
 Both give the same events under the same numbers, as the row keeps how the text was cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import prefetch_related_objects
 
 from aily.database.threads import in_database
 from chat.events import (
@@ -26,17 +23,21 @@ from chat.events import (
     decode,
 )
 from chat.models import Status, StoredResponse, Task, ToolCall
-from chat.models.responses import TranscriptEntry
-from chat.models.tasks import REFUSAL
 from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_event, ending_of_task
 from chat.openai.responses.events import BEFORE_ALL, EventMachine, ResponseEvent
-from chat.openai.responses.objects import (
-    Ending,
-    JsonObject,
-    ResponseFacts,
-    response_object,
-    usage_object,
+from chat.openai.responses.objects import Ending, JsonObject, ResponseFacts
+from chat.openai.responses.row_replay import (
+    PlayCall,
+    answer_of,
+    call_of_row,
+    calls_of,
+    ending_for_now,
+    facts_of,
+    has_whole_transcript,
+    play_row,
+    stored_object,
+    with_calls,
 )
 from chat.openai.task_errors import error_of
 from chat.services.follow import follow, load_ended
@@ -44,190 +45,6 @@ from chat.services.pieces import Followed
 from chat.services.waiting import End
 
 
-# --- From the row -------------------------------------------------------------------------------
-def facts_of(response: StoredResponse) -> ResponseFacts:
-    return ResponseFacts(response.task_id, response.request, response.is_background)
-
-
-def stored_object(response: StoredResponse, task: Task) -> JsonObject:
-    """The response as it is now. An ended one is that of its last event."""
-    facts = facts_of(response)
-    machine = EventMachine(facts)
-    if not Status(task.status).is_terminal:
-        return _active_object(machine, response, task)
-    for _ in play_row(machine, response, task):
-        pass
-    ending = ending_of_task(task)
-    return response_object(facts, ending.status, machine.output, ending)
-
-
-def _active_object(machine: EventMachine, response: StoredResponse, task: Task) -> JsonObject:
-    """The response of a task that has not ended: complete for now, where it waits for its user."""
-    if task.tools is None:
-        is_queued = task.status == Status.QUEUED
-        return response_object(machine.facts, "queued" if is_queued else "in_progress")
-    played = _play_attempts if response.is_streamed else _play_calls_alone
-    for _ in (*machine.in_progress(), *played(machine, response, task)):
-        pass
-    if task.status == Status.REQUIRES_ACTION:
-        return response_object(machine.facts, "completed", machine.output, _for_now(task))
-    return response_object(machine.facts, "in_progress", machine.output)
-
-
-def object_of_task(facts: ResponseFacts, task: Task) -> JsonObject:
-    """The response of an ended task that was not streamed."""
-    machine = EventMachine(facts)
-    ending = ending_of_task(task)
-    machine.answered_by(task.attempt)
-    for _ in machine.ended(ending, **_answer(task.result()), calls=calls_of(task)):
-        pass
-    return response_object(facts, ending.status, machine.output, ending)
-
-
-def has_whole_transcript(response: StoredResponse, task: Task) -> bool:
-    """Whether the row has all that is needed to make the events as they were first sent."""
-    if not response.is_streamed:
-        return True
-    entries = _entries(response)
-    attempts = [entry.attempt for entry in entries]
-    return attempts == list(range(1, task.attempt + 1)) and all(
-        _adds_up(entry, task) for entry in entries
-    )
-
-
-def play_row(
-    machine: EventMachine, response: StoredResponse, task: Task
-) -> Iterator[ResponseEvent]:
-    """The events of a response that has ended."""
-    yield from machine.created()
-    has_streamed = response.is_streamed and has_whole_transcript(response, task)
-    if has_streamed:
-        yield from _play_attempts(machine, response, task)
-    else:
-        if response.is_streamed:
-            yield from machine.lost()
-        yield from _play_calls_alone(machine, response, task)
-        machine.answered_by(task.attempt)
-    # A stream whose task did not succeed sends no more text at its end, whatever the row has: an
-    # answer that does not fit its schema is kept there, and was held back.
-    is_rest_sent = task.status == Status.SUCCEEDED or not has_streamed
-    answer = _answer(task.result()) if is_rest_sent else {}
-    yield from machine.ended(ending_of_task(task), **answer, calls=calls_of(task))
-
-
-def _play_attempts(
-    machine: EventMachine, response: StoredResponse, task: Task
-) -> Iterator[ResponseEvent]:
-    """The events of the attempts that have ended: their texts as they were streamed, and calls."""
-    calls = stored_calls(task)
-    for entry in _entries(response):
-        yield from _play_entry(machine, entry, task)
-        of_attempt = [call for call in calls if call.attempt == entry.attempt]
-        yield from play_calls(machine, of_attempt)
-
-
-def _play_calls_alone(
-    machine: EventMachine, _: StoredResponse, task: Task
-) -> Iterator[ResponseEvent]:
-    """The events of the calls, where the texts between them were not streamed."""
-    yield from play_calls(machine, stored_calls(task))
-
-
-# --- Tool calls ---------------------------------------------------------------------------------
-def stored_calls(task: Task) -> Sequence[ToolCall]:
-    """The calls of a task in their order. They have been read with it (`with_calls`)."""
-    return [] if task.tools is None else list(task.own_tool_calls.all())
-
-
-def calls_of(task: Task) -> Sequence[CallOfTool]:
-    return [call_of_row(call) for call in stored_calls(task)]
-
-
-def with_calls(task: Task) -> Task:
-    """The task with its tool calls, which costs a query where it may have some."""
-    if task.tools is not None:
-        prefetch_related_objects([task], "own_tool_calls")
-    return task
-
-
-def call_of_row(call: ToolCall) -> CallOfTool:
-    return CallOfTool(
-        call_id=str(call.pk),
-        tool=call.name,
-        server=call.server,
-        state=call.state,
-        arguments=call.sent_arguments,
-        text=call.text,
-        is_error=call.is_error,
-    )
-
-
-def play_calls(machine: EventMachine, calls: Iterable[ToolCall]) -> Iterator[ResponseEvent]:
-    """The events of calls, in the order of their numbers in the log."""
-    happened = sorted(
-        (found for call in calls for found in _moments(machine, call)), key=lambda found: found[0]
-    )
-    for _, play, call in happened:
-        yield from play(call)
-
-
-_Play = Callable[[CallOfTool], Iterator[ResponseEvent]]
-
-
-def _moments(
-    machine: EventMachine, row: ToolCall
-) -> Iterator[tuple[tuple[int, int], _Play, CallOfTool]]:
-    """What the events of a call tell, each with its place in the log."""
-    call = call_of_row(row)
-    was_asked = bool(row.asked_event)
-    first = msgspec.structs.replace(
-        call, arguments=row.arguments, state=ASKED if was_asked else "queued"
-    )
-    yield (row.attempt, row.called_event), machine.tool_call, first
-    if was_asked:
-        yield (row.attempt, row.asked_event), machine.requires_action, first
-    if row.decided_event:
-        decided = msgspec.structs.replace(call, state="queued")
-        yield (row.attempt, row.decided_event), machine.tool_call, decided
-    if row.result_event:
-        yield (row.attempt, row.result_event), machine.tool_result, call
-
-
-# --- Text ---------------------------------------------------------------------------------------
-def _entries(response: StoredResponse) -> Sequence[TranscriptEntry]:
-    return msgspec.convert(response.transcript, list[TranscriptEntry])
-
-
-def _adds_up(entry: TranscriptEntry, task: Task) -> bool:
-    text, reasoning = _texts(entry, task)
-    lengths = [sum(cut for cut in entry.cuts if (cut > 0) is is_text) for is_text in (True, False)]
-    return lengths == [len(text), -len(reasoning)]
-
-
-def _texts(entry: TranscriptEntry, task: Task) -> tuple[str, str]:
-    text = task.text if entry.text is None else entry.text
-    return text, task.reasoning if entry.reasoning is None else entry.reasoning
-
-
-def _play_entry(
-    machine: EventMachine, entry: TranscriptEntry, task: Task
-) -> Iterator[ResponseEvent]:
-    yield from machine.started(entry.attempt)
-    text, reasoning = _texts(entry, task)
-    ends = zip(
-        entry.cuts,
-        accumulate(max(cut, 0) for cut in entry.cuts),
-        accumulate(max(-cut, 0) for cut in entry.cuts),
-        strict=True,
-    )
-    for cut, text_end, reasoning_end in ends:
-        if cut > 0:
-            yield from machine.delta(text[text_end - cut : text_end], "")
-        else:
-            yield from machine.delta("", reasoning[reasoning_end + cut : reasoning_end])
-
-
-# --- From the log -------------------------------------------------------------------------------
 class _Text(msgspec.Struct):
     """A delta or snapshot, or a piece of one."""
 
@@ -264,7 +81,7 @@ class _LogPlayer:
     def play_call(self, kind: str, call: CallOfTool) -> Iterator[ResponseEvent]:
         """The events of a frame about a tool call."""
         self.has_calls = True
-        plays: dict[str, _Play] = {
+        plays: dict[str, PlayCall] = {
             "task.tool_call": self.machine.tool_call,
             "task.requires_action": self.machine.requires_action,
             "task.tool_result": self.machine.tool_result,
@@ -276,25 +93,16 @@ class _LogPlayer:
         if not self.is_streamed:
             self.machine.answered_by(self.cursor.attempt)
         if task is not None:
-            answer = _answer(task.result())
+            answer = answer_of(task.result())
             yield from self.machine.ended(ending_of_task(task), **answer, calls=calls_of(task))
             return
-        answer = _answer(end.result) if isinstance(end, TaskCompleted) else {}
+        answer = answer_of(end.result) if isinstance(end, TaskCompleted) else {}
         yield from self.machine.ended(ending, **answer)
 
     def _advance(self, event_id: EventId) -> Iterator[ResponseEvent]:
         if self.is_streamed and not event_id.follows(self.cursor):
             yield from self.machine.gap(event_id.attempt)
         self.cursor = event_id
-
-
-def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "text": result["text"],
-        "reasoning": result["reasoning"],
-        "tool_calls": result["tool_calls"] or (),
-        "is_refusal": result.get("finish_reason") == REFUSAL,
-    }
 
 
 async def follow_events(
@@ -352,7 +160,7 @@ async def _play(
             for event in player.play_call(frame.type, call):
                 yield event
             if machine.is_waiting and (task := await _waiting_task(machine.facts.task_id)):
-                for event in machine.paused(_for_now(task)):
+                for event in machine.paused(ending_for_now(task)):
                     yield event
                 return
         if frame.is_terminal:
@@ -379,10 +187,6 @@ async def _waiting_task(task_id: UUID) -> Task | None:
     """The task if it waits for its user now, and not only at this place of its log."""
     found = Task.objects.filter(pk=task_id, status=Status.REQUIRES_ACTION)
     return await in_database(found.only("usage", "status").first)
-
-
-def _for_now(task: Task) -> Ending:
-    return Ending("completed", usage=usage_object(task.usage))
 
 
 async def _missing(end: AnyEvent, player: _LogPlayer) -> Task | None:

@@ -13,7 +13,8 @@ from chat.models.ids import ais_own
 from chat.openai.errors import OpenAIError
 from chat.openai.responses.objects import JsonObject, task_id_of, task_id_of_item
 from chat.openai.responses.prompt import continued
-from chat.openai.responses.replay import current_object, with_calls
+from chat.openai.responses.replay import current_object
+from chat.openai.responses.row_replay import with_calls
 from chat.tool_calls import PromptMessage
 
 #: Responses that one request may refer to by their items.
@@ -111,7 +112,7 @@ class ItemPage:
     after: str | None = None
 
     def of(self, items: Sequence[JsonObject]) -> JsonObject:
-        """Raises OpenAIError where `after` is none of the items."""
+        """Return the page of these items. Raises OpenAIError where `after` is none of the items."""
         listed = list(items) if self.is_ascending else list(reversed(items))
         if self.after is not None:
             ids = [item["id"] for item in listed]

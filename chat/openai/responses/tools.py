@@ -31,7 +31,8 @@ class Tools:
 
 
 def read_tools(given: Object) -> Tools:
-    """Raises OpenAIError for tools that are no functions, and for a choice that is not offered."""
+    """Read the functions and the choice of a request. Raises OpenAIError for tools that are no
+    functions, and for a choice that is not offered."""
     listed = given.get("tools", [])
     if not isinstance(listed, list):
         raise invalid_type("a list of tools", "tools")

@@ -66,7 +66,7 @@ def compare(
 
 
 def get_comparison(comparison_id: int) -> Comparison:
-    """Raises NotFound."""
+    """Load a comparison with its AI field and table. Raises NotFound."""
     found = (
         Comparison.objects.select_related("ai_field__table__owner")
         .filter(pk=comparison_id, ai_field__deleted_at=None, ai_field__table__deleted_at=None)

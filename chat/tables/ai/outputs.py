@@ -23,7 +23,7 @@ KEPT_CHARS = 10_000
 
 
 class MisfitError(Exception):
-    """An answer that is none for its cells."""
+    """An answer that does not fit the cells of its outputs."""
 
     def __init__(self, code: str, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class Output:
 
 
 def outputs_of(ai_run: AiRun) -> list[Output]:
-    """Those that the run was made for and that are still there, in the order of their columns."""
+    """Return the outputs of the run that still exist, in the order of their columns."""
     wanted = cast("Mapping[str, list[str]]", ai_run.config.content["outputs"])
     fields = Field.objects.filter(ai_field=ai_run.ai_field_id, deleted_at=None)
     found = [Output(field, wanted[field.column][0]) for field in fields if field.column in wanted]

@@ -30,12 +30,12 @@ CASE {open} WHEN {a}.row_id IS NULL THEN 'none' WHEN {a}.state = 'failed' THEN '
 
 
 def input_changed(source: Source, alias: sql.Identifier) -> sql.Composable:
-    """Whether the row's values are others than those that were asked about."""
+    """Whether the row's values differ from those that the answer was made from."""
     return sql.SQL("{}.digest IS DISTINCT FROM {}").format(alias, source.digest)
 
 
 def config_changed(source: Source, alias: sql.Identifier) -> sql.Composable:
-    """Whether it was asked otherwise than it would be now."""
+    """Whether the AI field's configuration differs from that of the answer."""
     digest = sql.SQL("decode({}, 'hex')").format(sql.Literal(source.config.hex()))
     return sql.SQL("{}.config IS DISTINCT FROM {}").format(alias, digest)
 

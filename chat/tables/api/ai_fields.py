@@ -13,18 +13,16 @@ from aily.rest.etags import if_match
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import fields, runs, states
 from chat.tables.ai.fields import NewAiField
-from chat.tables.api.ai_schemas import (
-    AiFieldIn,
-    AiFieldOut,
-    AiFieldPatch,
+from chat.tables.api.ai_field_schemas import AiFieldIn, AiFieldOut, AiFieldPatch
+from chat.tables.api.ai_run_schemas import (
     EstimateIn,
     RunIn,
     RunsOut,
     ScopeEstimateOut,
-    StatesOut,
     TableRunOut,
     run_of,
 )
+from chat.tables.api.cell_schemas import StatesOut
 from chat.tables.api.fields import ClientQuery
 from chat.tables.models import AiField, AiRun
 from chat.tables.permissions import Access, get_table, require_access

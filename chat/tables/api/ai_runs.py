@@ -11,6 +11,7 @@ from ninja import Query, Router
 from accounts.authentication import AuthenticatedRequest
 from aily.problems import Conflict, Forbidden
 from aily.rest.pages import matching
+from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
 from chat.models import Run, RunRow, RunState
@@ -19,20 +20,19 @@ from chat.runs.actors import ring_feeder
 from chat.tables.ai import provenance, reverting, reviews, runs
 from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.api.ai_fields import find
-from chat.tables.api.ai_schemas import (
+from chat.tables.api.ai_run_schemas import (
     AiRunStartIn,
     AiRunTryIn,
-    CellOut,
     LimitsIn,
     RevertedOut,
     RevertIn,
-    ReviewIn,
     RunRowsOut,
     RunRowsQuery,
     TableRunOut,
     TriedOut,
     run_of,
 )
+from chat.tables.api.cell_schemas import CellOut, ReviewIn
 from chat.tables.models import AiRun
 from chat.tables.permissions import Access, get_table, require_access
 
@@ -125,7 +125,9 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 
 
 @router.post("/runs/{uuid:run_id}:try", response=TriedOut)
-def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn) -> TriedOut:
+def try_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn = no_body(AiRunTryIn)
+) -> TriedOut:
     """Run a few rows that stand for all of them, now. Their answers are kept."""
     numbers = control.try_rows(_find_own(request, run_id).run, payload.rows)
     rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
@@ -133,7 +135,9 @@ def try_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunTry
 
 
 @router.post("/runs/{uuid:run_id}:start", response=TableRunOut)
-def start_table_run(request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn) -> Any:
+def start_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: AiRunStartIn = no_body(AiRunStartIn)
+) -> Any:
     """Start a run that is ready: now, in the cheapest hours, or at a time. Harmless on one that
     was started so."""
     run = _find_own(request, run_id).run
@@ -183,7 +187,9 @@ def retry_failed_cells(request: AuthenticatedRequest, run_id: UUID) -> Any:
 
 
 @router.post("/runs/{uuid:run_id}:revert", response=RevertedOut)
-def revert_table_run(request: AuthenticatedRequest, run_id: UUID, payload: RevertIn) -> RevertedOut:
+def revert_table_run(
+    request: AuthenticatedRequest, run_id: UUID, payload: RevertIn = no_body(RevertIn)
+) -> RevertedOut:
     """Give cells that the run has filled what they held before, but for those that were edited or
     filled again since."""
     found = _find(request, run_id)

@@ -10,7 +10,7 @@ from accounts.idempotency import idempotent
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import comparisons
 from chat.tables.api.ai_fields import api_key_id, find
-from chat.tables.api.ai_schemas import ComparisonIn, ComparisonOut
+from chat.tables.api.comparison_schemas import ComparisonIn, ComparisonOut
 from chat.tables.models import Comparison
 from chat.tables.permissions import Access, require_access
 

@@ -18,6 +18,7 @@ from aily.problems import Conflict, NotFound, UnsupportedMediaType
 from aily.rest.etags import if_match
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page
+from aily.rest.requests import no_body
 from chat.tables.api.downloads import download
 from chat.tables.api.transfer_schemas import (
     ImportItem,
@@ -193,7 +194,9 @@ async def get_import_report(
 
 # --- What can be done ---------------------------------------------------------------------------
 @router.post("/imports/{uuid:import_id}:start", response=ImportOut)
-def start_import(request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn) -> Import:
+def start_import(
+    request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn = no_body(ImportStartIn)
+) -> Import:
     """Begin to import. All rows appear at once, at its end. Harmless on one that runs."""
     job = control.start(_load(request, import_id), request.auth.user, payload.client)
     ring_transfers()
@@ -207,7 +210,9 @@ def cancel_import(request: AuthenticatedRequest, import_id: UUID) -> Import:
 
 
 @router.post("/imports/{uuid:import_id}:undo", response=ImportOut)
-def undo_import(request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn) -> Import:
+def undo_import(
+    request: AuthenticatedRequest, import_id: UUID, payload: ImportStartIn = no_body(ImportStartIn)
+) -> Import:
     """Take back all that an import did, but for what was changed since. For seven days."""
     job = _load(request, import_id)
     if job.table_id is None or job.undone_at is not None:

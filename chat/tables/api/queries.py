@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import InvalidRequest
+from aily.rest.requests import no_body
 from chat.tables import undo
 from chat.tables.api.authors import author_of
 from chat.tables.api.view_schemas import (
@@ -114,7 +115,9 @@ def reorder_rows(
 
 @router.post("/{int:table_id}:undo", response=UndoneOut)
 @idempotent(UndoneOut)
-def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> Status[undo.Undone]:
+def undo_step(
+    request: AuthenticatedRequest, table_id: int, payload: UndoIn = no_body(UndoIn)
+) -> Status[undo.Undone]:
     """Take back the newest step that you made in this tab; or one change, or an import.
 
     A cell that somebody else has changed since stays as it is.
@@ -130,7 +133,9 @@ def undo_step(request: AuthenticatedRequest, table_id: int, payload: UndoIn) -> 
 
 @router.post("/{int:table_id}:redo", response=UndoneOut)
 @idempotent(UndoneOut)
-def redo_step(request: AuthenticatedRequest, table_id: int, payload: RedoIn) -> Status[undo.Undone]:
+def redo_step(
+    request: AuthenticatedRequest, table_id: int, payload: RedoIn = no_body(RedoIn)
+) -> Status[undo.Undone]:
     """Do again what was undone last in this tab, unless it has changed something else since."""
     table = get_table(request.auth.user, table_id, Access.EDIT)
     author = author_of(request, payload.client)

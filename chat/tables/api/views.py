@@ -9,6 +9,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
 from aily.rest.etags import if_match
+from aily.rest.requests import no_body
 from chat.tables import snapshots, stored_views
 from chat.tables.api.view_schemas import (
     OpenIn,
@@ -83,7 +84,9 @@ def delete_view(request: AuthenticatedRequest, view_id: int) -> Status[None]:
 
 # --- Snapshots ----------------------------------------------------------------------------------
 @router.post("/views/{int:view_id}:open", response=SnapshotOut)
-def open_view(request: AuthenticatedRequest, view_id: int, payload: OpenIn) -> dict[str, object]:
+def open_view(
+    request: AuthenticatedRequest, view_id: int, payload: OpenIn = no_body(OpenIn)
+) -> dict[str, object]:
     """Take a snapshot of a view's rows, to read any place of it. It is kept for ten minutes after
     its last use.
 
@@ -96,7 +99,9 @@ def open_view(request: AuthenticatedRequest, view_id: int, payload: OpenIn) -> d
 
 
 @router.post("/{int:table_id}:open", response=SnapshotOut)
-def open_table(request: AuthenticatedRequest, table_id: int, payload: OpenIn) -> dict[str, object]:
+def open_table(
+    request: AuthenticatedRequest, table_id: int, payload: OpenIn = no_body(OpenIn)
+) -> dict[str, object]:
     """Take a snapshot of a table's rows without a stored view, to read any place of it."""
     user = request.auth.user
     table = get_table(user, table_id)

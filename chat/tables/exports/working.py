@@ -20,7 +20,7 @@ from chat.tables.exports.selection import selection_of
 from chat.tables.exports.writing import written_file
 from chat.tables.models import Export, TransferState
 from chat.tables.permissions import Access, get_table
-from chat.tables.transfers.keeping import Keeper, kept
+from chat.tables.transfers.lease_renewal import LeaseRenewal, renewed
 from chat.tables.transfers.leases import Lease, LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ def work_on(lease: Lease) -> None:
     if job is None:
         return
     try:
-        with kept(lease) as keeper:
-            _write(job, lease, keeper)
+        with renewed(lease) as renewal:
+            _write(job, lease, renewal)
     except LeaseLostError:
         logger.info("export %s: cancelled, or taken over by another worker", job.pk)
     except FileError as error:
@@ -51,7 +51,7 @@ def work_on(lease: Lease) -> None:
         _fail(lease, "internal_error", "Something went wrong here. It has been logged.")
 
 
-def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
+def _write(job: Export, lease: Lease, renewal: LeaseRenewal) -> None:
     # Access may have been taken back since it was asked for.
     owner = User.objects.get(pk=job.owner_id)
     get_table(owner, job.table_id, Access.READ)
@@ -60,7 +60,7 @@ def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
     def between(done: int) -> None:
         nonlocal rows
         rows = done
-        keeper.check(done)
+        renewal.check(done)
 
     writer = FileWriter(job.owner_id, _file_name(job))
     try:
@@ -73,7 +73,7 @@ def _write(job: Export, lease: Lease, keeper: Keeper) -> None:
             has_bom=bool(options.get("bom", False)),
         ) as pieces:
             for piece in pieces:
-                keeper.check(rows)
+                renewal.check(rows)
                 writer.write(piece)
         writer.flush()
         _end(lease, writer, rows)

@@ -25,7 +25,7 @@ from chat.tables.files.formulas import defused
 from chat.tables.files.workbooks.children import write_workbook
 from chat.tables.queries.sorts import order_by
 from chat.tables.queries.statement import Statement
-from chat.tables.transfers.patience import patient_transaction
+from chat.tables.transfers.long_transactions import long_transaction
 
 BOM = b"\xef\xbb\xbf"
 #: Rows between two calls of `between`.
@@ -105,7 +105,7 @@ def _write_csv(
     values = [column.value for column in columns]
     copied = _copy(statement, selection, values, "FORMAT csv")
     with (
-        patient_transaction(),
+        long_transaction(),
         connection.cursor() as cursor,
         cursor.copy(copied, statement.params) as copy,
     ):
@@ -134,7 +134,7 @@ def _write_jsonl(selection: Selection, output: _Output) -> None:
     decoder = msgspec.json.Decoder(list[msgspec.Raw])
     copied = _copy(statement, selection, [array], "FORMAT text")
     with (
-        patient_transaction(),
+        long_transaction(),
         connection.cursor() as cursor,
         cursor.copy(copied, statement.params) as copy,
     ):

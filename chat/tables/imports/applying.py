@@ -31,7 +31,7 @@ from chat.tables.models import ChangeKind, Field, Import, ImportMode, Table, Tra
 from chat.tables.names import column, joined, rows_table, statement
 from chat.tables.rows.batch import lock_key
 from chat.tables.transfers.leases import Lease, LeaseLostError
-from chat.tables.transfers.patience import patient_transaction
+from chat.tables.transfers.long_transactions import long_transaction
 
 #: How long the report, and what undoes an import, are kept.
 KEPT = timedelta(days=7)
@@ -81,7 +81,7 @@ class _Counts:
 
 def apply(job: Import, lease: Lease, loaded: Loaded) -> None:
     """running → done. Raises LeaseLostError, TableFull, NotFound, and django.db.Error."""
-    with patient_transaction():
+    with long_transaction():
         _lock(job, lease)
         table = Table.objects.get(pk=cast("int", job.table_id))
         work = _Work(job, table, loaded)

@@ -44,7 +44,7 @@ StagedRow = tuple[int, list[object]]
 
 
 class TooManyBadRowsError(Exception):
-    """The import is given up. `report` tells why."""
+    """The import is given up. `report` says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from chat.tables.changes import Author, Changed, record
 from chat.tables.imports.staging import drop, new_column, old_column, undo_table
 from chat.tables.models import Change, ChangeKind, Field, Import, Table, TransferState
 from chat.tables.names import column, joined, rows_table, statement
-from chat.tables.transfers.patience import patient_transaction
+from chat.tables.transfers.long_transactions import long_transaction
 
 _IS_KEPT = "SELECT to_regclass(%s) IS NOT NULL"
 _DELETE = """
@@ -34,7 +34,7 @@ UPDATE {table} AS t SET {assigned}, version = t.version + 1, updated_at = now()
 def undo_import(table: Table, author: Author, import_id: UUID) -> int | None:
     """Undo an import of this table. Returns the table's revision; None if there is no such import,
     or it cannot be undone any more. Raises Conflict, and django.db.Error."""
-    with patient_transaction():
+    with long_transaction():
         done = Import.objects.select_for_update(of=("self",)).filter(
             pk=import_id, table=table, state=TransferState.DONE, undone_at=None
         )

@@ -49,7 +49,7 @@ def _state_of(ai_field_id: int) -> sql.Composable:
 def operands_of(fields: Iterable[Field], reader: User | None = None) -> Operands:
     """What conditions and sorts may name: these fields, and what each row has by itself.
 
-    `reader`: who asks, who is told nothing of linked tables that they may not read. None: the
+    `reader`: the user, who sees nothing of linked tables that they may not read. None: the
     program itself. One query if there are links, however many.
     """
     fields = list(fields)

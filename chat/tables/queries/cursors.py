@@ -33,7 +33,7 @@ def encode_cursor(cursor: Cursor) -> str:
 
 
 def decode_cursor(text: str, digest: str, keys: Sequence[SortKey]) -> Cursor:
-    """Raises InvalidRequest if it is none, or one of another query."""
+    """Read a cursor. Raises InvalidRequest if it is none, or one of another query."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         cursor = msgspec.json.decode(raw, type=Cursor)

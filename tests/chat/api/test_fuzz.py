@@ -45,6 +45,8 @@ from tests.chat.conftest import StartWorker
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
 ONLY = os.environ.get("FUZZ_ONLY", "")
+#: Tests that share the operations: the time limit of one test holds for each of them.
+PARTS = 4
 _CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -209,8 +211,9 @@ def _example(operation: Any, known: dict[str, Any]) -> Any:
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+@pytest.mark.parametrize("part", range(PARTS))
 async def test_no_answer_is_a_fault_or_undocumented(
-    base_url: str, settings: Settings, subtests: pytest.Subtests
+    base_url: str, settings: Settings, subtests: pytest.Subtests, part: int
 ) -> None:
     # Imported where it is used: each process of pytest-xdist collects this file, for one to run it.
     import schemathesis
@@ -223,7 +226,7 @@ async def test_no_answer_is_a_fault_or_undocumented(
     operations: list[Any] = [operation.ok() for operation in schema.get_all_operations()]  # type: ignore[union-attr]
     wanted = [operation for operation in operations if re.search(ONLY, operation.label)]
     assert wanted
-    for number, operation in enumerate(wanted):
+    for number, operation in enumerate(wanted[part::PARTS]):
         credentials, known = await in_database(_known, number, operation.label)
         with subtests.test(operation.label):
             await asyncio.to_thread(_fuzz, operation, base_url, credentials, known)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tests.chat.tables.conftest import Grid
 
@@ -45,3 +50,17 @@ def problem_of(answer: Any) -> tuple[int, str, list[str]]:
     body = answer.json()
     fields = [error["field"] for error in body.get("errors", [])]
     return answer.status_code, body["code"], fields
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL about tables, their parts and their rows that the block sends.
+
+    Without that of access: a user, a key and grants come from caches, which other tests and a
+    minute's passing invalidate.
+    """
+    seen: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield seen
+    sent = [query["sql"] for query in captured.captured_queries]
+    seen += [sql for sql in sent if '"tables' in sql]

@@ -18,7 +18,8 @@ from tests.chat.conftest import StartWorker, Submit, eventually
 from tests.chat.toolloop.conftest import Plan, ended
 from tests.chat.toolloop.service import ToolService
 
-many = pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=pytest.mark.slow)])
+_SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
+many = pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=_SLOW)])
 #: For which the slow form waits at the most.
 PATIENCE_SECONDS = 240.0
 

@@ -1,13 +1,11 @@
 /** The grid: draws the rows in sight, and says what is done in it. It knows no server. */
 
-import { t } from "../../i18n/i18n.js";
-import { render } from "../../lit.js";
 import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.js";
-import { icon } from "../../ui/icons.js";
 import { cellNode } from "./cells.js";
 import { editorFor, IN_SHEET } from "./editors.js";
 import { markActive, markRows, moveRole, setCounts } from "./grid_access.js";
-import { shownText } from "./values.js";
+import { groupToggle, menuButton } from "./grid_nodes.js";
+import { isCharacter } from "./keys.js";
 
 /**
  * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
@@ -123,20 +121,14 @@ export class TableGrid {
       cssClasses: `group-row level-${item.level}`,
       focusable: false,
       selectable: false,
-      columns: { [first]: { colspan: "*", formatter: () => this.#headingNode(item) } },
+      columns: { [first]: { colspan: "*", formatter: () => this.#toggleOf(item) } },
     };
   }
 
   /** @param {Heading} heading */
-  #headingNode(heading) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "group-toggle";
-    button.setAttribute("aria-expanded", String(!heading.isClosed));
-    render(icon("chevron"), button);
-    button.append(this.#source.headingText(heading));
-    button.addEventListener("click", () => this.#callbacks.onToggle(heading));
-    return button;
+  #toggleOf(heading) {
+    const text = this.#source.headingText(heading);
+    return groupToggle(heading, text, () => this.#callbacks.onToggle(heading));
   }
 
   // --- Columns ------------------------------------------------------------------------------------
@@ -197,7 +189,10 @@ export class TableGrid {
   #listen() {
     const grid = this.#grid;
     grid.onHeaderCellRendered.subscribe((_event, { node, column }) => {
-      if (column.fieldOf) this.#addMenuButton(node, column.fieldOf);
+      const field = column.fieldOf;
+      if (field) {
+        node.append(menuButton(field, (anchor) => this.#callbacks.onFieldMenu(field, anchor)));
+      }
     });
     grid.onHeaderContextMenu.subscribe((event, { column }) => {
       event.preventDefault();
@@ -228,21 +223,6 @@ export class TableGrid {
     const isCell = /** @type {Element} */ (event.target).classList.contains("slick-cell");
     const place = isCell && !this.active ? this.#grid.getCellFromEvent(event) : null;
     if (place && place.cell > 0) this.#grid.setActiveCell(place.row, place.cell);
-  }
-
-  /** @param {HTMLElement} node of the header @param {Field} field */
-  #addMenuButton(node, field) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "icon-button field-menu";
-    button.setAttribute("aria-label", t("tables.field_menu", { name: field.name }));
-    button.setAttribute("aria-haspopup", "menu");
-    render(icon(field.ai_field ? "spark" : "chevron"), button);
-    button.addEventListener("click", (event) => {
-      event.stopPropagation();
-      this.#callbacks.onFieldMenu(field, button);
-    });
-    node.append(button);
   }
 
   #widths() {
@@ -386,11 +366,6 @@ export class TableGrid {
     if (place >= 0) this.#grid.scrollColumnIntoView(place + 1);
   }
 
-  /** Its first lines come into sight; the active cell stays as it is. */
-  showTop() {
-    this.#grid.scrollRowToTop(0);
-  }
-
   /** @param {number[]} lines that look other than before */
   refresh(lines) {
     const { top, bottom } = this.#grid.getRenderedRange();
@@ -424,17 +399,4 @@ export class TableGrid {
     this.#grid.destroy();
     this.element.remove();
   }
-}
-
-/** @param {KeyboardEvent} event @returns {boolean} */
-function isCharacter(event) {
-  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
-  const isCommand = hasCommand && !event.getModifierState("AltGraph");
-  return !isCommand && [...event.key].length === 1;
-}
-
-/** @param {Field} field @param {Heading} heading @returns {string} */
-export function headingLabel(field, heading) {
-  const value = shownText(field, heading.value) || t("tables.empty_group");
-  return t("tables.group_heading", { field: field.name, value, count: heading.count });
 }

@@ -1,45 +1,21 @@
-/** The dialog of an import: the file, how it is read, where its columns go, how far it is. */
+/** The dialog of an import: the file, the form, how far it is. */
 
 import { randomKey } from "../../client/tasks.js";
-import { formatBytes, isKey, t } from "../../i18n/i18n.js";
+import { formatBytes, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
-import { kindName } from "./fields_menu.js";
-import { checkField, idOf, inputField, selectField } from "./forms.js";
+import { ImportForm } from "./import_form.js";
 import { Sheet } from "./sheet.js";
 
 /**
  * @import { App } from "../../shell/types.d.ts"
  * @import { TablesApi } from "./api.js"
- * @import { ImportData, Kind, TableData } from "./types.d.ts"
+ * @import { ImportData, TableData } from "./types.d.ts"
  */
 
 const ENDINGS = ".csv,.tsv,.txt,.jsonl,.ndjson,.json,.xlsx,.gz";
-const ENCODINGS = ["utf-8", "gb18030", "utf-16-le", "utf-16-be", "big5", "shift_jis", "cp1252"];
-const DATE_ORDERS = /** @type {const} */ (["ymd", "dmy", "mdy"]);
-const DELIMITERS = /** @type {const} */ ([",", ";", "\t", "|"]);
 const POLL_MS = 500;
-/** More rows that do not fit end an import. */
-const MAX_BAD_PERCENT = 10;
-const SKIP = "";
-const NEW = "new:";
-/** Kinds that a column of a file can become. @type {Kind[]} */
-const KINDS = [
-  "text",
-  "long_text",
-  "integer",
-  "number",
-  "boolean",
-  "date",
-  "datetime",
-  "select",
-  "multi_select",
-  "url",
-  "email",
-  "json",
-];
-const KEY_KINDS = ["text", "integer", "number", "date", "datetime", "url", "email"];
 
 export class ImportSheet {
   #api;
@@ -47,6 +23,7 @@ export class ImportSheet {
   #onDone;
   #maxBytes;
   #sheet;
+  #form;
   /** @type {ImportData|null} */
   #import = null;
   /** @type {{file: File, key: string}|null} */
@@ -69,6 +46,10 @@ export class ImportSheet {
     this.#table = table;
     this.#onDone = onDone;
     this.#maxBytes = app.tableAssets.import_max_bytes;
+    this.#form = new ImportForm(table, {
+      onChange: (changes) => this.#change(changes),
+      onRename: (name) => this.#renameSoon(name),
+    });
     this.#sheet = new Sheet({
       heading: table ? t("tables.import_into", { name: table.name }) : t("tables.import_new"),
       isWide: true,
@@ -77,8 +58,8 @@ export class ImportSheet {
     this.#sheet.closed.then(() => this.#closed());
   }
 
-  get #show() {
-    return () => this.#sheet.show();
+  #show() {
+    this.#sheet.show();
   }
 
   #closed() {
@@ -219,9 +200,7 @@ export class ImportSheet {
       ${data.duplicate_of
         ? html`<p class="form-error">${t("tables.imported_before")}</p>`
         : nothing}
-      ${this.#dialectTemplate(data)}
-      ${data.columns.length ? this.#mappingTemplate(data) : nothing}
-      ${data.columns.length ? this.#modeTemplate(data) : nothing}
+      ${this.#form.template(data)}
       <div class="dialog-actions">
         <button type="button" class="button" @click=${() => this.#sheet.close()}>
           ${t("dialog.cancel")}
@@ -240,179 +219,6 @@ export class ImportSheet {
   #reportLink({ id, has_report }) {
     if (!has_report) return nothing;
     return html`<a href=${this.#api.reportAddress(id)} download>${t("tables.report")}</a>`;
-  }
-
-  /** @param {ImportData} data */
-  #dialectTemplate({ dialect, format, sheets }) {
-    const set = (/** @type {object} */ changes) => this.#change({ dialect: changes });
-    return html`
-      <div class="import-dialect">
-        ${format === "xlsx"
-          ? selectField({
-            id: idOf(this, "sheet"),
-            label: t("tables.worksheet"),
-            value: dialect.sheet ?? "",
-            options: (sheets ?? []).map((name) => [name, name]),
-            onChange: (sheet) => set({ sheet }),
-          })
-          : selectField({
-            id: idOf(this, "encoding"),
-            label: t("tables.encoding"),
-            value: dialect.encoding ?? "utf-8",
-            options: ENCODINGS.map((name) => [name, name.toUpperCase()]),
-            onChange: (encoding) => set({ encoding }),
-          })}
-        ${format === "csv"
-          ? selectField({
-            id: idOf(this, "delimiter"),
-            label: t("tables.delimiter"),
-            value: dialect.delimiter ?? ",",
-            options: DELIMITERS.map((mark) => [mark, delimiterName(mark)]),
-            onChange: (delimiter) => set({ delimiter }),
-          })
-          : nothing}
-        ${format === "jsonl" ? nothing : checkField({
-          label: t("tables.has_header"),
-          isOn: dialect.has_header ?? true,
-          onChange: (has_header) => set({ has_header }),
-        })}
-        ${selectField({
-          id: idOf(this, "dates"),
-          label: t("tables.date_order"),
-          value: dialect.date_order ?? "ymd",
-          options: DATE_ORDERS.map((order) => [order, t(`tables.order_${order}`)]),
-          onChange: (date_order) => set({ date_order }),
-        })}
-        ${checkField({
-          label: t("tables.decimal_comma"),
-          isOn: dialect.decimal_comma ?? false,
-          onChange: (decimal_comma) => set({ decimal_comma }),
-        })}
-      </div>
-    `;
-  }
-
-  /** @param {ImportData} data */
-  #mappingTemplate(data) {
-    const { columns, mapping, preview } = data;
-    const targets = this.#targets();
-    return html`
-      <div class="import-preview" role="region" tabindex="0" aria-label=${t("tables.preview")}>
-        <table>
-          <thead>
-            <tr>${columns.map(({ header }) => html`<th scope="col" dir="auto">${header}</th>`)}</tr>
-            <tr>
-              ${columns.map((column, place) =>
-                html`<td>${this.#target(column, place, mapping, targets)}</td>`
-              )}
-            </tr>
-          </thead>
-          <tbody>
-            ${preview.map((cells) =>
-              html`<tr>${
-                cells.map((cell) => html`<td dir="auto"><span>${cell ?? ""}</span></td>`)
-              }</tr>`
-            )}
-          </tbody>
-        </table>
-      </div>
-    `;
-  }
-
-  /** @returns {[string, string][]} where a column can go */
-  #targets() {
-    const fields = (this.#table?.fields ?? []).filter(({ kind, ai_field }) =>
-      kind !== "link" && ai_field === null
-    );
-    return [
-      [SKIP, t("tables.skip_column")],
-      ...fields.map(({ key, name }) => /** @type {[string, string]} */ ([key, name])),
-      ...KINDS.map((
-        kind,
-      ) => /** @type {[string, string]} */ ([
-        NEW + kind,
-        t("tables.new_field_of", { kind: kindName(kind) }),
-      ])),
-    ];
-  }
-
-  /** @param {ImportData["columns"][number]} column @param {number} place
-   * @param {ImportData["mapping"]} mapping @param {[string, string][]} targets */
-  #target({ name, kind }, place, mapping, targets) {
-    const entry = mapping[place];
-    const value = entry === null ? SKIP : "field" in entry ? entry.field : NEW + entry.new.kind;
-    const choose = (/** @type {string} */ target) => {
-      const chosen = target === SKIP
-        ? null
-        : target.startsWith(NEW)
-        ? { new: { name: fieldName(entry, name), kind: target.slice(NEW.length) || kind } }
-        : { field: target };
-      this.#change({ mapping: mapping.toSpliced(place, 1, chosen) });
-    };
-    return selectField({
-      id: idOf(this, `column-${place}`),
-      label: t("tables.target_of", { name }),
-      isHidden: true,
-      value,
-      options: targets,
-      onChange: choose,
-    });
-  }
-
-  /** @param {ImportData} data */
-  #modeTemplate({ mode, key_field, mapping, max_bad_percent }) {
-    const mapped = mapping.flatMap((entry) => entry && "field" in entry ? [entry.field] : []);
-    const keys = (this.#table?.fields ?? []).filter(({ key, kind }) =>
-      mapped.includes(key) && KEY_KINDS.includes(kind)
-    );
-    return html`
-      <div class="import-dialect">
-        ${keys.length
-          ? selectField({
-            id: idOf(this, "mode"),
-            label: t("tables.import_mode"),
-            value: mode,
-            options: [
-              ["append", t("tables.mode_append")],
-              ["upsert", t("tables.mode_upsert")],
-              ["skip", t("tables.mode_skip")],
-            ],
-            onChange: (name) => this.#setMode(name, key_field ?? keys[0].key),
-          })
-          : nothing}
-        ${mode !== "append"
-          ? selectField({
-            id: idOf(this, "key"),
-            label: t("tables.key_field"),
-            value: key_field ?? "",
-            options: keys.map(({ key, name }) => [key, name]),
-            onChange: (key) => this.#change({ key_field: key }),
-          })
-          : nothing}
-        ${this.#table ? nothing : this.#nameField()}
-        ${checkField({
-          label: t("tables.all_or_nothing"),
-          isOn: max_bad_percent === 0,
-          onChange: (isOn) => this.#change({ max_bad_percent: isOn ? 0 : MAX_BAD_PERCENT }),
-        })}
-      </div>
-    `;
-  }
-
-  /** @param {string} mode @param {string} key */
-  #setMode(mode, key) {
-    this.#change({ mode, key_field: mode === "append" ? null : key });
-  }
-
-  #nameField() {
-    return inputField({
-      id: idOf(this, "name"),
-      label: t("tables.name"),
-      value: this.#import?.new_table ?? "",
-      onChange: (name) => {
-        if (name.trim()) this.#renameSoon(name.trim());
-      },
-    });
   }
 
   #renameTimer = 0;
@@ -464,21 +270,4 @@ export class ImportSheet {
       </div>
     `;
   }
-}
-
-/** @param {ImportData["mapping"][number]} entry @param {string} name of the column */
-function fieldName(entry, name) {
-  return entry && "new" in entry ? entry.new.name : name;
-}
-
-/** @param {string} mark */
-function delimiterName(mark) {
-  const names = /** @type {Record<string, string>} */ ({
-    ",": "comma",
-    ";": "semicolon",
-    "\t": "tab",
-    "|": "bar",
-  });
-  const key = `tables.delimiter_${names[mark]}`;
-  return isKey(key) ? t(key) : mark;
 }

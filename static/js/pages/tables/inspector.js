@@ -1,5 +1,6 @@
 /** One answer of an AI field: where it comes from, what is thought of it, what it was before. */
 
+import { detailOf } from "../../client/tasks.js";
 import { formatDateTime, formatMoney, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
@@ -34,7 +35,7 @@ export class Inspector {
     this.#show = show;
     const { signal } = this.#left;
     context.session.addEventListener("elsewhere", (event) => {
-      const rows = /** @type {CustomEvent} */ (event).detail;
+      const rows = detailOf(event);
       if (rows === null || rows.includes(row.id)) this.#load();
     }, { signal });
     this.#load();

@@ -71,3 +71,10 @@ export class Keys {
     this.#session.edit(row, active.field, !this.#session.cellValue(row, active.field));
   }
 }
+
+/** Whether a key types a character. @param {KeyboardEvent} event @returns {boolean} */
+export function isCharacter(event) {
+  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
+  const isCommand = hasCommand && !event.getModifierState("AltGraph");
+  return !isCommand && [...event.key].length === 1;
+}

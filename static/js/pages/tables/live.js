@@ -1,6 +1,7 @@
 /** Changes of a table as they are made elsewhere: ids of rows, by revision, over the WebSocket. */
 
 import { ApiError } from "../../client/api.js";
+import { detailOf } from "../../client/tasks.js";
 
 /**
  * @import { Socket } from "../../client/socket.js"
@@ -29,7 +30,7 @@ export class LiveTable extends EventTarget {
     const { signal } = this.#left;
     socket.addEventListener("open", () => this.#subscribe(), { signal });
     socket.addEventListener("frame", (event) => {
-      this.#receive(/** @type {CustomEvent} */ (event).detail);
+      this.#receive(detailOf(event));
     }, { signal });
     this.#subscribe();
   }

@@ -1,7 +1,9 @@
 /** A table that is open: its fields, the open view, its rows, edits on their way, and what changes
  * elsewhere. It draws nothing. */
 
+import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
+import { ChangeCount } from "./change_count.js";
 import { Edits } from "./edits.js";
 import { Layout } from "./layout.js";
 import { Links } from "./links.js";
@@ -17,14 +19,12 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
  * @import { AiCell, AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
  */
 
-/** After a change elsewhere, how many rows came or went is asked after this time. */
-const COUNT_MS = 1_000;
 const REOPEN_MS = 250;
 
 /**
- * Events: `opened` (other rows, or another order; detail: `isOther`, since the view was changed), `rows` (detail: lines that look other than
- * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
- * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
+ * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
+ * edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -48,11 +48,8 @@ export class TableSession extends EventTarget {
   /** @type {LiveTable|null} */
   #live = null;
   #visible = { top: 0, bottom: 50 };
-  #countTimer = 0;
+  #changeCount;
   #reopenTimer = 0;
-  /** The view's filter, order or groups were changed since it was opened. */
-  #isOther = false;
-  #reads = 0;
   #isDisposed = false;
   #left = new AbortController();
 
@@ -66,13 +63,17 @@ export class TableSession extends EventTarget {
     this.edits = new Edits(api, tableId);
     this.links = new Links(api);
     this.#rows = new RowSource(api, () => this.#takeSnapshot());
+    this.#changeCount = new ChangeCount(api, this.#rows, (count) => {
+      this.changes = count;
+      this.dispatchEvent(new Event("state"));
+    });
     this.#listen();
   }
 
   #listen() {
     const { edits } = this;
     this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
-    this.#rows.addEventListener("opened", () => this.#opened());
+    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
     this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
     this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
     edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
@@ -179,14 +180,8 @@ export class TableSession extends EventTarget {
     return snapshot;
   }
 
-  #opened() {
-    this.dispatchEvent(new CustomEvent("opened", { detail: { isOther: this.#isOther } }));
-    this.#isOther = false;
-  }
-
   /** Conditions are typed letter by letter. */
   #reopenSoon() {
-    this.#isOther = true;
     clearTimeout(this.#reopenTimer);
     this.#reopenTimer = setTimeout(() => this.reopen(), REOPEN_MS);
     this.dispatchEvent(new Event("state"));
@@ -206,7 +201,6 @@ export class TableSession extends EventTarget {
   async openView(id) {
     this.views = await this.#api.views(this.#tableId);
     this.#setView(this.views.find((view) => view.id === id) ?? this.views[0]);
-    this.#isOther = true;
     await this.reopen();
     this.dispatchEvent(new Event("layout"));
   }
@@ -370,7 +364,7 @@ export class TableSession extends EventTarget {
     } catch (error) {
       this.#fail(error);
     }
-    this.#countSoon();
+    this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
   }
 
@@ -387,7 +381,7 @@ export class TableSession extends EventTarget {
     } catch (error) {
       this.#fail(error);
     }
-    this.#countSoon();
+    this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: null }));
   }
 
@@ -395,19 +389,6 @@ export class TableSession extends EventTarget {
   #rereadVisible() {
     const { top, bottom } = this.#visibleRange();
     return this.#rows.forgetAllBut(top, bottom);
-  }
-
-  #countSoon() {
-    this.#countTimer ||= setTimeout(async () => {
-      this.#countTimer = 0;
-      const read = ++this.#reads;
-      const { snapshotId } = this;
-      const found = await this.#api.snapshotChanges(snapshotId).catch(() => null);
-      if (!found || read !== this.#reads || snapshotId !== this.snapshotId) return;
-      // Rows that were made here are shown already.
-      this.changes = Math.max(0, found.entered - this.#rows.addedCount) + found.left;
-      this.dispatchEvent(new Event("state"));
-    }, COUNT_MS);
   }
 
   /** @param {any} error */
@@ -418,16 +399,11 @@ export class TableSession extends EventTarget {
   dispose() {
     this.#isDisposed = true;
     this.#left.abort();
-    clearTimeout(this.#countTimer);
+    this.#changeCount.dispose();
     clearTimeout(this.#reopenTimer);
     this.#live?.dispose();
     this.#rows.dispose();
     this.edits.dispose();
     this.#view?.dispose();
   }
-}
-
-/** @param {Event} event @returns {any} */
-function detailOf(event) {
-  return /** @type {CustomEvent} */ (event).detail;
 }

@@ -1,5 +1,6 @@
 /** One table: its grid or cards, the tools above them, and the panel beside them. */
 
+import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { render } from "../../lit.js";
 import { Actions } from "./actions.js";
@@ -7,15 +8,16 @@ import { Cards } from "./cards.js";
 import { cellMenu } from "./cell_menu.js";
 import { ExportSheet } from "./export_sheet.js";
 import { openFieldMenu } from "./fields_menu.js";
-import { headingLabel, TableGrid } from "./grid.js";
+import { TableGrid } from "./grid.js";
+import { headingLabel } from "./grid_nodes.js";
+import { aggregateText } from "./groups.js";
 import { ImportSheet } from "./import_sheet.js";
 import { Keys } from "./keys.js";
 import { Panel } from "./panel.js";
 import { TableSession } from "./session.js";
-import { statusTemplate } from "./status.js";
+import { StatusBar } from "./status_bar.js";
 import { toolbar } from "./toolbar.js";
 import { openValueSheet } from "./value_sheet.js";
-import { aggregateText } from "./groups.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -24,7 +26,6 @@ import { aggregateText } from "./groups.js";
  * @import { Field, Row, Value } from "./types.d.ts"
  */
 
-const MESSAGE_MS = 8_000;
 const NARROW = matchMedia("(max-width: 700px)");
 
 /** @implements {Page} */
@@ -38,7 +39,7 @@ export class TablePage {
   #session;
   #tools = document.createElement("div");
   #body = document.createElement("div");
-  #status = document.createElement("div");
+  #status;
   /** @type {TableGrid|null} */
   #grid = null;
   /** @type {Cards|null} */
@@ -48,9 +49,6 @@ export class TablePage {
   #panel;
   /** A phone that wants the grid all the same. */
   #wantsGrid = false;
-  #message = { text: "", undo: /** @type {(() => unknown)|null} */ (null), timer: 0 };
-  /** @type {any} */
-  #error = null;
   #left = new AbortController();
 
   /**
@@ -65,14 +63,16 @@ export class TablePage {
     this.element.className = "table-page";
     this.#tools.className = "table-tools";
     this.#body.className = "table-body";
-    this.#status.className = "table-status";
+    this.#status = new StatusBar(this.#session, {
+      onProblems: () => this.#panel.open("problems", {}),
+    });
     this.#actions = new Actions(this.#surface());
     this.#keys = new Keys(this.#session, this.#actions, (message) => this.say(message));
     this.#panel = new Panel(this.#context(), () => this.#showTools());
     const main = document.createElement("div");
     main.className = "table-main";
     main.append(this.#body, this.#panel.element);
-    this.element.append(this.#tools, main, this.#status);
+    this.element.append(this.#tools, main, this.#status.element);
     this.#listen();
   }
 
@@ -99,7 +99,7 @@ export class TablePage {
 
   dispose() {
     this.#left.abort();
-    clearTimeout(this.#message.timer);
+    this.#status.dispose();
     this.#grid?.commit();
     this.#grid?.dispose();
     this.#cards?.dispose();
@@ -160,23 +160,21 @@ export class TablePage {
     const { signal } = this.#left;
     const session = this.#session;
     session.addEventListener("rows", (event) => {
-      this.#refresh(/** @type {CustomEvent} */ (event).detail);
+      this.#refresh(detailOf(event));
     });
-    session.addEventListener("opened", (event) => {
+    session.addEventListener("opened", () => {
       this.#grid?.resetSelection();
       this.#refreshLength();
-      if (/** @type {CustomEvent} */ (event).detail.isOther) this.#grid?.showTop();
     });
     session.addEventListener("length", () => this.#refreshLength());
     session.addEventListener("layout", () => this.#redraw());
     session.addEventListener("address", () => this.#moved());
     session.addEventListener("state", () => {
       this.#showTools();
-      this.#showStatus();
+      this.#status.show();
     });
     session.addEventListener("failed", (event) => {
-      this.#error = /** @type {CustomEvent} */ (event).detail;
-      this.#showStatus();
+      this.#status.fail(detailOf(event));
     });
     NARROW.addEventListener("change", () => this.#draw(), { signal });
     document.addEventListener("copy", (event) => {
@@ -279,7 +277,7 @@ export class TablePage {
     this.#grid?.refreshLength();
     this.#cards?.show();
     this.#showTools();
-    this.#showStatus();
+    this.#status.show();
   }
 
   // --- What is done in it -------------------------------------------------------------------------
@@ -330,16 +328,10 @@ export class TablePage {
 
   /** @param {string} text @param {(() => unknown)} [undo] what takes it back */
   say(text, undo) {
-    clearTimeout(this.#message.timer);
-    const clear = () => {
-      this.#message = { text: "", undo: null, timer: 0 };
-      this.#showStatus();
-    };
-    this.#message = { text, undo: undo ?? null, timer: setTimeout(clear, MESSAGE_MS) };
-    this.#showStatus();
+    this.#status.say(text, undo);
   }
 
-  // --- Tools and status ---------------------------------------------------------------------------
+  // --- Tools --------------------------------------------------------------------------------------
   #showTools() {
     const session = this.#session;
     if (this.#left.signal.aborted || !session.isLoaded) return;
@@ -384,35 +376,5 @@ export class TablePage {
 
   #moved() {
     this.#app.moved({ name: "tables", id: this.#session.address });
-  }
-
-  #showStatus() {
-    if (this.#left.signal.aborted || !this.#session.isLoaded) return;
-    const parts = {
-      session: this.#session,
-      message: this.#message.text,
-      undo: this.#message.undo,
-      error: this.#error,
-      onProblems: () => this.#panel.open("problems", {}),
-      onUndo: (/** @type {() => unknown} */ undo) => this.#takeBack(undo),
-      onDismiss: () => this.#dismiss(),
-    };
-    render(statusTemplate(parts), this.#status);
-  }
-
-  #dismiss() {
-    this.#error = null;
-    this.#showStatus();
-  }
-
-  /** @param {() => unknown} undo */
-  async #takeBack(undo) {
-    this.say("");
-    try {
-      await undo();
-    } catch (error) {
-      this.#error = error;
-      this.#showStatus();
-    }
   }
 }

@@ -14,7 +14,7 @@ SECONDS = 600.0
 
 
 @contextmanager
-def patient_transaction() -> Iterator[None]:
+def long_transaction() -> Iterator[None]:
     """A transaction whose statements have SECONDS each, instead of DATABASE_ANSWER_SECONDS."""
     connection.ensure_connection()
     driver = connection.connection

@@ -1,4 +1,4 @@
-"""Tasks go on once their tool calls have ended: what they may use is reserved anew."""
+"""Budgets of tool loops: before a task is queued again, another turn of its model is reserved."""
 
 from __future__ import annotations
 

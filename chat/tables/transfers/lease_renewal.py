@@ -1,4 +1,4 @@
-"""Keeps a lease while one long statement or another process works."""
+"""Renews a lease while one long statement or another process works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections
 from chat.tables.transfers.leases import SECONDS, Lease, LeaseLostError
 
 
-class Keeper:
+class LeaseRenewal:
     """Renews a lease, on a thread and a connection of its own."""
 
     def __init__(self, lease: Lease) -> None:
@@ -49,13 +49,13 @@ class Keeper:
 
 
 @contextmanager
-def kept(lease: Lease) -> Iterator[Keeper]:
-    """Keep the lease for as long as the block takes."""
-    keeper = Keeper(lease)
-    thread = Thread(target=keeper.run, name="lease of a transfer", daemon=True)
+def renewed(lease: Lease) -> Iterator[LeaseRenewal]:
+    """Renew the lease for as long as the block takes."""
+    renewal = LeaseRenewal(lease)
+    thread = Thread(target=renewal.run, name="lease of a transfer", daemon=True)
     thread.start()
     try:
-        yield keeper
+        yield renewal
     finally:
-        keeper.end()
+        renewal.end()
         thread.join()
