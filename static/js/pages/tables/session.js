@@ -22,7 +22,8 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
 const REOPEN_MS = 250;
 
 /**
- * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
+ * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
+ * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
  * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
  * edits, of the view, of changes elsewhere), `failed` (detail: the error).
  */
