@@ -10,6 +10,7 @@ from ninja import Query, Router, Status
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.rest.etags import if_match
+from aily.rest.requests import no_body
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import fields, runs, states
 from chat.tables.ai.fields import NewAiField
@@ -117,7 +118,7 @@ def count_states(request: AuthenticatedRequest, ai_field_id: int) -> dict[str, o
 # --- Runs ---------------------------------------------------------------------------------------
 @router.post("/ai-fields/{int:ai_field_id}:estimate", response=ScopeEstimateOut)
 def estimate_ai_field(
-    request: AuthenticatedRequest, ai_field_id: int, payload: EstimateIn
+    request: AuthenticatedRequest, ai_field_id: int, payload: EstimateIn = no_body(EstimateIn)
 ) -> dict[str, object]:
     """What a run would cost, and how long it would take. Nothing is stored."""
     row = find(request, ai_field_id, Access.RUN)
