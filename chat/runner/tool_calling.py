@@ -11,7 +11,7 @@ import msgspec
 from django.conf import settings
 
 from chat.models.tool_calls import CallState
-from chat.models.tools import Tool
+from chat.models.tools import Tool, ToolPolicy
 from chat.models.transitions.tool_steps import ClaimedCall, EndedCall
 from chat.tools.calling import NoSlotError, ToolResult, call_tool
 from chat.tools.offers import offered_tools
@@ -30,7 +30,8 @@ class NoRoom:
 def load_tools(calls: Sequence[ClaimedCall]) -> dict[UUID, Tool]:
     """The tools of these calls that their users may have called now, by the calls' ids.
 
-    An approval may come hours after the model was offered a tool.
+    An approval may come hours after the model was offered a tool: it holds for this tool, not for
+    another that has its name by now. A tool that has come to ask first is not called unasked.
     """
     by_owner: defaultdict[int, list[ClaimedCall]] = defaultdict(list)
     for call in calls:
@@ -41,8 +42,17 @@ def load_tools(calls: Sequence[ClaimedCall]) -> dict[UUID, Tool]:
             tool.function_name: tool
             for tool in offered_tools([call.name for call in own], owner_id)
         }
-        found |= {call.id: tools[call.name] for call in own if call.name in tools}
+        found |= {
+            call.id: tool
+            for call in own
+            if (tool := tools.get(call.name)) is not None and _may_be_made(call, tool)
+        }
     return found
+
+
+def _may_be_made(call: ClaimedCall, tool: Tool) -> bool:
+    is_allowed = call.is_approved or tool.policy == ToolPolicy.AUTOMATIC
+    return tool.pk == call.tool_id and is_allowed
 
 
 async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | NoRoom:

@@ -92,7 +92,7 @@ async def _check(owner_id: int, call: ToolCall, arguments: dict[str, object]) ->
     from chat.tools.results import ToolFault
 
     tool = await in_database(load_tool, call.name, owner_id)
-    if tool is None:
+    if tool is None or tool.pk != call.tool_id:
         raise Conflict("This tool is not available any more: reject its call.", field="call_id")
     try:
         await check_arguments(tool, arguments, owner_id)

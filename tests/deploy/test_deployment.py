@@ -20,6 +20,7 @@ from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
 from tests.deploy.deployment import POOL_SIZE, Deployment
 from tests.deploy.monitoring import dashboard_expressions, metric_names
 from tests.deploy.rolling import roll
+from tests.waiting import eventually
 
 #: Half of an answer, and then nothing.
 STALLS = "[sim:latency=0,tokens=60,tps=0,stall=middle]"
@@ -155,6 +156,49 @@ async def test_forms_of_the_admin_work_behind_pgbouncer(
     assert {page.status for page in pages} == {200}
     # The provider of the demo content beside "none".
     assert {page.body.count(b"<option") >= 2 for page in pages} == {True}
+
+
+async def test_tables_change_while_they_are_used_behind_pgbouncer(rest: RestClient) -> None:
+    """Each statement may get another connection: none relies on what another one has set, and no
+    plan of before a change of the columns is used after it."""
+    fields = [{"name": "Text", "kind": "text"}, {"name": "Number", "kind": "text"}]
+    made = (await rest.post("/api/tables", {"name": "Pooled", "fields": fields})).body
+    path, (text, number) = f"/api/tables/{made['id']}", [field["key"] for field in made["fields"]]
+
+    async def write(begin: int) -> int:
+        operations = [
+            {"op": "create", "values": {text: f"Row {n}", number: str(n)}}
+            for n in range(begin, begin + 25)
+        ]
+        return (await rest.post(f"{path}/rows:batch", {"operations": operations})).status
+
+    async def add_field(place: int) -> int:
+        return (await rest.post(f"{path}/fields", {"name": f"F{place}", "kind": "integer"})).status
+
+    async def read() -> int:
+        body = {"sorts": [{"field": text}], "limit": 50}
+        return (await rest.post(f"{path}/rows:query", body)).status
+
+    statuses = await asyncio.gather(
+        *(write(n * 25) for n in range(8)), *map(add_field, range(4)), *(read() for _ in range(8))
+    )
+    # A change of the columns waits for its lock for a short time only, and then says so.
+    assert {status for status in statuses if status not in (200, 201)} <= {503}
+    assert statuses[:8] == [200] * 8
+    [numbers] = [field["id"] for field in made["fields"] if field["key"] == number]
+    changed = await rest.call("PATCH", f"/api/tables/fields/{numbers}", json={"kind": "integer"})
+    assert changed.status in (200, 202), changed
+
+    async def found() -> list[Any] | None:
+        body = {"sorts": [{"field": number}], "limit": 200}
+        answer = await rest.post(f"{path}/rows:query", body)
+        assert answer.status == 200, answer
+        values = [row["values"][number] for row in answer.body["items"]]
+        return values if values == list(range(200)) else None
+
+    await eventually(found, "integers in their order")
+    opened = await rest.post(f"{path}:open", {})
+    assert (opened.status, opened.body["count"]) == (200, 200)
 
 
 async def test_a_repeated_submit_gives_the_same_task(rest: RestClient) -> None:

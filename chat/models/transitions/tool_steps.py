@@ -74,6 +74,8 @@ class ClaimedCall(Row, frozen=True):
     arguments: str
     owner_id: int
     step: int
+    #: By its user. An automatic call is not.
+    is_approved: bool
 
 
 class EndedCall(msgspec.Struct, frozen=True):
@@ -138,7 +140,8 @@ WITH claimed AS (
                  WHERE state = 'queued' AND server <> ALL(%(full)s)
                  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
      AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
-  RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step)
+  RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step,
+            decided_at IS NOT NULL AS is_approved)
 SELECT c.*, t.owner_id FROM claimed c JOIN chat_task t ON t.id = c.task_id
 """
 _PUT_BACK = """

@@ -17,9 +17,11 @@ from chat.tables.permissions import Access, require_access
 router = Router(tags=["AI fields"])
 
 
-def _find(request: AuthenticatedRequest, comparison_id: int) -> Comparison:
+def _find(
+    request: AuthenticatedRequest, comparison_id: int, access: Access = Access.READ
+) -> Comparison:
     found = comparisons.get_comparison(comparison_id)
-    require_access(request.auth.user, found.ai_field.table, Access.READ)
+    require_access(request.auth.user, found.ai_field.table, access)
     return found
 
 
@@ -52,6 +54,6 @@ def get_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict[st
 @router.post("/comparisons/{int:comparison_id}:reveal", response=ComparisonOut)
 def reveal_comparison(request: AuthenticatedRequest, comparison_id: int) -> dict[str, object]:
     """Tell which side is which, and what each has cost."""
-    found = _find(request, comparison_id)
+    found = _find(request, comparison_id, Access.REVIEW)
     comparisons.reveal(found)
     return {**comparisons.describe(found, request.auth.user)}

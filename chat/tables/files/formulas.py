@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 #: Beginnings of a formula, also in full width. PostgreSQL reads the same patterns (exports/sql.py).
-FORMULA = "^[=+@\t\r\uff1d\uff0b\uff20\uff0d-]"
+FORMULA = "^[=+@\t\r\n\uff1d\uff0b\uff20\uff0d-]"
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
 _formula, _number = re.compile(FORMULA), re.compile(NUMBER)
 

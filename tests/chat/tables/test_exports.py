@@ -96,6 +96,13 @@ def test_csv_for_programs_is_as_it_is(grid: Grid) -> None:
     assert [row[0] for row in parsed(content)[1:]] == [row["Name"] for row in ROWS]
 
 
+@pytest.mark.parametrize("lead", ["\n", "\t", "\r", "＝"])
+def test_what_a_spreadsheet_skips_before_a_formula_is_defused(grids: Grids, lead: str) -> None:
+    grid = grids.make(Name="long_text")
+    grid.create({"Name": f"{lead}=1+1"})
+    assert parsed(exported(grid))[1:] == [[f"'{lead}=1+1"]]
+
+
 def test_headers_are_no_formulas_either(grids: Grids) -> None:
     grid = grids.make("Evil", **{'=HYPERLINK("http://x")': "text"})
     assert parsed(exported(grid)) == [['\'=HYPERLINK("http://x")']]

@@ -204,6 +204,7 @@ def test_cells_that_do_not_fit_are_errors(kind: str, cell: str) -> None:
     "cell",
     [
         *('=HYPERLINK("http://x")', "+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(1)", "\t=1", "\r=1"),
+        "\n=1+1",
         *("＝1+1", "＋1+1", "－1+1", "＠SUM"),
     ],
 )

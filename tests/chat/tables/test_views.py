@@ -248,7 +248,7 @@ def test_snapshots_that_are_gone(grid: Grid, alice: User) -> None:
 
 def test_large_snapshots_are_fewer(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest is kept whatever it takes."""
-    monkeypatch.setattr(snapshots, "MAX_BYTES_PER_USER", 350)
+    monkeypatch.setattr(snapshots, "MAX_BYTES_PER_USER", 700)
     first, second = (grid.send("post", ":open", {}).json() for _ in range(2))
     assert len(_names(grid, first)) == 20
     third = grid.send("post", ":open", {}).json()
@@ -258,6 +258,15 @@ def test_large_snapshots_are_fewer(grid: Grid, monkeypatch: pytest.MonkeyPatch) 
     last = grid.send("post", ":open", {}).json()
     assert len(_names(grid, last)) == 20
     assert _call(grid, "get", f"snapshots/{third['id']}/rows").status_code == 404
+
+
+def test_the_filters_of_snapshots_count(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept with the ids, and may be as large as a request."""
+    monkeypatch.setattr(snapshots, "MAX_BYTES_PER_USER", 20_000)
+    tree = condition(grid, "Name", "in", ["x" * 150] * 80)
+    first, second = (grid.send("post", ":open", {"filter": tree}).json() for _ in range(2))
+    assert _call(grid, "get", f"snapshots/{first['id']}/rows").status_code == 404
+    assert _call(grid, "get", f"snapshots/{second['id']}/rows").status_code == 200
 
 
 def test_an_empty_view(grid: Grid) -> None:

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aily.database.threads import in_database
 from aily.problems import Conflict
-from chat.models import Status, Tool, ToolCall, ToolPolicy
+from chat.models import Status, Tool, ToolCall, ToolPolicy, ToolServer
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
@@ -258,3 +258,51 @@ async def test_lists_show_which_tasks_wait_and_which_may_call_tools(
     }
     found = (await api.get(f"{API}/tasks?status=requires_action")).json()["items"]
     assert [item["task_id"] for item in found] == [waiting]
+
+
+# --- What an approval holds for -----------------------------------------------------------------
+@pytest.mark.parametrize("arguments", [None, {"a": 3}])
+async def test_an_approval_is_not_one_of_another_tool_of_that_name(
+    worker: Runtime,
+    submit_plan: Plan,
+    service: ToolService,
+    api: Api,
+    arguments: dict[str, int] | None,
+) -> None:
+    task_id = await submit_plan('ask {"a": 2}')
+    call = await asked(task_id)
+
+    def replace_tool() -> None:
+        tool = Tool.objects.get(function_name="ask")
+        Tool.objects.filter(pk=tool.pk).delete()
+        tool.pk, tool.name, tool.path = None, "other", "/tools/add"
+        tool.save(force_insert=True)
+
+    await in_database(replace_tool)
+    body = {"decision": "approve", **({"arguments": arguments} if arguments else {})}
+    answer = await api.post(path(task_id, call), body)
+    if arguments:
+        assert answer.status_code == 409, answer.content
+        await api.post(path(task_id, call), {"decision": "approve"})
+    await ended(task_id)
+    [call] = await calls_of(task_id)
+    assert (call.state, call.error_code) == ("failed", "tool_unavailable")
+    assert not service.calls
+
+
+async def test_a_tool_that_has_come_to_ask_is_not_called_unasked(
+    worker: Runtime, submit_plan: Plan, service: ToolService
+) -> None:
+    await in_database(ToolServer.objects.update, max_concurrent_calls=1)
+    held = [service.hold("add"), service.hold("again")]
+    task_id = await submit_plan('add {"a": 1} | again {"a": 2}')
+    # One has the server's slot, the other waits for it.
+    await until(lambda: service.calls, "a call")
+    await in_database(Tool.objects.update, policy=ToolPolicy.ASK)
+    for event in held:
+        event.set()
+    await ended(task_id)
+    calls = await calls_of(task_id)
+    assert sorted(call.state for call in calls) == ["failed", "succeeded"]
+    assert {call.error_code for call in calls} == {"", "tool_unavailable"}
+    assert len(service.calls) == 1

@@ -102,3 +102,17 @@ def test_a_snapshot_is_for_who_opened_it(
         path = f"/snapshots/{theirs['snapshot_id']}/{part}"
         grid.api("get", path)
         assert bobs.api("get", path, status=404)["code"] == "snapshot_gone"
+
+
+def test_a_reader_reveals_no_blind_comparison(grid: AiGrid, bob: User, client_of: ClientOf) -> None:
+    grid.create({"Text": "x"})
+    summary = grid.add_ai("Summary")
+    body = {"a": {}, "b": {}, "rows": 1, "blind": True}
+    made = grid.api("post", f"/ai-fields/{summary['id']}/comparisons", body, status=201)
+    path = f"/comparisons/{made['id']}"
+    grid.api("put", f"/{grid.id}/shares", {"shares": [{"user": "bob", "access": ["read"]}]})
+    bobs = AiGrid(client_of(bob), grid.id, grid.fields)
+    bobs.api("post", f"{path}:reveal", {}, status=403)
+    assert bobs.api("get", path)["is_blind"]
+    grid.api("put", f"/{grid.id}/shares", {"shares": [{"user": "bob", "access": ["review"]}]})
+    assert not bobs.api("post", f"{path}:reveal", {})["is_blind"]
