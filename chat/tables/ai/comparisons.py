@@ -93,9 +93,18 @@ def describe(comparison: Comparison, reader: User) -> Object:
         .order_by("run_id")
     )
     # Of a blind one neither place nor name tells which is which.
-    if comparison.is_blind and comparison.pk % 2:
-        ai_runs.reverse()
-    sides = [_side(ai_run, is_blind=comparison.is_blind) for ai_run in ai_runs]
+    is_turned = comparison.pk % 2 == 1
+    if comparison.is_blind:
+        sides = [_side(ai_run) for ai_run in ai_runs]
+        if is_turned:
+            ai_runs.reverse()
+            sides.reverse()
+    else:
+        names = reversed(SIDES) if is_turned else SIDES
+        sides = [
+            {**_side(ai_run), **_told(ai_run), "blind_as": name}
+            for ai_run, name in zip(ai_runs, names, strict=True)
+        ]
     answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
     hidden = hidden_inputs(reader, comparison.ai_field.table_id)
     numbers = sorted({number for found in answers for number in found})
@@ -108,19 +117,20 @@ def describe(comparison: Comparison, reader: User) -> Object:
     }
 
 
-def _side(ai_run: AiRun, *, is_blind: bool) -> Object:
+def _side(ai_run: AiRun) -> Object:
     run = ai_run.run
-    shown: Object = {
+    return {
         "state": run.state,
         "rows": run.total,
         "succeeded": run.succeeded,
         "failed": run.failed,
     }
-    if is_blind:
-        return shown
-    content = ai_run.config.content
+
+
+def _told(ai_run: AiRun) -> Object:
+    """What would tell which side it is."""
+    run, content = ai_run.run, ai_run.config.content
     return {
-        **shown,
         "run": str(run.pk),
         "config": {name: content[name] for name in ("scene", "version", "model", "options")},
         "prompt_tokens": run.prompt_tokens,

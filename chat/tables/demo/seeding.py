@@ -43,6 +43,8 @@ _FIELDS = (
     NewField("Order value", "number", {"decimals": 2, "unit": "USD"}),
     NewField("Closed", "boolean"),
 )
+#: Pixels of the first fields that are shown, in their order.
+_WIDTHS = {"Ticket": 90, "Subject": 190, "Category": 120, "Urgency": 110, "Draft reply": 260}
 
 
 def seed_tickets(owner: User) -> Table:
@@ -119,6 +121,17 @@ def _add_views(table: Table, fields: Mapping[str, Field], owner: User) -> None:
     is_open: JsonValue = {"field": fields["Closed"].key, "op": "is", "value": False}
     grouped: JsonValue = [{"field": fields["Language"].key}]
     summed: JsonValue = {fields["Order value"].key: "sum"}
-    create_view(owner, table, {"name": "All tickets", "frozen": 1})
+    create_view(owner, table, {"name": "All tickets", "frozen": 1, **_answers_first(table)})
     create_view(owner, table, {"name": "Open, newest first", "filter": is_open, "sorts": latest})
     create_view(owner, table, {"name": "By language", "groups": grouped, "aggregates": summed})
+
+
+def _answers_first(table: Table) -> dict[str, JsonValue]:
+    """Order and widths by which a screen of 1280 px shows the AI fields beside the tickets."""
+    keys = {field.name: field.key for field in Field.objects.filter(table=table, deleted_at=None)}
+    shown = [name for name in _WIDTHS if name in keys]
+    others = [name for name in keys if name not in _WIDTHS]
+    return {
+        "order": [keys[name] for name in (*shown, *others)],
+        "widths": {keys[name]: _WIDTHS[name] for name in shown},
+    }

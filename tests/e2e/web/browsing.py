@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, StorageState, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect
 
 from tests.stack import Stack
 
@@ -24,14 +24,25 @@ document.addEventListener("securitypolicyviolation", (event) => {
 @contextmanager
 def visit(browser: Browser, stack: Stack, session: StorageState, **options: Any) -> Iterator[Page]:
     """A page of a context of its own, whose errors and refused content fail the test."""
-    with browser.new_context(base_url=stack.base_url, storage_state=session, **options) as context:
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.add_init_script(RECORD_VIOLATIONS)
+    with (
+        browser.new_context(base_url=stack.base_url, storage_state=session, **options) as context,
+        open_page(context) as page,
+    ):
         yield page
-        assert page.evaluate("violations") == []
-        assert errors == []
+
+
+@contextmanager
+def open_page(context: BrowserContext) -> Iterator[Page]:
+    """A page whose errors and refused content fail the test. The next one of the same context has
+    the files of the web app in its cache."""
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script(RECORD_VIOLATIONS)
+    yield page
+    assert page.evaluate("violations") == []
+    assert errors == []
+    page.close()
 
 
 def log_in(page: Page, username: str, password: str) -> None:

@@ -6,13 +6,14 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, StorageState, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect
 
-from tests.e2e.web.browsing import DESKTOP, PHONE, visit, wait_for_connection
+from tests.e2e.web.browsing import DESKTOP, PHONE, open_page, visit, wait_for_connection
 from tests.e2e.web.samples import READER
 from tests.stack import Stack
 
@@ -44,11 +45,19 @@ FIELDS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def desktop(browser: Browser, stack: Stack, session: StorageState) -> Iterator[BrowserContext]:
+    """What the tests have in common: cookies and the cache, which is a third of a page's start."""
+    options: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-US"}
+    options["permissions"] = ["clipboard-read", "clipboard-write"]
+    url = stack.base_url
+    with browser.new_context(base_url=url, storage_state=session, **options) as context:
+        yield context
+
+
 @pytest.fixture
-def page_of_tables(browser: Browser, stack: Stack, session: StorageState) -> Iterator[Page]:
-    options = {"viewport": DESKTOP, "locale": "en-US"}
-    permissions = ["clipboard-read", "clipboard-write"]
-    with visit(browser, stack, session, permissions=permissions, **options) as page:
+def page_of_tables(desktop: BrowserContext) -> Iterator[Page]:
+    with open_page(desktop) as page:
         page.goto("/#/tables")
         wait_for_connection(page)
         yield page
@@ -172,6 +181,22 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("")
     page.keyboard.press("Control+z")
     expect(cell(page, 2, 1)).to_have_text("4")
+
+
+def test_rows_are_put_in_order_by_hand(page_of_tables: Page) -> None:
+    page = page_of_tables
+    open_table(page, make_table(page, 4))
+    cell(page, 2, 0).click(button="right")
+    choose(page, "Move selected rows up")
+    expect(cell(page, 1, 0)).to_have_text("Ticket 2 <b>")
+    # The first one has none to pass.
+    cell(page, 0, 0).click(button="right")
+    expect(page.locator(".table-menu button", has_text="up")).to_have_count(0)
+    choose(page, "Move selected rows down")
+    expect(cell(page, 0, 0)).to_have_text("Ticket 2 <b>")
+    page.reload()
+    for row, number in enumerate((2, 0, 1, 3)):
+        expect(cell(page, row, 0)).to_have_text(f"Ticket {number} <b>")
 
 
 def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page) -> None:
@@ -372,6 +397,122 @@ def edit_and_find_stale(page: Page) -> None:
     type_into(page, "By hand")
     expect(cell(page, 3, 5)).to_have_text("By hand")
     expect(cell(page, 3, 5).locator(".ai-edited")).to_be_visible()
+
+
+def add_summary(page: Page, table: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+    """Rows of such texts, and an AI field that asks about them."""
+    key = table["fields"][0]["key"]
+    texts = [{key: f"Row {number} {text}"} for number, text in enumerate(asked)]
+    add_rows(page, table, cast("list[dict[str, object]]", texts))
+    field = {"name": "Summary", "scene": "summarize", "mapping": {"text": key}}
+    return cast("dict[str, Any]", call(page, "POST", f"/{table['id']}/ai-fields", field))
+
+
+def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    add_summary(page, table, [QUICK] * 5)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="Run…").click()
+    panel(page).get_by_label("At a time").check()
+    later = datetime.now(UTC) + timedelta(days=2)
+    panel(page).locator("#run-start-at").fill(f"{later:%Y-%m-%dT%H:%M}")
+    panel(page).get_by_role("button", name="Start without trying").click()
+    state = panel(page).locator(".run-state")
+    expect(state).to_have_text("Scheduled")
+    panel(page).get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+    expect(state).to_have_text("Cancelled")
+    panel(page).get_by_role("button", name="Retry 5 failed rows").click()
+    expect(state).to_have_text("Done")
+    answers = page.locator(".slick-cell.l6", has_text="simu")
+    expect(answers).to_have_count(5)
+    panel(page).get_by_role("button", name="Take it back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+    expect(status(page)).to_contain_text("5 cells hold again what they held before.")
+    expect(answers).to_have_count(0)
+    expect(panel(page).get_by_role("button", name="Take it back")).to_have_count(0)
+
+
+def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    summary = add_summary(page, table, [QUICK] * 2)
+    mapping = {"text": summary["outputs"][0]["key"]}
+    second = {"name": "Shorter", "scene": "summarize", "mapping": mapping}
+    call(page, "POST", f"/{table['id']}/ai-fields", second)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).locator(".ai-item", has_text="Shorter").get_by_role("button", name="Run…").click()
+    expect(panel(page).get_by_label("Fill Summary in the same run")).to_be_checked()
+    panel(page).get_by_role("button", name="Start without trying").click()
+    for place in (5, 6):
+        expect(page.locator(f".slick-cell.l{place + 1}", has_text="simu")).to_have_count(2)
+
+
+def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    add_summary(page, table, [QUICK] * 3)
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="Compare…").click()
+    dialog = page.get_by_role("dialog")
+    other = dialog.get_by_role("group", name="B").get_by_label("Model")
+    other.select_option("deepseek-v4-pro")
+    dialog.get_by_label("How many").fill("many")
+    dialog.get_by_role("button", name="Compare", exact=True).click()
+    expect(dialog.get_by_label("How many")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("How many").fill("3")
+    dialog.get_by_role("button", name="Compare", exact=True).click()
+    expect(dialog).to_contain_text("3 rows answered by both.")
+    answers = dialog.locator(".compared-answer p", has_text="simu")
+    expect(answers).to_have_count(6)
+    judged = answers.all_inner_texts()
+    expect(dialog).not_to_contain_text("deepseek-v4-pro")
+    dialog.get_by_role("button", name="A is better in row 1").click()
+    expect(dialog).to_contain_text("Better in 1 row")
+    dialog.get_by_role("button", name="Tell which is which").click()
+    expect(dialog.locator(".compared-side", has_text="deepseek-v4-pro")).to_have_count(1)
+    # Each side has kept its place, so the judgement is still of the same answer.
+    expect(answers).to_have_text(judged)
+    # A closed dialog loses nothing; no cell has changed.
+    dialog.get_by_role("button", name="Close").click()
+    panel(page).get_by_role("button", name="Compare…").click()
+    expect(answers).to_have_count(6)
+    check_access(page)
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.locator(".slick-cell.l6", has_text="simu")).to_have_count(0)
+
+
+# --- The trash ------------------------------------------------------------------------------------
+def test_deleted_fields_and_tables_are_restored(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 2)
+    ai_field = add_summary(page, table, [])
+    call(page, "PATCH", f"/{table['id']}", {"name": f"Tickets {table['id']}"})
+    call(page, "DELETE", f"/fields/{table['fields'][3]['id']}")
+    call(page, "DELETE", f"/ai-fields/{ai_field['id']}")
+    open_table(page, table)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Deleted fields")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Restore Day").click()
+    expect(fields_shown(page)).to_have_text(["Subject", "Count", "State", "Day", "Paid"])
+    dialog.get_by_role("button", name="Restore Summary").click()
+    expect(fields_shown(page).last).to_have_text("Summary")
+    expect(dialog).to_contain_text("The trash is empty.")
+    dialog.get_by_role("button", name="Close").click()
+    open_panel(page, "runs")
+    expect(panel(page).get_by_role("button", name="AI field settings")).to_be_visible()
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Delete the table")
+    dialog.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Trash").click()
+    dialog.get_by_role("button", name=f"Restore Tickets {table['id']}").click()
+    item = page.locator(f".table-item[data-key='{table['id']}']")
+    expect(item).to_contain_text(f"Tickets {table['id']}")
 
 
 # --- Two people, no connection --------------------------------------------------------------------

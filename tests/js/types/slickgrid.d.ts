@@ -71,6 +71,7 @@ export class SlickGrid {
   render(): void;
   resetActiveCell(): void;
   resizeCanvas(): void;
+  scrollColumnIntoView(cell: number): void;
   scrollRowIntoView(row: number): void;
   scrollRowToTop(row: number): void;
   setActiveCell(row: number, cell: number): void;

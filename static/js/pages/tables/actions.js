@@ -199,6 +199,13 @@ export class Actions {
     this.#apply(edits);
   }
 
+  /** @param {-1|1} step @returns {Row|null} that before the selection, or that after it */
+  neighbour(step) {
+    const selection = this.#selection;
+    if (!selection || (step < 0 && selection.top === 0)) return null;
+    return this.#on.rowAt(step < 0 ? selection.top - 1 : selection.bottom + 1);
+  }
+
   /** @returns {Promise<number[]>} ids of the rows that are selected */
   async selectedRows() {
     const selection = this.#selection;

@@ -255,7 +255,7 @@ export class AiPanel {
   }
 
   async #delete() {
-    const { api, session } = this.#context;
+    const { api, session, say } = this.#context;
     const { id, name } = /** @type {AiField} */ (this.#ai);
     const text = t("tables.ai_delete_text", { name });
     if (!(await confirmAction(t("tables.delete_field"), text, t("dialog.delete.action")))) return;
@@ -264,6 +264,10 @@ export class AiPanel {
       this.#ai = null;
       await session.reloadFields();
       this.#onRun();
+      say(t("tables.field_deleted", { name }), async () => {
+        await api.restoreAiField(id);
+        await session.reloadFields();
+      });
     });
   }
 

@@ -7,7 +7,7 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
+ * @import { AiField, CellData, Comparison, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
  * @import { ScopeEstimate, TableData, TablePage, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
@@ -17,11 +17,11 @@ const HERE = `client=${CLIENT}`;
 
 export class TablesApi {
   /**
-   * @param {{limit: number, offset: number}} page
+   * @param {{limit: number, offset: number, isDeleted?: boolean}} page
    * @returns {Promise<TablePage>} newest first
    */
-  list({ limit, offset }) {
-    return this.#call("GET", `?limit=${limit}&offset=${offset}`);
+  list({ limit, offset, isDeleted = false }) {
+    return this.#call("GET", `?limit=${limit}&offset=${offset}&is_deleted=${isDeleted}`);
   }
 
   /** @param {{name: string, fields?: Partial<Field>[]}} table @returns {Promise<TableData>} */
@@ -42,6 +42,11 @@ export class TablesApi {
   /** @param {number} id */
   delete(id) {
     return this.#call("DELETE", `/${id}`);
+  }
+
+  /** @param {number} id */
+  restore(id) {
+    return this.#call("POST", `/${id}:restore`);
   }
 
   /** @param {number} id @returns {Promise<{shares: Share[]}>} */
@@ -75,6 +80,11 @@ export class TablesApi {
     return this.#call("DELETE", `/fields/${id}?${HERE}`);
   }
 
+  /** @param {number} table @returns {Promise<Field[]>} in the trash, the newest first */
+  deletedFields(table) {
+    return this.#call("GET", `/${table}/fields?is_deleted=true`);
+  }
+
   /** @param {number} id */
   restoreField(id) {
     return this.#call("POST", `/fields/${id}:restore?${HERE}`);
@@ -89,6 +99,11 @@ export class TablesApi {
     const body = { operations: operations.map(operationBody), atomic: false, client: CLIENT };
     const { results } = await this.#call("POST", `/${table}/rows:batch`, body, key);
     return operations.map((operation, place) => outcomeOf(operation, results[place]));
+  }
+
+  /** @param {number} table @param {number[]} rows @param {{before?: number, after?: number}} place */
+  moveRows(table, rows, place) {
+    return this.#call("POST", `/${table}/rows:move`, { rows, ...place, client: CLIENT });
   }
 
   /** @param {number} table @param {object} query @returns {Promise<{items: Row[], next: string|null}>} */
@@ -208,6 +223,11 @@ export class TablesApi {
     return this.#call("DELETE", `/ai-fields/${id}?${HERE}`);
   }
 
+  /** @param {number} id with the fields that it fills */
+  restoreAiField(id) {
+    return this.#call("POST", `/ai-fields/${id}:restore?${HERE}`);
+  }
+
   /** @param {number} id @returns {Promise<{counts: Record<string, number>}>} cells by their states */
   cellStates(id) {
     return this.#call("GET", `/ai-fields/${id}/states`);
@@ -257,6 +277,22 @@ export class TablesApi {
    */
   runRows(id, state, limit) {
     return this.#call("GET", `/runs/${id}/rows?state=${state}&limit=${limit}`);
+  }
+
+  // --- Two configurations, single answers ---------------------------------------------------------
+  /** @param {number} aiField @param {object} comparison @returns {Promise<Comparison>} */
+  compare(aiField, comparison) {
+    return this.#call("POST", `/ai-fields/${aiField}/comparisons`, comparison, randomKey());
+  }
+
+  /** @param {number} id @returns {Promise<Comparison>} */
+  comparison(id) {
+    return this.#call("GET", `/comparisons/${id}`);
+  }
+
+  /** @param {number} id @returns {Promise<Comparison>} that says which side is which */
+  revealComparison(id) {
+    return this.#call("POST", `/comparisons/${id}:reveal`);
   }
 
   /** @param {number} aiField @param {number} row @returns {Promise<CellData>} */

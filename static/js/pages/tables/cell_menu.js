@@ -1,6 +1,7 @@
 /** The menu of a cell. */
 
 import { t } from "../../i18n/i18n.js";
+import { explain } from "../../ui/notice.js";
 import { openMenu } from "./menu.js";
 
 /**
@@ -17,6 +18,7 @@ import { openMenu } from "./menu.js";
  * @property {() => void} onEdit
  * @property {() => void} onFilter
  * @property {() => void} onRun
+ * @property {(step: number) => void} onMoved by so many lines
  */
 
 /** @param {Element} anchor @param {Row} row @param {Field} field @param {CellTools} tools */
@@ -51,6 +53,9 @@ export function cellMenu(anchor, row, field, tools) {
       action: () => session.edits.discard(edit),
     });
   }
+  if (session.isOrderedByHand) {
+    items.push(null, ...moveItems(tools));
+  }
   if (may.edit) {
     items.push(null, {
       label: t("tables.delete_rows"),
@@ -60,6 +65,29 @@ export function cellMenu(anchor, row, field, tools) {
     });
   }
   openMenu(anchor, t("tables.cell_menu"), items);
+}
+
+/** @param {CellTools} tools @returns {import("./menu.js").Item[]} as far as there is a row to pass */
+function moveItems({ session, actions, say, onMoved }) {
+  /** @param {-1|1} step */
+  const item = (step) => {
+    const other = actions.neighbour(step);
+    if (!other) return [];
+    const move = async () => {
+      try {
+        const place = step < 0 ? { before: other.id } : { after: other.id };
+        await session.move(await actions.selectedRows(), place);
+        onMoved(step);
+      } catch (error) {
+        say(explain(/** @type {any} */ (error)).title);
+      }
+    };
+    const label = t(step < 0 ? "tables.move_up" : "tables.move_down");
+    /** @type {import("./menu.js").Item["mark"]} */
+    const mark = step < 0 ? "up" : "down";
+    return [{ label, mark, action: move }];
+  };
+  return [...item(-1), ...item(1)];
 }
 
 /** @param {Actions} actions @param {TableSession} session

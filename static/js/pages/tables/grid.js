@@ -360,6 +360,12 @@ export class TableGrid {
     this.#grid.gotoCell(line, Math.max(place, 0) + 1);
   }
 
+  /** Scroll to where a field can be seen. @param {Field} field */
+  showField(field) {
+    const place = this.#fields.findIndex(({ key }) => key === field.key);
+    if (place >= 0) this.#grid.scrollColumnIntoView(place + 1);
+  }
+
   /** @param {number[]} lines that look other than before */
   refresh(lines) {
     const { top, bottom } = this.#grid.getRenderedRange();

@@ -9,6 +9,7 @@ import { notice } from "../../ui/notice.js";
 import { idOf, inputField } from "./forms.js";
 import { ImportSheet } from "./import_sheet.js";
 import { Sheet } from "./sheet.js";
+import { openTablesTrash } from "./trash_sheet.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -115,6 +116,10 @@ export class TablesPage {
         </button>
         <button type="button" class="button" @click=${() => this.#create()}>
           ${icon("plus")}<span>${t("tables.new")}</span>
+        </button>
+        <button type="button" class="button"
+          @click=${() => openTablesTrash(this.#api, () => this.#list.loadFirst())}>
+          ${icon("trash")}<span>${t("tables.trash")}</span>
         </button>
       </div>
       ${this.#isLoaded && items.length === 0

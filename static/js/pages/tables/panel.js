@@ -26,6 +26,7 @@ import { ViewPanels } from "./view_panels.js";
  * @property {TableSession} session
  * @property {(message: string, undo?: () => Promise<unknown>) => void} say
  * @property {() => Promise<number[]>} selectedRows
+ * @property {(aiField: number) => void} showAnswers the cells that an AI field fills come into sight
  * @property {() => void} redraw
  *
  * @typedef {object} Part

@@ -38,6 +38,8 @@ export class RunForm {
     overwrites: false,
     shares: false,
     max: "",
+    /** AI fields that this one reads are filled in the same turn. */
+    chains: false,
   };
   #start = { when: /** @type {When} */ ("now"), at: "", error: "" };
   /** @type {number[]} */
@@ -69,6 +71,11 @@ export class RunForm {
     this.#selected = await this.#context.selectedRows();
     if (this.#selected.length > 1) this.#form.rows = "selected";
     this.#refresh();
+    const states = this.#sources.map(({ id }) => this.#context.api.cellStates(id));
+    const found = await Promise.all(states).catch(() => []);
+    // Without them every row whose input is missing would be skipped.
+    this.#form.chains = found.some(({ counts }) => counts.none > 0);
+    this.#onChange();
   }
 
   /** @returns {Scope} */
@@ -130,16 +137,37 @@ export class RunForm {
     this.#onChange();
   }
 
+  /** AI fields whose answers this one reads, and those that they read. @returns {AiField[]} */
+  get #sources() {
+    const { aiFields } = this.#context.session;
+    /** @type {Set<AiField>} */
+    const found = new Set();
+    const wanted = [this.#ai];
+    for (const ai of wanted) {
+      const read = Object.values(ai.mapping);
+      for (const other of aiFields) {
+        if (found.has(other) || !other.outputs.some(({ key }) => read.includes(key))) continue;
+        found.add(other);
+        wanted.push(other);
+      }
+    }
+    return [...found];
+  }
+
   #begins() {
     const { when, at } = this.#start;
     this.#start.error = when === "at" && !at ? t("form.no_date_time") : "";
     if (this.#start.error) return this.#onChange();
     const start_at = when === "at" ? fromInput("date-time", at) : null;
-    this.#make({ start: when, start_at });
+    const also = this.#form.chains ? this.#sources.map(({ id }) => id) : [];
+    this.#make({ start: when, start_at, also });
   }
 
   template() {
     const isReady = this.#estimate !== null && !this.#isBusy;
+    // What the answers to come will ask about cannot be estimated, but asked.
+    const mayStart = isReady ||
+      (this.#form.chains && this.#sources.length > 0 && !this.#isBusy && !this.#isEstimating);
     const form = {
       ...this.#start,
       onWhen: (/** @type {When} */ when) => this.#setStart({ when }),
@@ -168,7 +196,7 @@ export class RunForm {
           @click=${() => this.#make({ try: TRY_ROWS })}>
           ${icon("send")}${t("runs.try", { count: this.#rowsToTry })}
         </button>
-        <button type="button" class="button" ?disabled=${!isReady} @click=${() => this.#begins()}>
+        <button type="button" class="button" ?disabled=${!mayStart} @click=${() => this.#begins()}>
           ${icon("play")}${t("tables.run_all")}
         </button>
       </div>
@@ -198,6 +226,7 @@ export class RunForm {
     };
     const rows = ROWS.filter((name) => name !== "selected" || this.#selected.length > 0);
     const selected = this.#selected.length;
+    const sources = this.#sources.map(({ name }) => name).join(", ");
     return html`
       ${selectField({
         id: idOf(form, "rows"),
@@ -232,6 +261,16 @@ export class RunForm {
         isOn: form.shares,
         onChange: (shares) => set({ shares }),
       })}
+      ${sources
+        ? html`
+          ${checkField({
+            label: t("tables.chains", { names: sources }),
+            isOn: form.chains,
+            onChange: (chains) => set({ chains }),
+          })}
+          <p class="field-help">${t("tables.chains_help")}</p>
+        `
+        : nothing}
     `;
   }
 

@@ -6,6 +6,7 @@ import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
 import { barTemplate, countsText, stateBadge } from "../runs/progress.js";
 import { stateText } from "./cells.js";
+import { CompareSheet } from "./compare_sheet.js";
 import { RunForm } from "./run_form.js";
 import { RunView } from "./run_view.js";
 
@@ -65,6 +66,7 @@ export class RunsPanel {
   #look(run) {
     this.#view?.dispose();
     this.#form = null;
+    this.#context.showAnswers(run.ai_field);
     this.#view = new RunView(this.#context, run, {
       onChange: this.#show,
       onEnd: () => this.#load(),
@@ -76,6 +78,7 @@ export class RunsPanel {
   #open(ai) {
     this.#view?.dispose();
     this.#view = null;
+    this.#context.showAnswers(ai.id);
     this.#form = new RunForm(this.#context, ai, {
       onChange: this.#show,
       onMade: (run) => {
@@ -149,6 +152,10 @@ export class RunsPanel {
             ? html`
               <button type="button" class="button small primary" @click=${() => this.#open(ai)}>
                 ${icon("play")}${t("tables.run_cells")}
+              </button>
+              <button type="button" class="button small"
+                @click=${() => new CompareSheet(this.#context, ai)}>
+                ${icon("group")}${t("tables.compare")}
               </button>
             `
             : nothing}

@@ -336,6 +336,19 @@ export class TableSession extends EventTarget {
     this.#rows.remove(rowIds);
   }
 
+  /** Rows are in the order by hand where nothing sorts or groups them. */
+  get isOrderedByHand() {
+    const { sorts, groups } = this.view.state;
+    return this.may.edit && sorts.length === 0 && groups.length === 0;
+  }
+
+  /** @param {number[]} rowIds @param {{before?: number, after?: number}} place ids of rows */
+  async move(rowIds, place) {
+    await this.edits.settled();
+    await this.#api.moveRows(this.#tableId, rowIds, place);
+    await this.reopen();
+  }
+
   /** @param {"undo"|"redo"} direction @returns {Promise<any>} what was taken back */
   async step(direction) {
     await this.edits.settled();

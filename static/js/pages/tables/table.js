@@ -135,6 +135,7 @@ export class TablePage {
       session: this.#session,
       say: (message, undo) => this.say(message, undo),
       selectedRows: () => this.#actions.selectedRows(),
+      showAnswers: (aiField) => this.#showAnswers(aiField),
       redraw: () => this.#redraw(),
     };
   }
@@ -258,6 +259,13 @@ export class TablePage {
     this.#panel.show();
   }
 
+  /** @param {number} aiField */
+  #showAnswers(aiField) {
+    const outputs = this.#session.fieldsShown.filter(({ ai_field }) => ai_field === aiField);
+    // The first one as well, where all have no room.
+    for (const field of outputs.reverse()) this.#grid?.showField(field);
+  }
+
   /** @param {number[]} lines */
   #refresh(lines) {
     this.#grid?.refresh(lines);
@@ -303,6 +311,7 @@ export class TablePage {
       onEdit: () => this.#grid?.edit(),
       onFilter: () => this.#panel.filterBy(field, this.#session.cellValue(row, field)),
       onRun: () => this.#panel.open("runs", {}),
+      onMoved: (step) => this.#grid?.goTo(line + step, field),
     });
   }
 

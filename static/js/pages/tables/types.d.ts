@@ -33,6 +33,8 @@ export interface Field {
   options: { choices?: Choice[]; table?: number } & Record<string, any>;
   /** The AI field that fills it; null: people do. */
   ai_field: number | null;
+  /** It is in the trash since. */
+  deleted_at?: string | null;
   /** Of a link: what its rows are called, as far as that is known. */
   labels?: Map<number, string>;
 }
@@ -116,6 +118,7 @@ export interface TableItem {
   access: Access[];
   rows: number;
   updated_at: string;
+  deleted_at: string | null;
 }
 
 /** What a user, or a role, may do with a table. */
@@ -146,6 +149,8 @@ export interface AiField {
   scene: string;
   version: number | null;
   model: string;
+  /** Fields of every request, such as `max_tokens`. */
+  options: Record<string, Value>;
   /** Of each variable: the key of a field, or a constant. */
   mapping: Record<string, string | { value: Value }>;
   condition: Group | null;
@@ -154,7 +159,7 @@ export interface AiField {
   max_cost_per_day: string | null;
   /** Why its policy fills no further cells. */
   note: string;
-  outputs: { field: string; name: string; kind: Kind; property: string }[];
+  outputs: { id: number; key: string; name: string; kind: Kind; property: string }[];
 }
 
 export interface ImportData {
@@ -275,4 +280,44 @@ export interface ScopeEstimate extends Estimate {
   in_scope: number;
   skipped: number;
   duplicates: number;
+}
+
+export type SideName = "a" | "b";
+
+/** What one configuration has answered about a row. */
+export interface ComparedAnswer {
+  state: string | null;
+  values: Record<string, Value> | null;
+  error: { code?: string; message?: string } | null;
+  cost: string | null;
+}
+
+/** One of two configurations; of a blind comparison without what would tell which it is. */
+export interface ComparedSide {
+  state: string;
+  rows: number;
+  succeeded: number;
+  failed: number;
+  /** Its name while the comparison was blind. */
+  blind_as?: SideName;
+  config?: { scene: string; version: number | null; model: string };
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  cost?: string;
+  currency?: string | null;
+}
+
+export interface ComparedRow {
+  row: number;
+  inputs: Record<string, Value> | null;
+  a: ComparedAnswer;
+  b: ComparedAnswer;
+}
+
+export interface Comparison {
+  id: number;
+  ai_field: number;
+  is_blind: boolean;
+  sides: Record<SideName, ComparedSide>;
+  rows: ComparedRow[];
 }

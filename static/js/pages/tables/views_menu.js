@@ -7,6 +7,7 @@ import { idOf, inputField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { openShareSheet } from "./share_sheet.js";
 import { Sheet } from "./sheet.js";
+import { openFieldsTrash } from "./trash_sheet.js";
 
 /**
  * @import { Item } from "./menu.js"
@@ -119,6 +120,10 @@ export function tableMenu(parts) {
       label: t("tables.rename"),
       mark: "pencil",
       action: () => renameTable(parts),
+    }, {
+      label: t("tables.trash_fields"),
+      mark: "trash",
+      action: () => openFieldsTrash(parts.api, session),
     });
   }
   if (own) {

@@ -120,8 +120,11 @@ async def test_two_configurations_are_compared_on_the_same_rows(
     shown = await act(grid.api, "post", f"/comparisons/{made['id']}:reveal", {})
     assert shown["sides"]["b"]["config"]["options"] == {"max_tokens": 5}
     assert Decimal(shown["sides"]["b"]["cost"]) < Decimal(shown["sides"]["a"]["cost"])
-    for row in shown["rows"]:
+    # What was judged blindly is found again on the side that it was.
+    for row, judged in zip(shown["rows"], blind["rows"], strict=True):
         assert row["a"]["values"] != row["b"]["values"]
+        for name, side in shown["sides"].items():
+            assert row[name] == judged[side["blind_as"]]
     assert await act(grid.states, summary) == {"none": 30}
     assert await act(grid.api, "get", f"/ai-fields/{summary['id']}/runs") == []
 
