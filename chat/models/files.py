@@ -3,7 +3,7 @@ the database has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -13,6 +13,7 @@ from django.db import models
 from django.utils import timezone
 
 from aily.database.rows import fetch_column
+from aily.database.threads import in_database
 from chat.models.ids import tagged_id
 
 #: Bytes of a piece, and so of what a reader or writer has in memory.
@@ -160,6 +161,14 @@ def read_piece(file_id: UUID, number: int) -> bytes | None:
     """A piece of a file; None behind the last one."""
     found = fetch_column(bytes, _PIECE, [file_id, number])
     return found[0] if found else None
+
+
+async def stream_pieces(file_id: UUID) -> AsyncGenerator[bytes]:
+    """`read_pieces` on an event loop."""
+    number = 0
+    while (piece := await in_database(read_piece, file_id, number)) is not None:
+        yield piece
+        number += 1
 
 
 def delete_pieces(file_id: UUID) -> None:

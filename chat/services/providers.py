@@ -162,7 +162,7 @@ _SECRETS: dict[str, Callable[[Provider, Any], None]] = {
 def _public_only(
     before: Provider, provider: Provider, fields: Mapping[str, object], actor: User
 ) -> bool:
-    is_moved = _differ(before, provider, "base_url", "proxy_url")
+    is_moved = fields_differ(before, provider, "base_url", "proxy_url")
     wanted = fields.get("public_only")
     if actor.is_superuser:
         return bool(wanted) if wanted is not None else before.public_only and not is_moved
@@ -177,7 +177,7 @@ def _require_secrets_again(
     """Raise ValidationError where calls would go to another host with secrets that were given for
     this one: an editor could have them sent to a host of their own."""
     is_elsewhere = origin_of(before.base_url) != origin_of(provider.base_url)
-    moved = [name for name in ADDRESS_FIELDS[1:] if _differ(before, provider, name)]
+    moved = [name for name in ADDRESS_FIELDS[1:] if fields_differ(before, provider, name)]
     if is_elsewhere:
         moved.insert(0, "base_url")
     if actor.is_superuser or not moved:
@@ -195,7 +195,8 @@ def _require_secrets_again(
             raise ValidationError({name: message % {"field": moved[0]}})
 
 
-def _differ(before: Model, after: Model, *names: str) -> bool:
+def fields_differ(before: Model, after: Model, *names: str) -> bool:
+    """Whether any of these fields has another value."""
     return any(getattr(before, name) != getattr(after, name) for name in names)
 
 

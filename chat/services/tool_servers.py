@@ -19,7 +19,7 @@ from aily.problems import Conflict, Forbidden, InvalidRequest
 from chat.exceptions import InvalidTemplate
 from chat.models import Tool, ToolServer, ToolServerKind
 from chat.services import rendering
-from chat.services.providers import Addresses, check_reach, origin_of, resolve
+from chat.services.providers import Addresses, check_reach, fields_differ, origin_of, resolve
 from chat.tools.names import function_name
 from chat.tools.openapi_operations import Operation
 
@@ -43,7 +43,7 @@ def assign(server: ToolServer, fields: Mapping[str, Any], actor: User) -> None:
     server.public_only = _public_only(before, server, fields, actor)
     if "secret" in fields:
         server.set_secret(fields["secret"])
-    if before.pk and _differ(before, server, "url", "kind"):
+    if before.pk and fields_differ(before, server, "url", "kind"):
         # What is known of its revision is another server's.
         server.protocol_version, server.listed_at = "", None
 
@@ -92,7 +92,7 @@ async def addresses_for(
 def _public_only(
     before: ToolServer, server: ToolServer, fields: Mapping[str, Any], actor: User
 ) -> bool:
-    is_moved = _differ(before, server, *ADDRESS_FIELDS)
+    is_moved = fields_differ(before, server, *ADDRESS_FIELDS)
     wanted = fields.get("public_only")
     if actor.is_superuser:
         return bool(wanted) if wanted is not None else before.public_only and not is_moved
@@ -115,10 +115,6 @@ def _require_secret_again(
         return
     message = _("Where %(field)s changes, give this anew: it was stored for another.")
     raise ValidationError({"secret": message % {"field": moved[0]}})
-
-
-def _differ(before: ToolServer, after: ToolServer, *names: str) -> bool:
-    return any(getattr(before, name) != getattr(after, name) for name in names)
 
 
 # --- Tools --------------------------------------------------------------------------------------

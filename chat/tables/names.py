@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from psycopg import sql
 
 #: The PostgreSQL schema of all tables of users.
@@ -44,3 +46,8 @@ def statement(template: str, **parts: sql.Composable) -> str:
 def joined(parts: list[sql.Composable]) -> sql.Composed:
     """The parts, with commas between them."""
     return sql.SQL(", ").join(parts)
+
+
+def for_each(template: str, columns: Iterable[sql.Identifier]) -> sql.Composable:
+    """The template once for each column, which takes the place of its braces."""
+    return sql.SQL("").join(sql.SQL(template).format(column) for column in columns)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -17,7 +16,7 @@ from aily.database.threads import in_database
 from aily.problems import TooLarge
 from aily.web.connections import connections
 from chat.models import StoredFile
-from chat.models.files import FileWriter, read_piece
+from chat.models.files import FileWriter, stream_pieces
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.files.forms import FILE_FIELD, FormParser
@@ -150,15 +149,8 @@ async def retrieve_content(request: Request) -> Response:
         "Content-Disposition": f'attachment; filename="{id_of(FILE, file.pk)}"',
     }
     return StreamingResponse(
-        _pieces(file.pk), headers=headers, media_type="application/octet-stream"
+        stream_pieces(file.pk), headers=headers, media_type="application/octet-stream"
     )
-
-
-async def _pieces(file_id: UUID) -> AsyncGenerator[bytes]:
-    number = 0
-    while (piece := await in_database(read_piece, file_id, number)) is not None:
-        yield piece
-        number += 1
 
 
 def _json(body: JsonObject) -> Response:

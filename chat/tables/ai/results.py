@@ -28,7 +28,7 @@ from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
 from chat.tables.changes import Author, Changed, record
 from chat.tables.ddl import column_type
 from chat.tables.models import AiRun, ChangeKind, Field
-from chat.tables.names import answers_table, column, rows_table, statement
+from chat.tables.names import answers_table, column, for_each, rows_table, statement
 
 #: Finish reasons of answers that are none.
 _REFUSALS = (REFUSAL, "content_filter")
@@ -230,15 +230,11 @@ def _store_statement(ai_run: AiRun, outputs: Sequence[Field]) -> str:
         _STORE,
         rows=rows_table(ai_run.table_id),
         answers=answers_table(ai_run.ai_field_id),
-        outputs=_each(", {}", columns),
-        given_outputs=_each(", {}", columns),
-        updates=_each(", {0} = excluded.{0}", columns),
+        outputs=for_each(", {}", columns),
+        given_outputs=for_each(", {}", columns),
+        updates=for_each(", {0} = excluded.{0}", columns),
         output_types=sql.SQL("").join(sql.SQL(", {} {}").format(*pair) for pair in typed),
     )
-
-
-def _each(template: str, columns: Sequence[sql.Identifier]) -> sql.Composable:
-    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)
 
 
 def _fail(ai_run: AiRun, failed: Sequence[Mapping[str, object]]) -> list[int]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from urllib.parse import quote
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
 
-from aily.database.threads import in_database
-from chat.models.files import read_piece
+from chat.models.files import stream_pieces
 
 
 def download(file_id: UUID, name: str, media_type: str) -> StreamingHttpResponse:
@@ -19,11 +17,4 @@ def download(file_id: UUID, name: str, media_type: str) -> StreamingHttpResponse
     )
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    return StreamingHttpResponse(_pieces(file_id), content_type=media_type, headers=headers)
-
-
-async def _pieces(file_id: UUID) -> AsyncGenerator[bytes]:
-    number = 0
-    while (piece := await in_database(read_piece, file_id, number)) is not None:
-        yield piece
-        number += 1
+    return StreamingHttpResponse(stream_pieces(file_id), content_type=media_type, headers=headers)

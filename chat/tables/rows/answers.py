@@ -13,7 +13,7 @@ from psycopg import sql
 from aily.database.rows import execute, fetch_tuples
 from chat.tables.ddl import column_type
 from chat.tables.models import Field
-from chat.tables.names import answers_table, column, joined, statement
+from chat.tables.names import answers_table, column, for_each, joined, statement
 from chat.tables.values import Cell, database_reader, to_json
 
 _WRITE = """
@@ -72,7 +72,7 @@ def load_answers(fields: Iterable[Field], row_ids: Collection[int]) -> dict[int,
         read = statement(
             "SELECT row_id{columns} FROM {answers} WHERE row_id = ANY(%s)",
             answers=answers_table(filler),
-            columns=_each(", {}", [column(output.column) for output in outputs]),
+            columns=for_each(", {}", [column(output.column) for output in outputs]),
         )
         readers = [(output.pk, database_reader(output)) for output in outputs]
         for row_id, *values in fetch_tuples(read, [list(row_ids)]):
@@ -114,9 +114,9 @@ def _write(user_id: int | None, outputs: Sequence[Field], rows: Cells) -> None:
         _WRITE,
         answers=answers_table(ai_field_id),
         types=sql.SQL("").join(types),
-        columns=_each(", {}", columns),
-        given=_each(", {}", columns),
-        updates=_each(", {0} = excluded.{0}", columns),
+        columns=for_each(", {}", columns),
+        given=for_each(", {}", columns),
+        updates=for_each(", {0} = excluded.{0}", columns),
     )
     encoded = msgspec.json.encode(cells, enc_hook=str).decode()
     params = {"cells": encoded, "ai_field_id": ai_field_id, "user_id": user_id}
@@ -138,7 +138,3 @@ def _restore(ai_field_id: int, row_ids: Sequence[int]) -> None:
         old=joined([sql.SQL("old.{}").format(name) for name in names]),
     )
     execute(restore, {"ai_field_id": ai_field_id, "row_ids": list(row_ids)})
-
-
-def _each(template: str, columns: Sequence[sql.Identifier]) -> sql.Composable:
-    return sql.SQL("").join(sql.SQL(template).format(each) for each in columns)
