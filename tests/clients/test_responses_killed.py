@@ -108,6 +108,7 @@ def check(reader: Reader, response: Any) -> None:
     assert reader.sdk.responses.retrieve(response.id) == response
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_an_incomplete_item(stack: Stack, sdk: OpenAI) -> None:
     polled = sdk.responses.create(model="deepseek-flash", input=PROMPT, background=True)
     reader = Reader(sdk)

@@ -105,6 +105,8 @@ class Deployment(Running):
         ports = self.ports
         own = {
             "SECRET_KEY": "only for this test, and long enough to be taken for a real one",
+            # Nothing is there: a tool server has series all the same.
+            "DEMO_MCP_URL": "http://127.0.0.1:9/mcp",
             "ALLOWED_HOSTS": f"{HOST_NAME},127.0.0.1",
             "DATABASE_URL": f"postgres://{self._user}:{PASSWORD}@127.0.0.1:{ports['pgbouncer']}"
             f"/{self.database}",

@@ -152,19 +152,17 @@ def test_a_cancelled_task_ends_with_what_it_has_answered(network: Proxy, keys: K
     assert said(network, keys.alice, program) == [["cancelled", True]]
 
 
-@pytest.mark.parametrize(
-    ("program", "expected"),
-    [
-        ('await (await ask("[sim:status=400]")).result()', ["provider_bad_request", None]),
-        ('await ask("Hello", { model: "nowhere" })', ["invalid_request", "model"]),
-        ('await aily.request("GET", "/scenes/nowhere")', ["not_found", None]),
-    ],
-)
-def test_a_refusal_names_its_reason(
-    network: Proxy, keys: Keys, program: str, expected: list[Any]
-) -> None:
-    caught = f"try {{ {program} }} catch (error) {{ say([error.code, error.field ?? null]); }}"
-    assert said(network, keys.alice, caught) == [expected]
+def test_a_refusal_names_its_reason(network: Proxy, keys: Keys) -> None:
+    refused: dict[str, list[Any]] = {
+        'await (await ask("[sim:status=400]")).result()': ["provider_bad_request", None],
+        'await ask("Hello", { model: "nowhere" })': ["invalid_request", "model"],
+        'await aily.request("GET", "/scenes/nowhere")': ["not_found", None],
+    }
+    caught = "\n".join(
+        f"try {{ {program} }} catch (error) {{ say([error.code, error.field ?? null]); }}"
+        for program in refused
+    )
+    assert said(network, keys.alice, caught) == list(refused.values())
 
 
 def test_without_a_valid_key_what_waits_fails_at_once(network: Proxy, keys: Keys) -> None:
@@ -220,26 +218,24 @@ def test_a_run_of_rows_is_estimated_tried_started_and_read(network: Proxy, keys:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        ('new File(["id,text\\n1,one\\n2,two\\n"], "rows.csv")', ""),
-        ('new Blob(["text\\none\\ntwo\\n"])', "rows.csv"),
-        ('new Blob(["text\\none\\ntwo\\n"]).stream()', "rows.csv"),
-        ('"text\\none\\ntwo\\n"', "rows.csv"),
-        ("(async function* () { yield { text: 'one' }; yield { text: 'two' }; })()", ""),
-    ],
-)
-def test_a_run_is_made_of_files_streams_texts_and_rows(
-    network: Proxy, keys: Keys, content: str, name: str
-) -> None:
+def test_a_run_is_made_of_files_streams_texts_and_rows(network: Proxy, keys: Keys) -> None:
+    contents = {
+        'new File(["id,text\\n1,one\\n2,two\\n"], "rows.csv")': "",
+        'new Blob(["text\\none\\ntwo\\n"])': "rows.csv",
+        'new Blob(["text\\none\\ntwo\\n"]).stream()': "rows.csv",
+        '"text\\none\\ntwo\\n"': "rows.csv",
+        "(async function* () { yield { text: 'one' }; yield { text: 'two' }; })()": "",
+    }
+    listed = ", ".join(f"[{content}, {json.dumps(name)}]" for content, name in contents.items())
     program = f"""{RUN}
-    const run = await make({content}, {{ name: {json.dumps(name)} || undefined }});
-    const {{ state, counts }} = await run.settled();
-    say([state, counts.total]);
-    await run.delete();
+    for (const [content, name] of [{listed}]) {{
+      const run = await make(content, {{ name: name || undefined }});
+      const {{ state, counts }} = await run.settled();
+      say([state, counts.total]);
+      await run.delete();
+    }}
     """
-    assert said(network, keys.alice, program) == [["ready", 2]]
+    assert said(network, keys.alice, program) == [["ready", 2]] * len(contents)
 
 
 @pytest.mark.slow

@@ -116,10 +116,9 @@ def requests_made(stack: Stack) -> int:
     return made
 
 
-MANY = pytest.param(5_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
-
-
-@pytest.mark.parametrize("rows", [120, MANY])
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("rows", [120, 5_000])
 def test_every_process_is_killed_and_each_cell_has_its_answer_once(
     stack: Stack, client: httpx.Client, rows: int
 ) -> None:

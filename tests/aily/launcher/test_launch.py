@@ -222,6 +222,7 @@ def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing
         assert second.processes() == []
 
 
+@pytest.mark.slow
 def test_a_killed_supervisord_ends_the_launcher_and_all_its_processes(launcher: Launched) -> None:
     # On data that is prepared already, and without a simulator: quick to start.
     with launched(launcher.data_dir, DEEPSEEK_API_KEY="unused") as another:
@@ -255,7 +256,8 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert launcher.processes() == []
 
 
-@pytest.mark.parametrize("server", ["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 def test_it_listens_on_an_ipv6_address(server: str, tmp_path: Path) -> None:
     port = free_ports(3)[0]
     variables = {"HOST": "[::1]", "METRICS_HOST": "::1", "METRICS_PORT": str(port + 2)}

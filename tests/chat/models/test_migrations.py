@@ -30,6 +30,7 @@ call_command("migrate", verbosity=0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("DATABASE_URL" in os.environ, reason="not the embedded server")
 def test_indexes_built_beside_the_running_site_are_those_of_a_new_one(
     database_server: dict[str, str],

@@ -148,6 +148,7 @@ def test_what_is_wrong_with_a_file_is_said_by_line(runs: Page) -> None:
     expect(runs.get_by_role("alert")).to_contain_text("Choose a CSV file or a JSONL file.")
 
 
+@pytest.mark.slow
 def test_settings_are_stored_as_they_are_written(runs: Page) -> None:
     address = set_up(runs, table(*[QUICK] * 3))
     limit = runs.get_by_label("Limit of cost")
@@ -236,6 +237,7 @@ def test_failed_rows_are_grouped_shown_and_retried(runs: Page) -> None:
     runs.wait_for_url(re.compile("#/runs$"))
 
 
+@pytest.mark.slow
 def test_a_limit_pauses_the_run_and_raising_it_goes_on(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 30), max_open=MAX_OPEN, max_cost="0.000001")
     start(runs)
@@ -259,6 +261,7 @@ def test_a_lost_connection_is_caught_up(runs: Page) -> None:
 
 
 # --- The list, the pages' looks -------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_list_shows_runs_live_and_leads_to_them(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 12), max_open=MAX_OPEN)
     run_id = id_of(runs)

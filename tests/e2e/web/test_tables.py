@@ -183,6 +183,7 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("4")
 
 
+@pytest.mark.slow
 def test_rows_are_put_in_order_by_hand(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 4))
@@ -199,6 +200,7 @@ def test_rows_are_put_in_order_by_hand(page_of_tables: Page) -> None:
         expect(cell(page, row, 0)).to_have_text(f"Ticket {number} <b>")
 
 
+@pytest.mark.slow
 def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 3000)
@@ -408,6 +410,7 @@ def add_summary(page: Page, table: dict[str, Any], asked: list[str]) -> dict[str
     return cast("dict[str, Any]", call(page, "POST", f"/{table['id']}/ai-fields", field))
 
 
+@pytest.mark.slow
 def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -435,6 +438,7 @@ def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Pag
     expect(panel(page).get_by_role("button", name="Take it back")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -451,6 +455,7 @@ def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> Non
         expect(page.locator(f".slick-cell.l{place + 1}", has_text="simu")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -487,6 +492,7 @@ def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
 
 
 # --- The trash ------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_deleted_fields_and_tables_are_restored(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 2)
@@ -554,6 +560,7 @@ def test_two_browsers_edit_one_cell(
         expect(cell(page, 0, 0)).to_have_text("Ticket 0 <b>")
 
 
+@pytest.mark.slow
 def test_a_table_is_shared_with_somebody_who_only_reads(
     page_of_tables: Page, browser: Browser, stack: Stack, reader_session: StorageState
 ) -> None:

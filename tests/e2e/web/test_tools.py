@@ -60,6 +60,7 @@ def _task(page: Page) -> Any:
 
 
 # --- Calls that are made at once ----------------------------------------------------------------
+@pytest.mark.slow
 def test_calls_are_shown_with_arguments_results_and_state(user: Page) -> None:
     _ask(user, '[sim:tools=clock | slow {"seconds": 0.1} ; fail {"message": "as asked"}]')
     answer = _answered(user)
@@ -147,6 +148,7 @@ def test_what_waits_survives_a_reload(user: Page) -> None:
     expect(_answered(user)).to_contain_text("42")
 
 
+@pytest.mark.slow
 def test_a_waiting_call_is_stopped_with_its_task(user: Page) -> None:
     _ask(user, ASKS)
     expect(_question(user)).to_be_visible()
@@ -178,6 +180,7 @@ def test_a_tool_asks_the_user_and_goes_on_with_the_answer(user: Page) -> None:
     assert (call["state"], call["text"]) == ("succeeded", "Ultramarine")
 
 
+@pytest.mark.slow
 def test_a_tool_is_answered_and_refused_on_the_page_of_what_waits(
     browser: Browser, stack: Stack, session: StorageState
 ) -> None:
@@ -207,6 +210,7 @@ def test_two_tabs_show_the_same(user: Page) -> None:
     expect(_answered(other)).to_contain_text("42")
 
 
+@pytest.mark.slow
 def test_the_second_of_two_answers_is_told_so(user: Page) -> None:
     _ask(user, ASKS)
     other = user.context.new_page()
@@ -233,6 +237,7 @@ def test_the_second_of_two_answers_is_told_so(user: Page) -> None:
 
 
 # --- The page of what waits ---------------------------------------------------------------------
+@pytest.mark.slow
 def test_what_waits_is_on_a_page_of_its_own(user: Page) -> None:
     for _ in range(2):
         _ask(user, ASKS)
@@ -249,8 +254,9 @@ def test_what_waits_is_on_a_page_of_its_own(user: Page) -> None:
 
 
 # --- Everywhere ---------------------------------------------------------------------------------
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("viewport", "theme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop", "phone"]
+)
 def test_axe_finds_nothing_and_nothing_sticks_out(
     browser: Browser,
     stack: Stack,
@@ -279,6 +285,7 @@ def _check(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 def test_chinese(browser: Browser, stack: Stack, session: StorageState) -> None:
     with visit(browser, stack, session, locale="zh-CN") as page:
         _ask(page, ASKS)
@@ -289,6 +296,7 @@ def test_chinese(browser: Browser, stack: Stack, session: StorageState) -> None:
 
 
 # --- The workshop -------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_workshop_chooses_the_tools_of_a_version(
     browser: Browser, stack: Stack, staff_session: StorageState
 ) -> None:
