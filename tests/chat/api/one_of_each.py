@@ -66,7 +66,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     server = ToolServer.objects.create(
         name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
     )
-    Tool.objects.create(
+    tool = Tool.objects.create(
         server=server,
         name=name,
         function_name=name,
@@ -93,6 +93,8 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         attempt=1,
         call_id="call_1",
         name=name,
+        tool_id=tool.pk,
+        server=server.name,
         arguments="{}",
         is_idempotent=False,
         state=CallState.REQUIRES_ACTION,

@@ -11,7 +11,11 @@ from accounts.models import APIKey, User
 from chat.models import Conversation, Delivery, LLMModel, Scene
 from chat.models.ids import tagged_id
 from chat.services.scenes import create_version
-from tests.chat.api.one_of_each import one_of_each
+from chat.tables.changes import Author
+from chat.tables.models import Table
+from chat.tables.rows.batch import Batch, apply_batch
+from chat.tables.rows.operations import Create
+from tests.chat.api.one_of_each import import_and_export, one_of_each
 from tests.chat.api.operations import operations
 
 _MORE = 3
@@ -36,6 +40,9 @@ def _add_more(root: User, model: LLMModel, known: dict[str, Any]) -> None:
         delivery = Delivery.objects.get(pk=known["delivery_id"])
         delivery.pk, delivery.task_id, delivery._state.adding = tagged_id(), more["task_id"], True
         delivery.save()
+        table = Table.objects.get(pk=known["table_id"])
+        apply_batch(table, Author(root.pk), Batch([Create({})]))
+        import_and_export(root, table.pk)
 
 
 @pytest.mark.parametrize("path", _lists())
@@ -44,6 +51,7 @@ def test_a_list_costs_as_many_queries_for_many_rows_as_for_one(
 ) -> None:
     root = User.objects.create_superuser("root")
     known = one_of_each(root, model.provider, "first")
+    import_and_export(root, known["table_id"])
     secret = APIKey.create(root, "root")[1]
     client = Client(headers={"Authorization": f"Bearer {secret}"})
     if path.startswith("/api/me/"):
