@@ -147,6 +147,20 @@ def example(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
+def partial_example(**fields: JsonValue) -> ConfigDict:
+    """The same for a schema whose fields are left as they are where they are not given.
+
+    Their defaults are not documented: generated clients would send them.
+    """
+
+    def extend(schema: JsonObject) -> None:
+        schema["examples"] = [fields]
+        for field in schema["properties"].values():
+            field.pop("default", None)
+
+    return ConfigDict(json_schema_extra=extend)
+
+
 def documented_responses(responses: JsonObject, *problems: int) -> JsonObject:
     """`openapi_extra` with responses and problems that do not follow from the operation's shape."""
     return {"responses": {**responses, **{status: _problem_ref(status) for status in problems}}}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +71,9 @@ class PythonClient:
     def call(self, operation: str, *path: object, **fields: Any) -> Any:
         module = importlib.import_module(f"{self._package}.api.{operation}")
         return module.sync(*path, client=self.client, **fields)
+
+    def file(self, content: bytes) -> Any:
+        return importlib.import_module(f"{self._package}.types").File(BytesIO(content))
 
 
 @pytest.fixture
@@ -138,6 +142,20 @@ def test_the_python_client_makes_changes_and_deletes(python_client: PythonClient
     assert changed.only_metadata.to_dict() == {"client": "python"}
     assert call("webhooks.delete_webhook", endpoint.id) is None
     assert call("webhooks.list_webhooks").count == 0
+
+
+def test_the_python_client_sends_a_file_and_says_how_it_is_read(
+    python_client: PythonClient,
+) -> None:
+    models, call = python_client.models, python_client.call
+    job = call(
+        "tables.create_table_import",
+        body=python_client.file(b"SKU;Price\nA-1;12,50\n"),
+        file_name="prices.csv",
+    )
+    assert isinstance(job, models.ImportOut)
+    dialect = models.DialectIn(date_order=models.DialectInDateOrder.DMY)
+    assert dialect.to_dict() == {"date_order": "dmy"}
 
 
 # --- TypeScript -----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from chat.tables.api.fields import ClientQuery
 from chat.tables.models import AiField, AiRun
 from chat.tables.permissions import Access, get_table, require_access
 
-router = Router(tags=["AI fields"])
+router = Router(tags=["ai_fields"])
 
 #: Runs of an AI field that are listed.
 MAX_RUNS = 100

@@ -36,7 +36,7 @@ from chat.tables.api.cell_schemas import CellOut, ReviewIn
 from chat.tables.models import AiRun
 from chat.tables.permissions import Access, get_table, require_access
 
-router = Router(tags=["AI fields"])
+router = Router(tags=["ai_fields"])
 
 MAX_RUNS = 100
 

@@ -14,7 +14,7 @@ from chat.tables.api.comparison_schemas import ComparisonIn, ComparisonOut
 from chat.tables.models import Comparison
 from chat.tables.permissions import Access, require_access
 
-router = Router(tags=["AI fields"])
+router = Router(tags=["ai_fields"])
 
 
 def _find(

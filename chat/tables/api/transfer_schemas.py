@@ -9,7 +9,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field, JsonValue
 
-from aily.rest.openapi import example
+from aily.rest.openapi import example, partial_example
 from aily.rest.requests import RequestSchema
 from chat.tables.fields import MAX_FIELDS
 from chat.tables.models import Export, Import
@@ -46,7 +46,7 @@ class NewTableQuery(UploadQuery):
 class DialectIn(RequestSchema):
     """How the file is read, where it is not as was recognised."""
 
-    model_config = example(encoding="gb18030", delimiter=";", decimal_comma=True)
+    model_config = partial_example(encoding="gb18030", delimiter=";", decimal_comma=True)
 
     encoding: EncodingName = "utf-8"
     delimiter: Literal[",", ";", "\t", "|"] = ","

@@ -74,6 +74,23 @@ def test_examples_are_what_their_schemas_say_and_each_schema_has_its_own() -> No
                 assert example.keys() == schema["properties"].keys(), name
 
 
+def test_bodies_are_of_types_that_generators_of_clients_know() -> None:
+    document = Client().get("/api/openapi.json").json()
+    kinds = {
+        kind
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for kind in operation.get("requestBody", {}).get("content", {})
+    }
+    assert kinds == {"application/json", "multipart/form-data", "application/octet-stream"}
+
+
+def test_what_is_recognised_unless_it_is_given_has_no_documented_default() -> None:
+    dialect = Client().get("/api/openapi.json").json()["components"]["schemas"]["DialectIn"]
+    assert "quote" in dialect["properties"]
+    assert not [name for name, field in dialect["properties"].items() if "default" in field]
+
+
 def test_the_document_says_what_it_is_and_where() -> None:
     document = Client().get("/api/openapi.json").json()
     assert document["servers"] == [{"url": "/", "description": "This server"}]
@@ -92,6 +109,14 @@ def test_operation_ids_are_plain_and_unique() -> None:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation_id), operation_id
         assert "_api_" not in operation_id
         assert len(operation_id) <= 30
+
+
+def test_tags_are_names_of_modules() -> None:
+    document = Client().get("/api/openapi.json").json()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            [tag] = operation["tags"]
+            assert re.fullmatch(r"[a-z]+(_[a-z]+)*", tag), tag
 
 
 def test_usage_and_error_of_a_task_are_typed() -> None:
