@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from django.utils import timezone
 from chat.models.tool_calls import CallState, InputQuestion
 from chat.models.tools import Tool, ToolPolicy
 from chat.models.transitions.tool_steps import AskingCall, ClaimedCall, EndedCall
+from chat.runner.storage import retry_until_database_returns
 from chat.tools.calling import Continuation, NoSlotError, ToolResult, call_tool
 from chat.tools.offers import offered_tools
 from chat.tools.results import AskedInput, ToolErrorCode
 
 _CODE_CHARS = 40
+#: How long a call goes by what was loaded of its tool. Its arguments may be checked in another
+#: process, after those of others: its tool may have come to ask, or be disabled, by then.
+_FRESH_SECONDS = 0.2
 #: Questions that a tool may ask in the middle of one call, one after the other.
 MAX_QUESTIONS = 5
 _decode_questions = msgspec.json.Decoder(list[InputQuestion]).decode
@@ -61,9 +66,12 @@ def _may_be_made(call: ClaimedCall, tool: Tool) -> bool:
     return tool.pk == call.tool_id and is_allowed
 
 
-async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | AskingCall | NoRoom:
-    """Make a call, or go on with it. Whatever the server does becomes a result, or a question; only
-    cancelling leaves this."""
+async def make_call(
+    call: ClaimedCall, tool: Tool | None, loaded_at: float
+) -> EndedCall | AskingCall | NoRoom:
+    """Make a call, or go on with it, if its tool, loaded at `loaded_at` (monotonic), may still be
+    called so. Whatever the server does becomes a result, or a question; only cancelling leaves
+    this."""
     if tool is None:
         text = f"The tool {call.name!r} is not available any more."
         return EndedCall(
@@ -74,6 +82,12 @@ async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | AskingC
     continuation = None
     if questions:
         continuation = Continuation(questions[-1].responses(), call.request_state)
+
+    async def may_begin() -> bool:
+        if time.monotonic() - loaded_at < _FRESH_SECONDS:
+            return True
+        return call.id in await retry_until_database_returns(lambda: load_tools([call]))
+
     try:
         result = await call_tool(
             tool,
@@ -81,6 +95,7 @@ async def make_call(call: ClaimedCall, tool: Tool | None) -> EndedCall | AskingC
             call_id=str(call.id),
             owner_id=call.owner_id,
             continuation=continuation,
+            may_begin=may_begin,
         )
     except NoSlotError as full:
         return NoRoom(tool.server.name, full.retry_after_seconds)

@@ -184,12 +184,13 @@ class ToolRunner:
         # Who uses no tools loads none of this.
         from chat.runner.tool_calling import load_tools
 
+        loaded_at = time.monotonic()
         try:
             tools = await retry_until_database_returns(lambda: load_tools(claimed))
         finally:
             self._claimed.clear()
         for call in claimed:
-            job = self._calls.spawn(self._run(worker_id, call, tools.get(call.id)))
+            job = self._calls.spawn(self._run(worker_id, call, tools.get(call.id), loaded_at))
             self._running[call.id] = job
             self._by_task[str(call.task_id)].add(call.id)
 
@@ -199,11 +200,13 @@ class ToolRunner:
         asyncio.get_running_loop().call_later(seconds, self._woken.set)
 
     # --- Calling --------------------------------------------------------------------------------
-    async def _run(self, worker_id: UUID, call: ClaimedCall, tool: Tool | None) -> None:
+    async def _run(
+        self, worker_id: UUID, call: ClaimedCall, tool: Tool | None, loaded_at: float
+    ) -> None:
         context.task_id.set(str(call.task_id))
         try:
             with surviving("a tool call"):
-                await self._make(worker_id, call, tool)
+                await self._make(worker_id, call, tool, loaded_at)
         finally:
             self._running.pop(call.id, None)
             own = self._by_task[str(call.task_id)]
@@ -214,12 +217,14 @@ class ToolRunner:
                 self._full.clear()
                 self._woken.set()
 
-    async def _make(self, worker_id: UUID, call: ClaimedCall, tool: Tool | None) -> None:
+    async def _make(
+        self, worker_id: UUID, call: ClaimedCall, tool: Tool | None, loaded_at: float
+    ) -> None:
         from chat.runner.tool_calling import NoRoom, make_call
 
         parent = await traceparent_of(str(call.task_id))
         with tracing.span("tool call", parent=parent):
-            made = await make_call(call, tool)
+            made = await make_call(call, tool, loaded_at)
         if isinstance(made, NoRoom):
             await retry_until_database_returns(
                 lambda: tool_steps.put_back_calls(worker_id, [call.id])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -45,17 +46,19 @@ async def call_tool(
     call_id: str,
     owner_id: int = 0,
     continuation: Continuation | None = None,
+    may_begin: Callable[[], Awaitable[bool]] | None = None,
 ) -> ToolResult:
     """Make one call of a tool, whose server is loaded. No database connection is held meanwhile.
 
     Whatever its server does becomes a result that says so. Raises NoSlotError alone, before
     anything was sent, where all slots of the server are in use. `call_id` is the same when a call
     is made again; `owner_id`: whose turn it is where arguments take long to be checked;
-    `continuation`: what the user has answered to the tool's question.
+    `continuation`: what the user has answered to the tool's question; `may_begin`: asked when
+    nothing but the call itself is left to do.
     """
     began = time.monotonic()
     with tracing.span("execute_tool", kind="client", **_attributes(tool, call_id)) as span:
-        result = await _result(tool, arguments, call_id, owner_id, continuation)
+        result = await _result(tool, arguments, call_id, owner_id, continuation, may_begin)
         result = replace(result, duration_seconds=time.monotonic() - began)
         if span is not None and result.is_error and result.asked is None:
             span.set_attribute("error.type", result.code)
@@ -80,12 +83,14 @@ async def _result(
     call_id: str,
     owner_id: int,
     continuation: Continuation | None,
+    may_begin: Callable[[], Awaitable[bool]] | None,
 ) -> ToolResult:
     try:
         _require_offered(tool)
         await check_arguments(tool, arguments, owner_id)
         endpoint = endpoint_of(tool.server)
         async with slot(tool.server, call_id):
+            await _require_leave(tool, may_begin)
             result = await _call(tool, endpoint, arguments, call_id, continuation)
         result = without_secrets(result, secrets_of(endpoint))
         await _check_structured(tool, result, owner_id)
@@ -104,11 +109,19 @@ async def _result(
 def _require_offered(tool: Tool) -> None:
     if tool.vanished_at is not None:
         message = f"The tool's server does not have {tool.function_name} any more."
-    elif not tool.is_offered:
-        message = f"{tool.function_name} is not available now."
-    else:
-        return
-    raise ToolFault(ToolErrorCode.UNAVAILABLE, message)
+        raise ToolFault(ToolErrorCode.UNAVAILABLE, message)
+    if not tool.is_offered:
+        raise _unavailable(tool)
+
+
+async def _require_leave(tool: Tool, may_begin: Callable[[], Awaitable[bool]] | None) -> None:
+    if may_begin is not None and not await may_begin():
+        raise _unavailable(tool)
+
+
+def _unavailable(tool: Tool) -> ToolFault:
+    message = f"{tool.function_name} is not available now."
+    return ToolFault(ToolErrorCode.UNAVAILABLE, message)
 
 
 async def _call(

@@ -34,6 +34,10 @@ class Seen:
     problems: list[str] = field(default_factory=list)
     #: A snapshot has begun that comes in pieces, of which only the last has an id.
     in_pieces: bool = False
+    #: The last event that came in its turn since this connection asked for what is missing. Until
+    #: the server follows the task for it, events of the task's life come ahead of their turn, as
+    #: those of any task of its user, and again in it.
+    resumed_from: tuple[int, int] | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -46,27 +50,52 @@ class Seen:
             self.add_piece(frame)
             return
         now = parse_id(frame["id"])
-        follows = now == (self.last[0], self.last[1] + 1) or (now[0] > self.last[0] and now[1] == 1)
         # What replaces all that came before may follow a gap: Redis lost the log.
         is_whole = kind == "task.snapshot" or kind in TERMINAL_TYPES or self.in_pieces
         self.in_pieces = False
+        if self.resumed_from is not None and self.resumed_from < now <= self.last:
+            self._repeat(kind, now, self.resumed_from, is_whole=is_whole)
+            return
+        follows = _follows(now, self.last)
         if now <= self.last or not (follows or is_whole):
             self.problems.append(f"{kind} {now} after {self.last}")
         if self.is_ended:
             self.problems.append(f"{kind} {now} after the end")
         self.last = now
+        if kind in ("task.delta", "task.snapshot"):
+            # They come from who follows the task alone: all before them has come.
+            self.resumed_from = None
+        self._apply(kind, frame, follows=follows)
+
+    def _apply(self, kind: str, frame: dict[str, Any], *, follows: bool) -> None:
         if kind in ("task.started", "task.snapshot"):
             self.text = frame.get("text", "")
         elif kind == "task.delta":
             self.text += frame["text"]
         elif kind in TERMINAL_TYPES:
             self.ends.append(frame)
+            if not follows and "result" in frame:
+                self.text = frame["result"]["text"]
+
+    def _repeat(
+        self, kind: str, now: tuple[int, int], last: tuple[int, int], *, is_whole: bool
+    ) -> None:
+        """Note an event that comes in its turn after it, or a later one, has come ahead."""
+        if not (_follows(now, last) or is_whole):
+            self.problems.append(f"{kind} {now} after {last}")
+        self.resumed_from = now if now < self.last else None
 
     def add_piece(self, frame: dict[str, Any]) -> None:
+        if self.is_ended:
+            return
         if frame["type"] == "task.snapshot":
             self.text, self.in_pieces = frame["text"], True
         elif frame["type"] == "task.delta" and self.in_pieces:
             self.text += frame["text"]
+
+
+def _follows(event: tuple[int, int], last: tuple[int, int]) -> bool:
+    return event == (last[0], last[1] + 1) or (event[0] > last[0] and event[1] == 1)
 
 
 class PatientUser:
@@ -128,6 +157,7 @@ class PatientUser:
     async def _resume(self, socket: ClientConnection, task: Seen) -> None:
         after = f"{task.last[0]}-{task.last[1]}" if task.last != (0, 0) else None
         frame = {"type": "task.subscribe", "task_id": task.task_id, "after": after, "ref": task.key}
+        task.resumed_from = task.last
         await socket.send(json.dumps(frame))
 
     async def _submit_due(self, socket: ClientConnection, asked: set[str]) -> None:

@@ -13,10 +13,11 @@ from accounts.models import User
 from aily.database.threads import in_database
 from aily.problems import Conflict
 from chat.models import Status, Tool, ToolCall, ToolPolicy, ToolServer
-from chat.runner import recovery
+from chat.runner import recovery, tool_calling
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
 from chat.services.tool_approvals import approve, reject
+from chat.tools import calling
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import frames_of, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended
@@ -291,12 +292,14 @@ async def test_an_approval_is_not_one_of_another_tool_of_that_name(
 
 
 async def test_a_tool_that_has_come_to_ask_is_not_called_unasked(
-    worker: Runtime, submit_plan: Plan, service: ToolService
+    worker: Runtime, submit_plan: Plan, service: ToolService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The arguments of the other one may still be checked.
+    monkeypatch.setattr(tool_calling, "_FRESH_SECONDS", 0)
     await in_database(ToolServer.objects.update, max_concurrent_calls=1)
     held = [service.hold("add"), service.hold("again")]
     task_id = await submit_plan('add {"a": 1} | again {"a": 2}')
-    # One has the server's slot, the other waits for it.
+    # One has the server's slot, the other waits for it, or comes to it.
     await until(lambda: service.calls, "a call")
     await in_database(Tool.objects.update, policy=ToolPolicy.ASK)
     for event in held:
@@ -306,3 +309,30 @@ async def test_a_tool_that_has_come_to_ask_is_not_called_unasked(
     assert sorted(call.state for call in calls) == ["failed", "succeeded"]
     assert {call.error_code for call in calls} == {"", "tool_unavailable"}
     assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize("change", [{"policy": ToolPolicy.ASK}, {"is_enabled": False}])
+async def test_a_call_goes_by_its_tool_as_it_is_when_its_arguments_are_checked(
+    worker: Runtime,
+    submit_plan: Plan,
+    service: ToolService,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+) -> None:
+    checking, go_on, check = asyncio.Event(), asyncio.Event(), calling.check_arguments
+
+    async def check_late(*args: Any) -> None:
+        checking.set()
+        await go_on.wait()
+        await check(*args)
+
+    monkeypatch.setattr(calling, "check_arguments", check_late)
+    monkeypatch.setattr(tool_calling, "_FRESH_SECONDS", 0)
+    task_id = await submit_plan('add {"a": 1}')
+    await until(checking.is_set, "a call whose arguments are checked")
+    await in_database(lambda: Tool.objects.update(**change))
+    go_on.set()
+    await ended(task_id)
+    [call] = await calls_of(task_id)
+    assert (call.state, call.error_code) == ("failed", "tool_unavailable")
+    assert not service.calls
