@@ -69,7 +69,7 @@ def settle() -> None:
 
 def after_settling(function: Callable[[], None]) -> Callable[[], None]:
     """Have `function` called after each settling, which comes once a second. What has seldom
-    anything to do rings there: a message of its own every second costs a worker 8 ms."""
+    anything to do rings there, without a message of its own every second."""
     _after_settling.append(function)
     return function
 
