@@ -108,7 +108,7 @@ error_forms[_MCP] = mcp_error_form
 larger_bodies.update(openai.larger_bodies)
 for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
     larger_bodies[path] = partial(upload_bytes, "RUN_MAX_FILE_BYTES")
-# Of a table, and of one that an import creates.
+# Imports into a table, and imports that create one.
 larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)

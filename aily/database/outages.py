@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext as _
 
 from aily.concurrency.circuit_breaker import OUTAGE_RETRY_SECONDS
 from aily.database.errors import is_disk_full, is_outage, is_pool_busy
 from aily.problems import Busy, StorageFull, Unavailable
+from aily.process.disk import DiskRoom
 from aily.redis.errors import RedisBusyError, RedisDiskError, RedisUnavailable
 
 #: Somebody has to make room: that takes longer than a restart.
@@ -42,3 +46,19 @@ def storage_full() -> StorageFull:
         _("The disk is full. Nothing was stored; what is stored can be read."),
         retry_after_seconds=_FULL_DISK_RETRY_SECONDS,
     )
+
+
+def require_disk_room() -> None:
+    """Raise StorageFull where the disk of the data directory has no room for more."""
+    if is_disk_low():
+        raise storage_full()
+
+
+def is_disk_low() -> bool:
+    """Whether fewer than MIN_FREE_DISK_BYTES are free."""
+    return _disk_room().is_below(settings.MIN_FREE_DISK_BYTES)
+
+
+@cache
+def _disk_room() -> DiskRoom:
+    return DiskRoom(settings.DATA_DIR)

@@ -8,8 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
-from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +18,7 @@ from accounts.models import User
 from aily.problems import Forbidden
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
+from chat.admin.addresses import AddressesAdmin
 from chat.admin.pauses import (
     PausedAdmin,
     close_breakers,
@@ -136,7 +136,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Provider)
-class ProviderAdmin(PausedAdmin):
+class ProviderAdmin(AddressesAdmin, PausedAdmin):
+    address_fields = ("base_url", "proxy_url")
     pause_kind = "provider"
     actions = (pause_rows, close_breakers)
     form = ProviderForm
@@ -186,37 +187,6 @@ class ProviderAdmin(PausedAdmin):
     @admin.display(description=_("stored headers"))
     def stored_headers(self, provider: Provider) -> str:
         return ", ".join(provider.header_names) or gettext("none")
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, object] | None = None,
-    ) -> HttpResponse:
-        """Look the addresses up before Django opens its transaction."""
-        addresses: Addresses = {}
-        if request.method == "POST" and self._may_save(request):
-            if not connection.in_atomic_block:
-                connection.close()  # goes back to the pool while a name server is waited for
-            urls = (request.POST.get(name, "") for name in ("base_url", "proxy_url"))
-            addresses = providers.resolve_blocking(urls)
-        request.addresses = addresses  # type: ignore[attr-defined]
-        return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def _may_save(self, request: HttpRequest) -> bool:
-        return self.has_add_permission(request) or self.has_change_permission(request)
-
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: Provider | None = None,
-        change: bool = False,
-        **kwargs: object,
-    ) -> type[forms.ModelForm[Provider]]:
-        form = super().get_form(request, obj, change, **kwargs)
-        own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
-        return type(form.__name__, (form,), own)
 
 
 class DeploymentForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -10,9 +10,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db import connection
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -21,11 +20,12 @@ from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.database.threads import release_connections
 from aily.problems import Forbidden, Problem
+from chat.admin.addresses import AddressesAdmin
 from chat.admin.providers import KEEP
 from chat.admin.readonly import ReadOnlyInline
 from chat.models import Tool, ToolServer, ToolServerKind
 from chat.services import tool_servers
-from chat.services.providers import Addresses, resolve_blocking
+from chat.services.providers import Addresses
 from chat.tools import listing
 from chat.tools.openapi_operations import DocumentError, Operation, operations_of
 from chat.tools.results import ToolFault
@@ -145,7 +145,8 @@ class ToolInline(ReadOnlyInline):
 
 
 @admin.register(ToolServer)
-class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ToolServerAdmin(AddressesAdmin):
+    address_fields = tool_servers.ADDRESS_FIELDS
     form = ToolServerForm
     actions = ("list_tools",)
     list_display = (
@@ -182,35 +183,6 @@ class ToolServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("stored secret"))
     def stored_secret(self, server: ToolServer) -> str:
         return server.secret_hint if server.has_secret else gettext("none")
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, object] | None = None,
-    ) -> HttpResponse:
-        """Look the addresses up before Django opens its transaction."""
-        addresses: Addresses = {}
-        may_save = self.has_add_permission(request) or self.has_change_permission(request)
-        if request.method == "POST" and may_save:
-            if not connection.in_atomic_block:
-                connection.close()  # goes back to the pool while a name server is waited for
-            urls = (request.POST.get(name, "") for name in tool_servers.ADDRESS_FIELDS)
-            addresses = resolve_blocking(urls)
-        request.addresses = addresses  # type: ignore[attr-defined]
-        return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: ToolServer | None = None,
-        change: bool = False,
-        **kwargs: object,
-    ) -> type[forms.ModelForm[ToolServer]]:
-        form = super().get_form(request, obj, change, **kwargs)
-        own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
-        return type(form.__name__, (form,), own)
 
     def save_model(
         self, request: HttpRequest, obj: ToolServer, form: forms.ModelForm[Model], change: bool

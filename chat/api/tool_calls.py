@@ -41,7 +41,7 @@ class DecisionIn(Strict):
         description="Which of the tool's questions is answered: 409 if it waits no more.",
     )
     reason: str = Field(
-        "", max_length=REASON_CHARS, description="Why it is rejected; the model is told."
+        "", max_length=REASON_CHARS, description="Why it is rejected; the model gets this text."
     )
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ _SCHEMA: dict[str, Any] = {
         "reason": {
             "type": "string",
             "title": "Reason",
-            "description": "Why it is rejected; the model is told.",
+            "description": "Why it is rejected; the model gets this text.",
             "maxLength": REASON_CHARS,
         },
     },

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Callable
 
 import httpx
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
+
+from aily.network.public_addresses import is_not_link_local, is_public
 
 #: Environment variables with this prefix may hold a provider's key, and one other variable.
 KEY_PREFIX = "LLM_KEY_"
@@ -219,3 +223,10 @@ def check_ca_bundle(pem: str) -> None:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
         raise ValidationError(_("These are no certificates in PEM.")) from error
+
+
+def address_check(public_only: bool) -> Callable[[str], bool] | None:
+    """The check of IP addresses that calls may connect to. None: all are allowed."""
+    if settings.PROVIDER_ALLOW_PRIVATE:
+        return None
+    return is_public if public_only else is_not_link_local

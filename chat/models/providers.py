@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -14,12 +13,12 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from aily.network.public_addresses import is_not_link_local, is_public
 from aily.secrets.encryption import decrypt, encrypt
 from chat.models.provider_fields import (
     KEY_VARIABLE_RULE,
     MAX_URL_CHARS,
     StructuredOutput,
+    address_check,
     check_base_url,
     check_ca_bundle,
     check_headers,
@@ -162,9 +161,7 @@ class Provider(models.Model):
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
         """The check of IP addresses that its calls may connect to. None: all are allowed."""
-        if settings.PROVIDER_ALLOW_PRIVATE:
-            return None
-        return is_public if self.public_only else is_not_link_local
+        return address_check(self.public_only)
 
     # --- Secrets --------------------------------------------------------------------------------
     @property

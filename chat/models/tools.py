@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -13,10 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from aily.database.json_fields import OrderedJSONField
-from aily.network.public_addresses import is_not_link_local, is_public
 from aily.rest.sizes import check_sizes
 from aily.secrets.encryption import decrypt, encrypt
-from chat.models.provider_fields import MAX_URL_CHARS, check_header_name
+from chat.models.provider_fields import MAX_URL_CHARS, address_check, check_header_name
 from chat.models.tool_fields import (
     MAX_PATH_CHARS,
     check_function_name,
@@ -189,9 +187,7 @@ class ToolServer(models.Model):
     @property
     def may_reach(self) -> Callable[[str], bool] | None:
         """The check of IP addresses that its calls may connect to. None: all are allowed."""
-        if settings.PROVIDER_ALLOW_PRIVATE:
-            return None
-        return is_public if self.public_only else is_not_link_local
+        return address_check(self.public_only)
 
     # --- The secret -----------------------------------------------------------------------------
     @property

@@ -130,7 +130,7 @@ def _unasked(call_id: UUID, text: str) -> EndedCall:
 def _ended(call: ClaimedCall, result: ToolResult, questions: Sequence[InputQuestion]) -> EndedCall:
     text = result.text
     if questions and questions[-1].reason:
-        # The protocol has no place for it: the tool was told of the refusal alone.
+        # MCP has no field for the reason, so only the model gets it.
         text += f"\n\nThe user declined to answer. The reason: {questions[-1].reason}"
     return EndedCall(
         id=call.id,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from pydantic import JsonValue, ValidationError
 
-from aily.database.outages import storage_full
+from aily.database.outages import require_disk_room
 from aily.problems import (
     Conflict,
     IdempotencyMismatch,
@@ -25,7 +24,6 @@ from aily.problems import (
     Problem,
     TooLarge,
 )
-from aily.process.disk import DiskRoom
 from chat.exceptions import InvalidVariable, ModelDisabled
 from chat.models import Lane, Run, StoredFile, WebhookEndpoint
 from chat.models.files import PIECE_BYTES, append_pieces
@@ -189,11 +187,6 @@ def _row(owner_id: int, api_key_id: int | None, new: NewRun, stored: StoredFile)
     )
 
 
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)
-
-
 # --- Checking -----------------------------------------------------------------------------------
 def _check(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
     """Raise a Problem that names the field at fault."""
@@ -211,8 +204,7 @@ def check_start(start: str, start_at: datetime | None) -> None:
 
 def require_room(owner_id: int) -> None:
     """Raise StorageFull, or LimitReached, unless the owner may have another run."""
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
-        raise storage_full()
+    require_disk_room()
     unended = Run.objects.filter(owner=owner_id).exclude(state__in=ENDED_RUNS).count()
     if unended >= settings.RUNS_MAX_PER_USER:
         raise LimitReached(

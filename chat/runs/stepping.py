@@ -9,16 +9,13 @@ import logging
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import cache
 from uuid import UUID
-
-from django.conf import settings
 
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
+from aily.database.outages import is_disk_low
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from aily.problems import Problem
-from aily.process.disk import DiskRoom
 from aily.redis.errors import RedisUnavailable
 from chat.exceptions import BudgetExceeded
 from chat.models import Run, RunState
@@ -210,7 +207,7 @@ def _feed(run: Run, lease: Lease) -> None:
         message = f"The last {run.failing_streak} rows failed, none succeeded meanwhile."
         control.pause(run, run.failing_code or "failing", message)
         return
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES) or kind_of(run).must_wait(run):
+    if is_disk_low() or kind_of(run).must_wait(run):
         return
     obstacle = feed(run, lease) if run.pending else None
     run.refresh_from_db()
@@ -308,8 +305,3 @@ def _end(run: Run, lease: Lease, states: list[RunState], to: RunState) -> None:
         return
     kind_of(run).finish(run, _Others(lease))
     change_state(run, states, to, reason=run.reason, ended_at=clock.now())
-
-
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)

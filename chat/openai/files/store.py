@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from functools import cache
 from http import HTTPStatus
 
 from django.conf import settings
@@ -16,8 +15,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
-from aily.database.outages import storage_full
-from aily.process.disk import DiskRoom
+from aily.database.outages import require_disk_room
 from chat.models import Run, RunState, StoredFile
 from chat.models.files import UNFINISHED, UNFINISHED_KEPT, delete_pieces
 from chat.openai.errors import OpenAIError
@@ -51,15 +49,9 @@ def file_object(file: StoredFile) -> JsonObject:
 
 
 # --- Room ---------------------------------------------------------------------------------------
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)
-
-
 def check_room(owner_id: int, size: int = 0) -> None:
     """Raise OpenAIError or StorageFull unless the owner may have another file of this size."""
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
-        raise storage_full()
+    require_disk_room()
     own = own_files(owner_id).aggregate(files=Count("pk"), size=Sum("bytes", default=0))
     limit = settings.FILES_MAX_BYTES_PER_USER
     if own["files"] >= MAX_FILES or own["size"] + size > limit:

@@ -175,7 +175,7 @@ async def _resumed(
 def _held_again(
     request: Request, caller: Caller, body: bytes, facts: ResponseFacts
 ) -> AcceptedTask:
-    """The task, which is cancelled if this client goes, but for one in the background."""
+    """The task of a response: cancelled if this client goes, unless it runs in the background."""
     waiter = None
     if not facts.is_background:
         digest = fingerprint(caller.api_key_id, request.scope["path"], body)

@@ -198,8 +198,8 @@ class EventMachine:
 
     # --- Tool calls -----------------------------------------------------------------------------
     def tool_call(self, call: CallOfTool) -> Iterator[ResponseEvent]:
-        """A call is about to be made. One that waits for its user is made once that has approved
-        it, and is told of again then."""
+        """Announce a call that is about to be made. One that waits for its user is announced again
+        when the user has approved it."""
         yield from self.in_progress()
         yield from self._close("completed")
         if call.state == ASKED:

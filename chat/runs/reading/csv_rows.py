@@ -17,7 +17,7 @@ _DELIMITERS = ",;\t|"
 
 
 @dataclass(slots=True)
-class _Lines:
+class CSVLines:
     """The lines of a file for csv.reader, and the number of the line that it read last."""
 
     lines: Iterator[tuple[int, str | None]]
@@ -47,7 +47,7 @@ class CSVFile:
         max_row_bytes: int,
     ) -> None:
         csv.field_size_limit(max_row_bytes)
-        self._lines = _Lines(decode_lines(pieces, encoding, max_row_bytes))
+        self._lines = CSVLines(decode_lines(pieces, encoding, max_row_bytes))
         self._text = iter(self._lines)
         self._delimiter = delimiter
         self._key_column = key_column

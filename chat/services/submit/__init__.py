@@ -15,18 +15,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-
-from django.conf import settings
 
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
 from aily.database.errors import is_outage
-from aily.database.outages import storage_full
+from aily.database.outages import require_disk_room
 from aily.database.threads import in_database
 from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
-from aily.process.disk import DiskRoom
 from aily.redis.clients import require_redis
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import check_schema_apart, render_apart
@@ -67,8 +63,7 @@ async def submit(submission: Submission) -> Accepted:
     If Redis goes away between the check and the queueing, the task is accepted all the same, and
     the sweep queues it.
     """
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
-        raise storage_full()
+    require_disk_room()
     try:
         await require_redis()
     except Unavailable:
@@ -80,11 +75,6 @@ async def submit(submission: Submission) -> Accepted:
         accepted = await _submit_rendered(submission)
     logger.debug("accepted", extra={"task_id": accepted.task_id})
     return accepted
-
-
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)
 
 
 async def _submit_rendered(submission: Submission) -> Accepted:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
-from aily.database.outages import storage_full
+from aily.database.outages import require_disk_room
 from aily.problems import Conflict, LimitReached, NotFound
-from aily.process.disk import DiskRoom
 from chat.models.files import delete_file
 from chat.models.ids import is_own
 from chat.tables.exports.selection import selection_of
@@ -65,14 +63,8 @@ def delete(job: Export) -> None:
         delete_file(job.file_id)
 
 
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)
-
-
 def _check_room(owner_id: int) -> None:
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
-        raise storage_full()
+    require_disk_room()
     limit: int = settings.EXPORTS_MAX_PER_USER
     unended = Export.objects.filter(owner=owner_id).exclude(state__in=ENDED_TRANSFERS)
     if unended.count() >= limit:

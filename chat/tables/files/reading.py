@@ -9,6 +9,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
+from chat.runs.reading.csv_rows import CSVLines
 from chat.runs.reading.encodings import Encoding, decode_lines
 from chat.runs.reading.jsonl import decode_objects
 from chat.runs.reading.records import FileError, ParsedRow, invalid
@@ -88,30 +89,11 @@ def _check_width(cells: Sequence[object], line: int) -> None:
         raise FileError("too_many_columns", f"At most {MAX_COLUMNS} columns are read.", line=line)
 
 
-class _Lines:
-    """The lines of a file for csv.reader, which cannot pass on that one was too long."""
-
-    def __init__(self, lines: Iterator[tuple[int, str | None]]) -> None:
-        self._lines = lines
-        #: Of the line that was read last.
-        self.number = 0
-        self.has_long = False
-
-    def __iter__(self) -> Iterator[str]:
-        for number, text in self._lines:
-            self.number = number
-            if text is None:
-                self.has_long = True
-                yield "\n"
-            else:
-                yield text
-
-
 def _csv_records(pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) -> Iterator[Record]:
     csv.field_size_limit(max_row_bytes)
     options = csv_options(dialect.delimiter, dialect.quote)
     encoding = cast("Encoding", dialect.encoding)
-    lines = _Lines(decode_lines(pieces, encoding, max_row_bytes))
+    lines = CSVLines(decode_lines(pieces, encoding, max_row_bytes))
     text = iter(lines)
     reader = csv.reader(text, **options)
     while True:

@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from aily.database.outages import storage_full
+from aily.database.outages import require_disk_room
 from aily.problems import (
     Conflict,
     IdempotencyMismatch,
@@ -21,7 +20,6 @@ from aily.problems import (
     LimitReached,
     TooLarge,
 )
-from aily.process.disk import DiskRoom
 from chat.models.files import PIECE_BYTES, FileWriter
 from chat.runs.reading.encodings import EncodingDetector, refuse_packed
 from chat.runs.reading.records import FileError
@@ -222,15 +220,9 @@ def _earlier(owner_id: int, key: str, digest: str) -> Import | None:
     return job
 
 
-@cache
-def _disk_room() -> DiskRoom:
-    return DiskRoom(settings.DATA_DIR)
-
-
 def _check_room(owner_id: int) -> None:
     """Raise StorageFull or LimitReached unless the owner may have another import."""
-    if _disk_room().is_below(settings.MIN_FREE_DISK_BYTES):
-        raise storage_full()
+    require_disk_room()
     limit: int = settings.IMPORTS_MAX_PER_USER
     unended = Import.objects.filter(owner=owner_id).exclude(state__in=ENDED_TRANSFERS)
     if unended.count() >= limit:

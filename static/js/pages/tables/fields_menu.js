@@ -6,6 +6,7 @@ import { icon } from "../../ui/icons.js";
 import { idOf, inputField, selectField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { Sheet } from "./sheet.js";
+import { KINDS, UNLINKED_KINDS } from "./values.js";
 
 /**
  * @import { TablesApi } from "./api.js"
@@ -23,25 +24,7 @@ import { Sheet } from "./sheet.js";
  * @property {(field: Field) => void} onFilter
  */
 
-/** @type {Kind[]} */
-const KINDS = [
-  "text",
-  "long_text",
-  "integer",
-  "number",
-  "boolean",
-  "date",
-  "datetime",
-  "select",
-  "multi_select",
-  "url",
-  "email",
-  "json",
-  "link",
-];
 const WITH_CHOICES = ["select", "multi_select"];
-/** Links cannot become other kinds, nor others links. @type {Kind[]} */
-const RETYPED = KINDS.filter((kind) => kind !== "link");
 const RETYPE_POLL_MS = 500;
 const MAX_CHOICES = 1_000;
 
@@ -185,7 +168,7 @@ export function editField(field, tools) {
     choices: structuredClone(field.options.choices ?? []),
     table: String(field.options.table ?? ""),
   };
-  const kinds = field.kind === "link" || field.ai_field ? [field.kind] : RETYPED;
+  const kinds = field.kind === "link" || field.ai_field ? [field.kind] : UNLINKED_KINDS;
   new Sheet({
     heading: t("tables.edit_field"),
     action: t("tables.save"),

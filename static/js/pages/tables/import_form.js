@@ -4,8 +4,9 @@ import { isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { kindName } from "./fields_menu.js";
 import { checkField, idOf, inputField, selectField } from "./forms.js";
+import { UNLINKED_KINDS } from "./values.js";
 
-/** @import { ImportData, Kind, TableData } from "./types.d.ts" */
+/** @import { ImportData, TableData } from "./types.d.ts" */
 
 const ENCODINGS = ["utf-8", "gb18030", "utf-16-le", "utf-16-be", "big5", "shift_jis", "cp1252"];
 const DATE_ORDERS = /** @type {const} */ (["ymd", "dmy", "mdy"]);
@@ -14,21 +15,6 @@ const DELIMITERS = /** @type {const} */ ([",", ";", "\t", "|"]);
 const MAX_BAD_PERCENT = 10;
 const SKIP = "";
 const NEW = "new:";
-/** Kinds that a column of a file can become. @type {Kind[]} */
-const KINDS = [
-  "text",
-  "long_text",
-  "integer",
-  "number",
-  "boolean",
-  "date",
-  "datetime",
-  "select",
-  "multi_select",
-  "url",
-  "email",
-  "json",
-];
 const KEY_KINDS = ["text", "integer", "number", "date", "datetime", "url", "email"];
 
 /** What is chosen of an import before it starts. */
@@ -142,7 +128,7 @@ export class ImportForm {
     return [
       [SKIP, t("tables.skip_column")],
       ...fields.map(({ key, name }) => /** @type {[string, string]} */ ([key, name])),
-      ...KINDS.map((
+      ...UNLINKED_KINDS.map((
         kind,
       ) => /** @type {[string, string]} */ ([
         NEW + kind,

@@ -7,6 +7,25 @@ import { formatDateTime, language, t } from "../../i18n/i18n.js";
  * @typedef {{value: Value}|{error: string}} Parsed
  */
 
+/** Kinds of fields. @type {Kind[]} */
+export const KINDS = [
+  "text",
+  "long_text",
+  "integer",
+  "number",
+  "boolean",
+  "date",
+  "datetime",
+  "select",
+  "multi_select",
+  "url",
+  "email",
+  "json",
+  "link",
+];
+/** Links cannot become other kinds, nor others links; files have none. */
+export const UNLINKED_KINDS = KINDS.filter((kind) => kind !== "link");
+
 const YES = ["true", "yes", "y", "1", "x", "✓", "是", "对", "真"];
 const NO = ["false", "no", "n", "0", "", "否", "错", "假"];
 /** More of them are noise of binary fractions. */
