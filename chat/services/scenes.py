@@ -20,6 +20,7 @@ from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import flat, parameter_errors
 from chat.services.restrictions import denied_models, denied_tools
+from chat.services.tool_limits import check_limits
 from chat.tools.offers import MAX_OFFERED
 
 #: How often another author may write a draft while one change of it is being checked.
@@ -57,6 +58,7 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate(message, field="params.response_format")
     _check_fallbacks(version.fallback_models)
     _check_tools(version)
+    check_limits(version)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # The same error as for a model that does not exist.

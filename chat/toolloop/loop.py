@@ -99,8 +99,10 @@ class ToolLoop:
         """The step that an answer asks for. Its events have the numbers after `attempt.last_event`:
         first all calls, then the questions to the user, then the results that are known already."""
         now = timezone.now()
+        left = self._calls_left()
         calls = [
-            self._planned(call, place, now) for place, call in enumerate(completion.tool_calls)
+            self._planned(call, place, now, is_allowed=left is None or place < left)
+            for place, call in enumerate(completion.tool_calls)
         ]
         return NewStep(
             number=self.steps + 1,
@@ -113,7 +115,13 @@ class ToolLoop:
             calls=_numbered(calls, attempt.last_event),
         )
 
-    def _planned(self, call: ToolCall, place: int, now: datetime) -> NewCall:
+    def _calls_left(self) -> int | None:
+        """How many further calls the request allows; None: any number."""
+        if self.options.max_calls is None:
+            return None
+        return max(self.options.max_calls - len(self.turns.calls), 0)
+
+    def _planned(self, call: ToolCall, place: int, now: datetime, *, is_allowed: bool) -> NewCall:
         tool = self.tools.get(call.name)
         planned = NewCall(
             id=uuid7(),
@@ -124,7 +132,7 @@ class ToolLoop:
             state=CallState.QUEUED,
             called_event=0,
         )
-        problem = _problem(call, tool)
+        problem = _problem(call, tool) if is_allowed else _TOO_MANY_CALLS
         if tool is None or problem is not None:
             code, text = problem or ("tool_unknown", "")
             return _changed(planned, state=CallState.FAILED, error_code=code, text=text)
@@ -136,7 +144,7 @@ class ToolLoop:
             price=str(tool.price),
             currency=tool.currency if tool.price else "",
         )
-        if tool.policy == ToolPolicy.AUTOMATIC:
+        if tool.policy == ToolPolicy.AUTOMATIC and tool.function_name not in self.options.asks:
             return planned
         expires_at = now + timedelta(seconds=settings.TOOL_APPROVAL_SECONDS)
         return _changed(planned, state=CallState.REQUIRES_ACTION, expires_at=expires_at)
@@ -153,6 +161,7 @@ class Attempt:
     seconds: float
 
 
+_TOO_MANY_CALLS = (TOOL_LIMIT, "This call was not made: the request allows no further one.")
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _changed = msgspec.structs.replace
 

@@ -107,9 +107,11 @@ async def prepare(
         # Who uses no tools loads none of this.
         from chat.openai.responses.offered_tools import narrow
 
-        names, listed = await in_database(narrow, owner_id, scene_tools, call.hosted)
-        fields = {**fields, "tools": [*_own_tools(fields), *names]}
-        echo = {**echo, LISTED_TOOLS: listed}
+        narrowed = await in_database(narrow, owner_id, scene_tools, call.hosted)
+        fields = {**fields, "tools": [*_own_tools(fields), *narrowed.names]}
+        if narrowed.asks:
+            fields["require_approval"] = list[JsonValue](narrowed.asks)
+        echo = {**echo, LISTED_TOOLS: narrowed.listed}
     try:
         request = composite_request(fields)
     except OpenAIError as error:
