@@ -109,10 +109,29 @@ def _check_tools(version: SceneVersion) -> None:
     for name in names:
         if name not in known or name in denied:
             raise InvalidTemplate(f"There is no tool {name!r}.", field="tools")
+    _check_currencies(version)
     if names and (version.single_flight or version.cache_ttl_seconds):
         # What a tool answers may be meant for one user alone.
         field = "single_flight" if version.single_flight else "cache_ttl_seconds"
         raise InvalidTemplate("A version that offers tools shares no answers.", field=field)
+
+
+def _check_currencies(version: SceneVersion) -> None:
+    """Raises InvalidTemplate where a tool has a price in another currency than a model: the ledger
+    has one currency a task."""
+    priced = Tool.objects.filter(function_name__in=version.tools, price__gt=0)
+    if not (currencies := dict(priced.values_list("currency", "function_name"))):
+        return
+    own = version.model or LLMModel.objects.filter(is_default=True).first()
+    models = [*LLMModel.objects.filter(name__in=version.fallback_models), *([own] if own else [])]
+    for model in models:
+        for currency, name in currencies.items():
+            if currency != model.currency:
+                message = (
+                    f"The tool {name!r} is charged in {currency}, the model {model.name!r} in "
+                    f"{model.currency}."
+                )
+                raise InvalidTemplate(message, field="tools")
 
 
 def _no_chat_model(name: str, field: str) -> InvalidTemplate:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -19,6 +18,7 @@ from chat.llm.types import Completion, ToolCall
 from chat.models.ids import uuid7
 from chat.models.tool_calls import CALL_ID_CHARS, NAME_CHARS, CallState, ToolOptions
 from chat.models.tools import Tool, ToolPolicy
+from chat.models.transitions import StartedTask
 from chat.models.transitions.tool_steps import NewCall, NewStep
 from chat.toolloop.turns import Turns, load_turns
 from chat.tools.offers import definitions, offered_tools
@@ -166,13 +166,24 @@ _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _changed = msgspec.structs.replace
 
 
-def load_loop(task_id: UUID, owner_id: int, tools: str, params: Mapping[str, Any]) -> ToolLoop:
+def load_loop(task: StartedTask, tools: str, params: Mapping[str, Any]) -> ToolLoop:
     """The loop of a task, from its rows. `tools`: the JSON of its options."""
     options = _decode_options(tools)
     own = own_names(params)
     names = [name for name in options.names if name not in own]
-    offered = {tool.function_name: tool for tool in offered_tools(names, owner_id)}
-    return ToolLoop(options, offered, load_turns(task_id), own)
+    offered = _chargeable(offered_tools(names, task.owner_id), task.model_id)
+    by_name = {tool.function_name: tool for tool in offered}
+    return ToolLoop(options, by_name, load_turns(task.id), own)
+
+
+def _chargeable(tools: Sequence[Tool], model_id: int) -> list[Tool]:
+    """The tools without those whose price has another currency than the model's: the ledger has one
+    currency a task. Scenes and tools are refused where it is known before (chat/services/scenes.py,
+    chat/models/tools.py); a request may name another model."""
+    if not any(tool.price for tool in tools):
+        return list(tools)
+    currency = price_at(load_models([model_id])[model_id], timezone.now()).currency
+    return [tool for tool in tools if not tool.price or tool.currency == currency]
 
 
 def own_names(params: Mapping[str, Any]) -> frozenset[str]:

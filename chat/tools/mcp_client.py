@@ -95,12 +95,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRequest:
-    """`is_repeatable`: a call whose outcome is not known may be made again."""
+    """`is_repeatable`: a call whose outcome is not known may be made again. `leave`, which is asked
+    once the session stands, raises ToolFault where the call may not be made any more."""
 
     name: str
     arguments: dict[str, Any]
     input_schema: dict[str, Any]
     is_repeatable: bool
+    leave: Callable[[], Awaitable[None]]
     continuation: Continuation | None = None
 
 
@@ -143,6 +145,7 @@ async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | Asked
     params = types.CallToolRequestParams(
         name=request.name, arguments=request.arguments, **_continued(request.continuation)
     )
+    await request.leave()
     # Not `call_tool`, which lists the tools first, and checks results without a bound of its work.
     result = await session.send_request(types.CallToolRequest(params=params), _RESULT)
     if isinstance(result, types.InputRequiredResult):

@@ -14,8 +14,9 @@ from tests.chat.tools.conftest import LEGACY, MODERN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: Those for what aily does as a client: listing and calling tools. It has no user at hand to log in
-#: (`auth/...`), nor one who could answer what a server asks in the middle of a call.
+#: Those for what aily does as a client: listing and calling tools, with client credentials. It has
+#: no user at hand to log in (the others of `auth/...`), nor one who could answer what a server asks
+#: in the middle of a call.
 _SCENARIOS = [
     *((LEGACY, name) for name in ("initialize", "sse-retry")),
     *((version, "tools_call") for version in (LEGACY, MODERN)),
@@ -30,6 +31,7 @@ _SCENARIOS = [
             "json-schema-ref-no-deref",
         )
     ),
+    *((version, "auth/client-credentials-basic") for version in (LEGACY, MODERN)),
 ]
 
 
