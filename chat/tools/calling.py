@@ -153,9 +153,8 @@ async def _call(
     )
     if isinstance(found, AskedInput):
         return ToolResult("", is_error=True, code=ToolErrorCode.INPUT_REQUIRED, asked=found)
-    structured = found.structured if isinstance(found.structured, dict) else None
     code = ToolErrorCode.TOOL_ERROR if found.is_error else ""
-    return ToolResult(found.text, structured, is_error=found.is_error, code=code)
+    return ToolResult(found.text, found.structured, is_error=found.is_error, code=code)
 
 
 # --- Checks against schemas ---------------------------------------------------------------------

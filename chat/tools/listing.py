@@ -22,6 +22,7 @@ from aily.database.threads import in_database
 from aily.problems import Unavailable
 from chat.llm.types import storable
 from chat.models import Tool, ToolServer, ToolServerAuth
+from chat.models.tool_fields import is_tool_name
 from chat.models.tools import MAX_DESCRIPTION_BYTES
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.structured.checking import UncheckedError, check_schema
@@ -44,7 +45,6 @@ RETRY_SECONDS = 60
 MAX_AT_ONCE = 8
 _MAX_TITLE_CHARS = 200
 _MAX_PROBLEM_CHARS = 500
-_MAX_NAME_CHARS = 128
 #: Another process may take a function name meanwhile.
 _TRIES = 3
 
@@ -203,7 +203,7 @@ def _store_once(server_pk: int, listing: Listing, problems: Mapping[str, str]) -
     server = ToolServer.objects.select_for_update(no_key=True).filter(pk=server_pk).first()
     if server is None:  # deleted meanwhile
         return Changes()
-    tools = {tool.name: tool for tool in listing.tools if _is_name(tool.name)}
+    tools = {tool.name: tool for tool in listing.tools if is_tool_name(tool.name)}
     stored = {tool.name: tool for tool in server.tools.all()}
     new = _add(server, [tools[name] for name in tools if name not in stored], problems)
     changed = _update(server, stored, tools, problems)
@@ -216,10 +216,6 @@ def _store_once(server_pk: int, listing: Listing, problems: Mapping[str, str]) -
     values = {name: getattr(server, name) for name in fields}
     ToolServer.objects.filter(pk=server.pk).update(**values)
     return Changes(tuple(new), tuple(changed), tuple(vanished), len(tools))
-
-
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= _MAX_NAME_CHARS and name.isprintable()
 
 
 def _add(

@@ -51,6 +51,7 @@ _COPIES = 4
 _LIST_BYTES = 8 * 1024 * 1024
 _MAX_PAGES = 50
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."
+_ENDLESS_LIST = "The tool's server lists the same page of its tools again and again."
 _BROKEN_OFF = (
     "The tool's server ended its answer in the middle: whether the call was carried out is not "
     "known."
@@ -217,6 +218,7 @@ def _text_of_block(block: types.ContentBlock) -> str:
 async def _list_tools(client: Client) -> Listing:
     tools: list[ListedTool] = []
     cursor: str | None = None
+    cursors: set[str | None] = {None}
     for _ in range(_MAX_PAGES):
         params = types.PaginatedRequestParams(cursor=cursor)
         page = await client.session.list_tools(params=params)
@@ -224,6 +226,9 @@ async def _list_tools(client: Client) -> Listing:
         cursor = page.next_cursor
         if cursor is None or len(tools) > MAX_TOOLS_OF_A_SERVER:
             break
+        if cursor in cursors:
+            raise ToolFault(ToolErrorCode.INVALID_RESPONSE, _ENDLESS_LIST)
+        cursors.add(cursor)
     is_cut = cursor is not None or len(tools) > MAX_TOOLS_OF_A_SERVER
     return Listing(client.protocol_version, tools[:MAX_TOOLS_OF_A_SERVER], is_cut)
 

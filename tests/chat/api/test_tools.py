@@ -84,7 +84,14 @@ _BAD_SERVERS: list[tuple[str, dict[str, Any]]] = [
     ("key_header", {"auth": "header", "secret": "x"}),
     ("key_header", {"auth": "header", "secret": "x", "key_header": "host"}),
     ("oauth_client_id", {"auth": "oauth", "secret": "x", "oauth_token_url": "https://1.1.1.1"}),
-    ("oauth_token_url", {"auth": "oauth", "secret": "x", "oauth_client_id": "c"}),
+    (
+        "oauth_token_url",
+        {"kind": "http", "auth": "oauth", "secret": "x", "oauth_client_id": "c"},
+    ),
+    (
+        "oauth_resource",
+        {"auth": "oauth", "secret": "x", "oauth_client_id": "c", "oauth_resource": "no URL"},
+    ),
     ("timeout_seconds", {"timeout_seconds": 0}),
     ("timeout_seconds", {"timeout_seconds": 1e9}),
     ("max_concurrent_calls", {"max_concurrent_calls": 0}),
