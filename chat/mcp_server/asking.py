@@ -1,5 +1,5 @@
-"""Calls whose task asks its user (`input_required`, since 2026-07-28): the client asks, and calls once
-more with the answers. No connection waits meanwhile.
+"""Calls whose task asks its user (`input_required`, since 2026-07-28): the client asks, and calls
+once more with the answers. No connection waits meanwhile.
 
 The state that goes back and forth is the task's id, signed: any process may go on.
 """

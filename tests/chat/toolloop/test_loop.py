@@ -231,6 +231,23 @@ async def test_a_limit_of_time_counts_model_and_tools(
     assert service.begun["add"] == 1
 
 
+async def test_the_time_of_a_call_counts_while_another_waits_for_its_user(
+    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User, settings: Settings
+) -> None:
+    settings.TOOL_LOOP_SECONDS = 0.5
+    held = service.hold("add")
+    task_id = await submit_plan('add {"a": 1} | ask {"a": 2} ; again {"a": 3}')
+    waiting = await asked(task_id)
+    await until(lambda: service.calls, "a call")
+    await asyncio.sleep(0.5)
+    held.set()
+    await tool_approvals.approve(alice.pk, UUID(task_id), waiting.pk)
+    task = await ended(task_id)
+    assert task.error is not None
+    assert task.error["code"] == "tool_limit"
+    assert service.begun == {"add": 1, "ask": 1}
+
+
 async def test_a_tool_that_vanishes_between_steps_is_an_error_for_the_model(
     worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
 ) -> None:
