@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
@@ -248,18 +249,33 @@ async def test_the_time_of_a_call_counts_while_another_waits_for_its_user(
     assert service.begun == {"add": 1, "ask": 1}
 
 
-async def test_a_tool_that_vanishes_between_steps_is_an_error_for_the_model(
-    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"vanished_at": timezone.now()}, "tool_unknown"),
+        ({"is_enabled": False}, "tool_unknown"),
+        ({"input_schema": {"type": "object", "required": ["b"]}}, "tool_invalid_arguments"),
+    ],
+)
+async def test_a_tool_that_changes_between_steps_is_an_error_for_the_model(
+    worker: Runtime,
+    submit_plan: Plan,
+    service: ToolService,
+    alice: User,
+    change: dict[str, Any],
+    code: str,
 ) -> None:
     held = service.hold("again")
     task_id = await submit_plan('again {"a": 1} ; add {"a": 2}')
     await until(lambda: service.calls, "a call")
-    await in_database(Tool.objects.filter(function_name="add").delete)
+    changed = Tool.objects.filter(function_name="add")
+    await in_database(lambda: changed.update(**change))
     held.set()
     await frames_of(task_id, alice)
     [_, gone] = await calls_of(task_id)
     assert (await row(task_id)).status == Status.SUCCEEDED
-    assert (gone.state, gone.error_code) == ("failed", "tool_unknown")
+    assert (gone.state, gone.error_code) == ("failed", code)
+    assert service.begun == {"again": 1}
 
 
 # --- What waits holds nothing -------------------------------------------------------------------
