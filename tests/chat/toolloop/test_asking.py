@@ -188,7 +188,7 @@ async def test_a_turn_is_reserved_before_it_is_made(
     assert task.attempt == simulator.stats.requests == 1
     await in_database(settlement.settle_ended_tasks)
     period = await in_database(BudgetPeriod.objects.get, budget=budget)
-    assert (period.reserved_tokens, period.reserved_money) == (0, 0)
+    assert (period.reserved_tokens, period.reserved_money) == (0, Decimal(0))
     assert 0 < period.spent_tokens <= limit
 
 
@@ -226,7 +226,7 @@ async def test_the_price_of_tools_is_reserved_before_they_are_called(
     assert service.begun == {"add": 1}
     await in_database(settlement.settle_ended_tasks)
     period = await in_database(BudgetPeriod.objects.get, budget=budget)
-    assert (period.reserved_money, period.reserved_tokens) == (0, 0)
+    assert (period.reserved_tokens, period.reserved_money) == (0, Decimal(0))
     assert period.spent_money <= limit
 
 

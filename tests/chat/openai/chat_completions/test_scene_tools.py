@@ -91,6 +91,7 @@ async def test_an_answer_waits_for_the_approval_that_is_given_elsewhere(
         return await in_database(waiting.first)
 
     call = await eventually(is_asked)
+    assert call is not None
     decide = approve if is_approved else reject
     await decide(alice.pk, call.task_id, call.pk)
     text, reason, calls, _ = await asking
