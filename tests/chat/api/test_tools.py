@@ -409,9 +409,7 @@ def test_limits_of_a_version_stay_within_the_settings(
     path = "/api/scenes/help/versions"
     for wrong in (too_much, nonsense, "much"):
         body = {"user_template": "{{ text }}", field: wrong}
-        refused = root.post(path, body, content_type=JSON)
-        assert refused.status_code == 422, refused.content
-        assert field in refused.json()["error"]["field"]
+        assert field in field_of(root.post(path, body, content_type=JSON))
     refused = root.post(path, {"user_template": "Hi", field: too_much}, content_type=JSON)
-    assert setting in refused.json()["error"]["message"]
+    assert setting in refused.content.decode()
     assert not SceneVersion.objects.exists()
