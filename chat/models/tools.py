@@ -21,6 +21,7 @@ from chat.models.scenes import SceneVersion
 from chat.models.tool_fields import (
     MAX_PATH_CHARS,
     check_function_name,
+    check_own_tool_name,
     check_parameters,
     check_path,
     check_secret,
@@ -362,6 +363,10 @@ class Tool(models.Model):
                 raise ValidationError({"currency": message % given})
 
     def _check_http(self) -> None:
+        try:
+            check_own_tool_name(self.name)
+        except ValidationError as error:
+            raise ValidationError({"name": error.messages}) from error
         if not self.method:
             raise ValidationError({"method": _("A tool over HTTP needs a method.")})
         try:

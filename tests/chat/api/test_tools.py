@@ -382,7 +382,7 @@ def test_scenes_name_the_tools_that_they_offer(root: Client, editor: Client, sta
     limits = {"max_tool_steps": 2, "max_tool_seconds": 9.5, "max_tool_result_bytes": 300}
     limited = draft(root, tools=["clock"], **limits, max_tool_cost="0.25").json()
     assert limits.items() <= limited.items()
-    assert limited["max_tool_cost"] == "0.250000"
+    assert limited["max_tool_cost"] == "0.25"
     # An editor gives nobody a tool that the editor may not use.
     Tool.objects.filter(name="refund").update(is_restricted=True)
     staff.user_permissions.remove(Permission.objects.get(codename="use_tool"))

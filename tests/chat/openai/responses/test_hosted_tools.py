@@ -192,7 +192,10 @@ async def test_the_events_of_calls_are_the_same_for_every_reader(
         ("always", ["add", "again", "ask"]),
         ({"always": {"tool_names": ["add"]}}, ["add", "ask"]),
         ({"never": {"tool_names": ["add", "ask"]}}, ["again", "ask"]),
-        ({"always": ["again"], "never": {"tool_names": ["add"]}}, ["again", "ask"]),
+        (
+            {"always": {"tool_names": ["again"]}, "never": {"tool_names": ["add"]}},
+            ["again", "ask"],
+        ),
     ],
 )
 async def test_a_request_may_have_more_calls_wait_and_none_fewer_than_staff_say(
