@@ -101,11 +101,12 @@ class _Run:
         self._submit(waiting, half)
         self._wait_for(waiting, half)
         time.sleep(_CALM_SECONDS)
-        while_waiting, after = self._latencies(interactive), self._worker()
         slots = self._slots_in_use()
+        while_waiting, after = self._latencies(interactive), self._worker()
         console.print("worker before, and while tasks wait:", before, after)
         self._service.release()
         self._wait_for(waiting, half, slow=0)
+        time.sleep(_CALM_SECONDS)
         again = self._latencies(interactive)
         p99 = [percentile(found, 0.99) or 0.0 for found in (idle, while_waiting, again)]
         p50 = [percentile(found, 0.5) or 0.0 for found in (idle, while_waiting, again)]
@@ -117,7 +118,7 @@ class _Run:
             "idle_p99_ms": p99[0],
             "waiting_p99_ms": p99[1],
             "afterwards_p99_ms": p99[2],
-            "p99_waiting_to_idle_ratio": p99[1] / max(p99[0], p99[2]),
+            "p99_waiting_to_idle_ratio": p99[1] / p99[0],
             "worker_kib_per_waiting_task": (after[0] - before[0]) / 1024 / (2 * half),
             "worker_threads_more": float(after[1] - before[1]),
             "tool_calls_at_once": float(half),
