@@ -398,20 +398,20 @@ async def test_a_socket_answers(
     task_id = await submit_booking()
     call = await asked(task_id)
 
-    async def send(kind: str, **fields: Any) -> Any:
+    async def send(kind: str, wanted: str, **fields: Any) -> Any:
+        """Send a frame, and return the next one of the type that is wanted."""
         named = {"task_id": task_id, "call_id": str(call.pk), "ref": "r"}
         await socket.send_json_to({"type": kind, **named, **fields})
-        while True:
-            frame = await socket.receive_json_from(5)
-            if frame.get("ref") == "r":
-                return frame
+        while (frame := await socket.receive_json_from(5))["type"] != wanted:
+            pass
+        return frame
 
     for wrong in ({}, {"input": {**ANSWER, "room": "c"}}, {"input": ANSWER, "question": 2}):
-        assert (await send("task.approve", **wrong))["type"] == "error"
+        assert (await send("task.approve", "error", **wrong))["ref"] == "r"
     assert (await calls_of(task_id))[0].state == "requires_action"
-    answered = await send("task.approve", input=ANSWER, question=1)
-    assert (answered["type"], answered["state"]) == ("task.tool_call", "queued")
-    assert (await send("task.reject"))["type"] == "error"
+    answered = await send("task.approve", "task.tool_call", input=ANSWER, question=1)
+    assert (answered["call_id"], answered["state"]) == (str(call.pk), "queued")
+    assert (await send("task.reject", "error"))["code"] == "conflict"
     assert (await ended(task_id)).status == Status.SUCCEEDED
     assert "{'room': 'a', 'guests': 3}" in (await calls_of(task_id))[0].text
 

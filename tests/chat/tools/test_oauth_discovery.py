@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
@@ -160,7 +161,8 @@ async def test_what_is_found_is_stored_once_and_then_holds(
         await listing.refresh(server)
     stored = await in_database(ToolServer.objects.get)
     assert (stored.oauth_token_url, stored.oauth_scope) == (f"{issuer.url}/token", "read")
-    assert f"resource={issuer.url}/mcp".replace("/", "%2F").replace(":", "%3A") in issuer.bodies[-2]
+    asked = [parse_qs(body) for body in issuer.bodies if "grant_type" in body]
+    assert {body["resource"][0] for body in asked} == {f"{issuer.url}/mcp"}
 
     issuer.documents[AUTHORIZATION]["token_endpoint"] = f"{issuer.url}/evil"
     with pytest.raises(ToolFault, match="credentials"):
