@@ -27,6 +27,12 @@ class OddServer:
         self.url = ""
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+        #: What a stream that is resumed goes on with.
+        self.rest = ""
+
+    async def get(self, request: web.Request) -> web.Response:
+        self.asked.append(f"after {request.headers['last-event-id']}")
+        return web.Response(text=self.rest, content_type="text/event-stream")
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         message = await request.json()
@@ -55,6 +61,7 @@ async def odd(tool_loop: None) -> AsyncIterator[OddServer]:
     odd = OddServer()
     application = web.Application()
     application.router.add_post("/mcp", odd.post)
+    application.router.add_get("/mcp", odd.get)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -191,6 +198,26 @@ async def test_a_session_that_its_server_has_dropped_is_begun_once_more(
     result = await called(odd, make_tool, lambda _: web.Response(status=404), name="other")
     assert result.is_error
     assert odd.asked.count("tools/call") <= 2
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_stream_that_closes_early_is_resumed(
+    odd: OddServer, make_tool: MakeTool, comes_back: bool
+) -> None:
+    begin = "id: 7\nretry: 10\ndata: \n\n"
+
+    def answer(message: dict[str, Any]) -> web.Response:
+        last = {"jsonrpc": "2.0", "id": message["id"], "result": text("done")}
+        odd.rest = f"data: {json.dumps(last)}\n\n" if comes_back else begin
+        return web.Response(text=begin, content_type="text/event-stream")
+
+    result = await called(odd, make_tool, answer, server_protocol_version=LEGACY)
+    assert odd.asked.count("tools/call") == 1
+    assert "after 7" in odd.asked
+    if comes_back:
+        assert (result.text, result.is_error) == ("done", False)
+    else:
+        assert result.code in ("tool_truncated", "tool_timeout")
 
 
 # --- Lists --------------------------------------------------------------------------------------
