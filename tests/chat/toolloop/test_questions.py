@@ -411,7 +411,7 @@ async def test_a_socket_answers(
     assert (await calls_of(task_id))[0].state == "requires_action"
     answered = await send("task.approve", "task.tool_call", input=ANSWER, question=1)
     assert (answered["call_id"], answered["state"]) == (str(call.pk), "queued")
-    assert (await send("task.reject", "error"))["code"] == "conflict"
+    assert (await send("task.reject", "error"))["error"]["code"] == "conflict"
     assert (await ended(task_id)).status == Status.SUCCEEDED
     assert "{'room': 'a', 'guests': 3}" in (await calls_of(task_id))[0].text
 
