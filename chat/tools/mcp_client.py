@@ -270,13 +270,14 @@ class _Connection:
         try:
             return await self._run_once(mode, work)
         except _TokenRefusedError:
-            return await self._run_once(mode, work)
+            next_mode = mode
         except _WrongRevisionError as error:
             if mode == AUTO:
                 raise error.fault from None
+            next_mode = AUTO
         try:
-            return await self._run_once(AUTO, work)
-        except (_TokenRefusedError, _WrongRevisionError) as error:
+            return await self._run_once(next_mode, work)
+        except _RefusedError as error:
             raise error.fault from None
 
     async def _run_once(self, mode: Mode, work: Callable[[Client], Awaitable[T]]) -> T:
