@@ -4,6 +4,7 @@ import { isEnded } from "../../client/runs.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { RequestState } from "../../ui/request_state.js";
 import { comparedTemplate } from "./compared_rows.js";
 import { checkField, idOf, inputField, selectField } from "./forms.js";
 import { Sheet } from "./sheet.js";
@@ -36,7 +37,7 @@ export class CompareSheet {
   #better = new Map();
   /** What of the form is wrong, by name. @type {Record<string, string>} */
   #errors = {};
-  #isBusy = false;
+  #request = new RequestState(() => this.#sheet.show());
   #isClosed = false;
   #timer = 0;
 
@@ -48,6 +49,7 @@ export class CompareSheet {
     this.#sheet = new Sheet({
       heading: t("tables.compare_heading", { name: ai.name }),
       isWide: true,
+      request: this.#request,
       content: () => this.#comparison ? this.#result(this.#comparison) : this.#formTemplate(),
     });
     this.#sheet.closed.then(() => {
@@ -111,18 +113,8 @@ export class CompareSheet {
   }
 
   /** @param {() => Promise<Comparison>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#sheet.error = null;
-    this.#sheet.show();
-    try {
-      this.#take(await action());
-    } catch (error) {
-      this.#sheet.error = error;
-    }
-    this.#isBusy = false;
-    this.#sheet.show();
+  #act(action) {
+    return this.#request.run(async () => this.#take(await action()));
   }
 
   /** @param {Comparison} found */
@@ -141,12 +133,12 @@ export class CompareSheet {
     const { id } = this.#comparison;
     this.#timer = setTimeout(async () => {
       const found = await this.#context.api.comparison(id).catch((error) => {
-        this.#sheet.error = error;
+        this.#request.error = error;
         return null;
       });
       // Another one was begun meanwhile, or this one was revealed.
-      if (id !== this.#comparison?.id || this.#isBusy) return this.#followUp();
-      if (found) this.#sheet.error = null;
+      if (id !== this.#comparison?.id || this.#request.isBusy) return this.#followUp();
+      if (found) this.#request.error = null;
       if (found) this.#take(found);
       else this.#followUp();
       if (!this.#isClosed) this.#sheet.show();
@@ -174,7 +166,7 @@ export class CompareSheet {
         onChange: (isBlind) => (form.isBlind = isBlind),
       })}
       <div class="run-actions">
-        <button type="button" class="button primary" ?disabled=${this.#isBusy}
+        <button type="button" class="button primary" ?disabled=${this.#request.isBusy}
           @click=${() => this.#start()}>${icon("play")}<span>${t(
             "tables.compare_start",
           )}</span></button>
@@ -234,7 +226,7 @@ export class CompareSheet {
       <div class="run-actions">
         ${comparison.is_blind
           ? html`
-            <button type="button" class="button small primary" ?disabled=${this.#isBusy}
+            <button type="button" class="button small primary" ?disabled=${this.#request.isBusy}
               @click=${() => this.#reveal()}>${icon("eye")}<span>${t(
                 "tables.reveal",
               )}</span></button>

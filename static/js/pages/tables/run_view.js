@@ -6,6 +6,7 @@ import { html, nothing } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { icon } from "../../ui/icons.js";
 import { explain, notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { estimateTemplate } from "../runs/estimate.js";
 import {
   barTemplate,
@@ -42,9 +43,7 @@ export class RunView {
   #max;
   /** @type {import("./tried_rows.js").Tried[]} before the start */
   #tried = [];
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request;
   #timer = 0;
   #left = new AbortController();
   #isFollowing = false;
@@ -58,6 +57,7 @@ export class RunView {
     this.#run = run;
     this.#onChange = onChange;
     this.#onEnd = onEnd;
+    this.#request = new RequestState(onChange);
     this.#max = run.max_cost === null ? "" : String(Number(run.max_cost));
     this.#follow();
     this.#readMore();
@@ -79,7 +79,7 @@ export class RunView {
       }
       if (!signal.aborted) this.#onEnd();
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
     }
     this.#isFollowing = false;
     if (!signal.aborted) this.#onChange();
@@ -112,21 +112,13 @@ export class RunView {
   }
 
   /** @param {() => Promise<unknown>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#onChange();
-    try {
+  #act(action) {
+    return this.#request.run(async () => {
       await action();
       this.#run = { ...this.#run, ...(await this.#context.api.run(this.#run.id)) };
       this.#follow();
       this.#readSoon();
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#onChange();
+    });
   }
 
   /** @param {Parameters<Context["api"]["actOnRun"]>[1]} action @param {object} [options] */
@@ -182,7 +174,7 @@ export class RunView {
         ${barTemplate(run)} ${figuresTemplate(run)}
         ${this.#estimate && this.#estimate.rows ? estimateTemplate(this.#estimate) : nothing}
         ${run.state === "paused" || run.state === "ready" ? this.#limitField() : nothing}
-        <div class="notices">${notice(this.#error)}</div>
+        <div class="notices">${notice(this.#request.error)}</div>
         ${this.#context.session.may.run ? this.#actions(run) : nothing}
         ${triedTemplate(this.#tried, this.#context.session.data.fields, run.ai_field)}
         ${this.#groups.length ? this.#reasons() : nothing}
@@ -245,7 +237,7 @@ export class RunView {
   #button(label, mark, action, style = "") {
     return html`
       <button type="button" class="button small ${style}" ?disabled=${this
-        .#isBusy} @click=${action}>
+        .#request.isBusy} @click=${action}>
         ${icon(mark)}<span>${label}</span>
       </button>
     `;
