@@ -31,6 +31,7 @@ const shared = {
   drafts: new Drafts(data.user_id),
   socket,
   tableAssets: data.table_assets,
+  username: data.username,
   models: data.models,
   mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,
   mayPublish: (/** @type {string} */ slug) => data.published_scenes?.includes(slug) ?? true,

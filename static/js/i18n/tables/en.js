@@ -332,6 +332,7 @@ export default {
   "tables.served.flight": "An equal call",
   "tables.attempts": "Attempts",
   "tables.started_by": "Started by",
+  "tables.run_of": "started by {name}",
   "tables.task": "Task",
   "tables.time_line": "Time line",
   "tables.edited_by": "Edited by {name}",

@@ -303,6 +303,7 @@ export default {
   "tables.served.flight": "相同的调用",
   "tables.attempts": "尝试次数",
   "tables.started_by": "启动者",
+  "tables.run_of": "由 {name} 启动",
   "tables.task": "任务",
   "tables.time_line": "时间线",
   "tables.edited_by": "由 {name} 编辑",

@@ -127,14 +127,17 @@ export class TablesApi {
     return this.#call("GET", `/snapshots/${snapshot}/changes`);
   }
 
-  /** @param {number} table @param {object} view @returns {Promise<View>} */
-  addView(table, view) {
-    return this.#call("POST", `/${table}/views`, view, randomKey());
+  /** @param {number} table @param {object} view @param {string} key @returns {Promise<View>} */
+  addView(table, view, key) {
+    const headers = { "Idempotency-Key": key };
+    const call = { body: view, headers, outlivesPage: true };
+    return api.request("POST", `/tables/${table}/views`, call);
   }
 
   /** @param {number} id @param {Partial<ViewState>|object} changes @returns {Promise<View>} */
   changeView(id, changes) {
-    return this.#call("PATCH", `/views/${id}`, changes);
+    const call = { body: changes, outlivesPage: true };
+    return api.request("PATCH", `/tables/views/${id}`, call);
   }
 
   /** @param {number} id */

@@ -85,6 +85,11 @@ export class RunView {
     if (!signal.aborted) this.#onChange();
   }
 
+  /** Who started it pays, so nobody else goes on with it. */
+  get #isOwn() {
+    return this.#run.started_by === this.#context.app.username;
+  }
+
   #announce() {
     const { name, state } = this.#run;
     this.#context.app.announce(t("runs.is_now", { name, state: t(`runs.state.${state}`) }));
@@ -104,7 +109,8 @@ export class RunView {
       this.#groups = await api.runErrors(id);
       const isReady = state === "ready";
       this.#tried = isReady ? await readTried(this.#context, this.#run) : [];
-      this.#estimate = isReady ? await api.actOnRun(id, "estimate") : null;
+      const mayStart = isReady && this.#isOwn && this.#context.session.may.run;
+      this.#estimate = mayStart ? await api.actOnRun(id, "estimate") : null;
     } catch (error) {
       console.warn("more of a run", error);
     }
@@ -159,6 +165,8 @@ export class RunView {
   // --- Showing ------------------------------------------------------------------------------------
   template() {
     const run = this.#run;
+    const mayRun = this.#context.session.may.run;
+    const mayGoOn = mayRun && this.#isOwn;
     return html`
       <section class="run-view" data-run=${run.id}>
         <h3 dir="auto">${run.name}</h3>
@@ -169,13 +177,18 @@ export class RunView {
             : nothing}
           <span>${countsText(run)}</span>
           ${run.model ? html`<span>${run.model}</span>` : nothing}
+          ${this.#isOwn
+            ? nothing
+            : html`<span dir="auto">${t("tables.run_of", { name: run.started_by })}</span>`}
         </p>
         <p class="run-reason" role="status">${reasonText(run)}</p>
         ${barTemplate(run)} ${figuresTemplate(run)}
         ${this.#estimate && this.#estimate.rows ? estimateTemplate(this.#estimate) : nothing}
-        ${run.state === "paused" || run.state === "ready" ? this.#limitField() : nothing}
+        ${mayGoOn && (run.state === "paused" || run.state === "ready")
+          ? this.#limitField()
+          : nothing}
         <div class="notices">${notice(this.#request.error)}</div>
-        ${this.#context.session.may.run ? this.#actions(run) : nothing}
+        ${mayRun ? this.#actions(run) : nothing}
         ${triedTemplate(this.#tried, this.#context.session.data.fields, run.ai_field)}
         ${this.#groups.length ? this.#reasons() : nothing}
       </section>
@@ -198,10 +211,10 @@ export class RunView {
   #actions({ state, counts, reverted_at }) {
     const failed = counts.failed + counts.expired + counts.cancelled;
     const may = {
-      start: state === "ready" && counts.pending > 0,
-      resume: state === "paused",
+      start: this.#isOwn && state === "ready" && counts.pending > 0,
+      resume: this.#isOwn && state === "paused",
       pause: state === "running" || state === "scheduled",
-      retry: failed > 0 && RETRYABLE.includes(state),
+      retry: this.#isOwn && failed > 0 && RETRYABLE.includes(state),
       cancel: CANCELLABLE.includes(state),
       revert: counts.succeeded > 0 && isEnded(state) && !reverted_at,
     };

@@ -85,7 +85,14 @@ export class TableSession extends EventTarget {
     edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
     this.links.addEventListener("known", () => this.#showRows(this.#visibleIndexes()));
     const { signal } = this.#left;
-    this.#socket.addEventListener("open", () => edits.retryNow(), { signal });
+    this.#socket.addEventListener("open", () => this.#reconnected(), { signal });
+  }
+
+  #reconnected() {
+    this.edits.retryNow();
+    this.#view?.store();
+    // What could not be read while there was no connection.
+    this.#showRows(this.#visibleIndexes());
   }
 
   // --- Loading --------------------------------------------------------------------------------------
@@ -200,6 +207,8 @@ export class TableSession extends EventTarget {
 
   /** @param {number|null} id */
   async openView(id) {
+    // What was changed in the one that is left, which may be the same, is read as well.
+    await this.view.store();
     this.views = await this.#api.views(this.#tableId);
     this.#setView(this.views.find((view) => view.id === id) ?? this.views[0]);
     await this.reopen();

@@ -259,6 +259,8 @@ export interface Scope {
 export interface TableRunData extends RunData {
   table: number;
   ai_field: number;
+  /** Who pays for it. */
+  started_by: string;
   which: string;
   reverted_at: string | null;
 }

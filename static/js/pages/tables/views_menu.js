@@ -1,5 +1,6 @@
 /** Menus of a table's views, and of the table itself. */
 
+import { randomKey } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
@@ -79,7 +80,8 @@ function askForName(heading, name, onName) {
 /** With what is set in the one that is open. @param {ToolbarParts} parts */
 function newView({ api, session, onView }) {
   askForName(t("tables.new_view"), "", async (name) => {
-    const { id } = await api.addView(session.data.id, { name, ...session.view.state });
+    const view = { name, ...session.view.state };
+    const { id } = await api.addView(session.data.id, view, randomKey());
     onView(id);
   });
 }
