@@ -27,6 +27,7 @@ export class SlickRange {
   fromCell: number;
   toRow: number;
   toCell: number;
+  contains(row: number, cell: number): boolean;
 }
 
 export class SlickCellSelectionModel {

@@ -65,10 +65,10 @@ export class Keys {
   /** The space bar ticks a box, and opens what else is in a cell. @param {TableGrid|null} grid */
   #toggle(grid) {
     const active = grid?.active;
-    const row = active && this.#session.rowAt(active.line);
+    const row = active && this.#session.lines.rowAt(active.line);
     if (!row || !this.#session.may.edit) return;
     if (active.field.kind !== "boolean") return grid?.edit();
-    this.#session.edit(row, active.field, !this.#session.cellValue(row, active.field));
+    this.#session.edit(row, active.field, !this.#session.lines.valueOf(row, active.field));
   }
 }
 

@@ -5,7 +5,7 @@ import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { ChangeCount } from "./change_count.js";
 import { Edits } from "./edits.js";
-import { Layout } from "./layout.js";
+import { Lines } from "./lines.js";
 import { Links } from "./links.js";
 import { LiveTable } from "./live.js";
 import { RowSource } from "./rows.js";
@@ -14,9 +14,7 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
 /**
  * @import { Socket } from "../../client/socket.js"
  * @import { TablesApi } from "./api.js"
- * @import { Edit } from "./edits.js"
- * @import { Heading } from "./layout.js"
- * @import { AiCell, AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
+ * @import { AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
  */
 
 const REOPEN_MS = 250;
@@ -34,7 +32,8 @@ export class TableSession extends EventTarget {
   views = [];
   /** @type {AiField[]} */
   aiFields = [];
-  layout = new Layout();
+  /** @type {Lines} */
+  lines;
   /** Rows that have entered or left the view since it was opened. */
   changes = 0;
   edits;
@@ -48,7 +47,6 @@ export class TableSession extends EventTarget {
   #rows;
   /** @type {LiveTable|null} */
   #live = null;
-  #visible = { top: 0, bottom: 50 };
   #changeCount;
   #reopenTimer = 0;
   #isDisposed = false;
@@ -64,6 +62,7 @@ export class TableSession extends EventTarget {
     this.edits = new Edits(api, tableId);
     this.links = new Links(api);
     this.#rows = new RowSource(api, () => this.#takeSnapshot());
+    this.lines = new Lines(this.#rows, this.edits, this.links);
     this.#changeCount = new ChangeCount(api, this.#rows, (count) => {
       this.changes = count;
       this.dispatchEvent(new Event("state"));
@@ -83,7 +82,7 @@ export class TableSession extends EventTarget {
     });
     edits.addEventListener("state", () => this.dispatchEvent(new Event("state")));
     edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    this.links.addEventListener("known", () => this.#showRows(this.#visibleIndexes()));
+    this.links.addEventListener("known", () => this.#showRows(this.lines.visibleIndexes));
     const { signal } = this.#left;
     this.#socket.addEventListener("open", () => this.#reconnected(), { signal });
   }
@@ -92,7 +91,7 @@ export class TableSession extends EventTarget {
     this.edits.retryNow();
     this.#view?.store();
     // What could not be read while there was no connection.
-    this.#showRows(this.#visibleIndexes());
+    this.#showRows(this.lines.visibleIndexes);
   }
 
   // --- Loading --------------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ export class TableSession extends EventTarget {
     const { filter, sorts, groups, aggregates, collation } = this.view.state;
     const parts = { filter, sorts, groups, aggregates, collation };
     const snapshot = await this.#api.open(this.#tableId, parts);
-    this.layout.setGroups(groups.length ? snapshot.groups : []);
+    this.lines.layout.setGroups(groups.length ? snapshot.groups : []);
     this.changes = 0;
     return snapshot;
   }
@@ -226,15 +225,6 @@ export class TableSession extends EventTarget {
     await this.#rereadVisible();
   }
 
-  // --- Lines and rows -------------------------------------------------------------------------------
-  get lines() {
-    return this.layout.lines(this.#rows.length);
-  }
-
-  get rowCount() {
-    return this.#rows.length;
-  }
-
   get snapshotId() {
     return this.#rows.snapshotId;
   }
@@ -249,73 +239,9 @@ export class TableSession extends EventTarget {
     return this.data.fields.find(({ key }) => key === grouping?.field);
   }
 
-  /** @param {number} line @returns {Row|Heading|null|undefined} */
-  at(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" ? this.#rows.at(place) : place;
-  }
-
-  /** @param {number} line @returns {Row|null} null: none, a heading, or not there yet */
-  rowAt(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" && line < this.lines ? this.#rows.peek(place) ?? null : null;
-  }
-
-  /** @param {number} line @returns {number} of the row in the view */
-  numberOf(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" ? place : -1;
-  }
-
-  /** @param {number} top @param {number} bottom lines @returns {Promise<(Row|null)[]>} read if need be */
-  async rowsOf(top, bottom) {
-    const places = [];
-    for (let line = top; line <= bottom && line < this.lines; line++) {
-      places.push(this.layout.at(line));
-    }
-    const indexes = places.filter((place) => typeof place === "number");
-    if (indexes.length === 0) return [];
-    const from = Math.min(...indexes);
-    const rows = await this.#rows.range(from, Math.max(...indexes));
-    return places.map((place) => typeof place === "number" ? rows[place - from] : null);
-  }
-
-  /** Rows in order, for cards. @param {number} index @returns {Row|null|undefined} */
-  rowOf(index) {
-    return this.#rows.at(index);
-  }
-
-  /** @param {Row} row @param {Field} field @returns {{value: Value, edit?: Edit, ai?: AiCell}} */
-  cell(row, field) {
-    const edit = this.edits.of(row.id, field.key);
-    const value = edit ? edit.value : row.values[field.key];
-    if (field.kind === "link" && value) this.links.want(field, value);
-    return { value, edit, ai: row.ai?.[field.key] };
-  }
-
-  /** @param {Row} row @param {Field} field @returns {Value} */
-  cellValue(row, field) {
-    return this.cell(row, field).value ?? null;
-  }
-
-  /** What the page shows now. @param {{top: number, bottom: number}} visible lines */
-  setVisible(visible) {
-    this.#visible = visible;
-  }
-
-  #visibleIndexes() {
-    const indexes = [];
-    for (let line = this.#visible.top; line <= this.#visible.bottom; line++) {
-      const place = this.layout.at(line);
-      if (typeof place === "number") indexes.push(place);
-    }
-    return indexes;
-  }
-
   /** @param {number[]} indexes of rows */
   #showRows(indexes) {
-    const lines = indexes.map((index) => this.layout.lineOf(index)).filter((line) => line >= 0);
-    this.dispatchEvent(new CustomEvent("rows", { detail: lines }));
+    this.dispatchEvent(new CustomEvent("rows", { detail: this.lines.linesOf(indexes) }));
   }
 
   /** @param {number[]} rowIds */
@@ -326,7 +252,7 @@ export class TableSession extends EventTarget {
   // --- Changes ------------------------------------------------------------------------------------
   /** @param {Row} row @param {Field} field @param {Value} value */
   edit(row, field, value) {
-    const was = this.cellValue(row, field);
+    const was = this.lines.valueOf(row, field);
     // A refusal is shown in the cell.
     this.edits.change([{ rowId: row.id, key: field.key, was, value }]).catch(() => {});
   }
@@ -370,17 +296,12 @@ export class TableSession extends EventTarget {
   /** @param {import("./live.js").Change} change */
   async #changedElsewhere({ rows }) {
     try {
-      await this.#rows.refresh(rows, this.#visibleRange());
+      await this.#rows.refresh(rows, this.lines.visibleRange);
     } catch (error) {
       this.#fail(error);
     }
     this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
-  }
-
-  #visibleRange() {
-    const indexes = this.#visibleIndexes();
-    return { top: indexes[0] ?? 0, bottom: indexes.at(-1) ?? 0 };
   }
 
   /** @param {"fields"|"rows"} reason */
@@ -397,7 +318,7 @@ export class TableSession extends EventTarget {
 
   /** All rows may be others: those in sight are read now. */
   #rereadVisible() {
-    const { top, bottom } = this.#visibleRange();
+    const { top, bottom } = this.lines.visibleRange;
     return this.#rows.forgetAllBut(top, bottom);
   }
 

@@ -44,9 +44,9 @@ export class StatusBar {
 
   show() {
     if (this.#isDisposed || !this.#session.isLoaded) return;
-    const { edits, changes, rowCount } = this.#session;
+    const { edits, changes, lines } = this.#session;
     const template = html`
-      <span class="status-count">${t("tables.rows", { count: rowCount })}</span>
+      <span class="status-count">${t("tables.rows", { count: lines.rowCount })}</span>
       <span class="status-edits" role="status">${this.#editsText()}</span>
       ${edits.problems.length
         ? html`
