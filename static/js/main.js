@@ -12,7 +12,7 @@ import { Drafts } from "./store/drafts.js";
 import { Store } from "./store/store.js";
 import { Tasks } from "./client/tasks.js";
 import { byId, setText } from "./ui/dom.js";
-import { explain } from "./ui/notice.js";
+import { errorText } from "./ui/notice.js";
 
 /** @import { PageData } from "./store/types.d.ts" */
 
@@ -53,7 +53,7 @@ let toastTimer = 0;
 /** Above the page, which stays as it is. @param {Error} error */
 function showToast(error) {
   const toast = byId("toast");
-  setText(toast, t("toast.text", explain(error)));
+  setText(toast, errorText(error));
   toast.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);

@@ -58,6 +58,7 @@ export default {
     one: "At most {count} row can be pasted at once.",
     other: "At most {count} rows can be pasted at once.",
   },
+  "tables.lost": "This table was deleted, or is not shared with you any more.",
   "tables.saving": { one: "Saving {count} cell…", other: "Saving {count} cells…" },
   "tables.offline": {
     one: "No connection: {count} change is kept here and sent later.",

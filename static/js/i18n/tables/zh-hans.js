@@ -54,6 +54,7 @@ export default {
   "tables.pasted": { other: "已粘贴 {count} 个值。" },
   "tables.not_fitting": { other: "{count} 个值不符合字段类型，未粘贴。{message}" },
   "tables.too_many_pasted": { other: "一次最多粘贴 {count} 行。" },
+  "tables.lost": "此表格已被删除，或不再共享给您。",
   "tables.saving": { other: "正在保存 {count} 个单元格…" },
   "tables.offline": { other: "没有连接：{count} 处修改已保留，恢复后发送。" },
   "tables.problems": { other: "{count} 处修改未被接受" },

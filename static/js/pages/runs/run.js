@@ -5,8 +5,9 @@ import { html, nothing, render } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
+import { notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
-import { fileErrors, runNotice } from "./errors.js";
+import { fileErrors } from "./errors.js";
 import { barTemplate, countsText, figuresTemplate, reasonText, stateBadge } from "./progress.js";
 import { Rows } from "./rows.js";
 import { Setup } from "./setup.js";
@@ -237,7 +238,7 @@ export class RunPage {
   #template(run) {
     return html`
       ${this.#head(run)}
-      <div class="notices">${runNotice(this.#request.error)}</div>
+      <div class="notices">${notice(this.#request.error)}</div>
       ${fileErrors(run.data)} ${this.#setup?.template() ?? nothing}
       ${this.#rows?.template() ?? nothing}
     `;

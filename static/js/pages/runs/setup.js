@@ -4,8 +4,8 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
-import { runNotice } from "./errors.js";
 import { estimateTemplate } from "./estimate.js";
 import { Estimation } from "./estimation.js";
 import { MappingForm } from "./mapping.js";
@@ -270,10 +270,10 @@ export class Setup {
         ${this.#isIncomplete
           ? html`<p class="muted">${t(this.#scene ? "runs.unmapped" : "runs.choose_scene")}</p>`
           : nothing}
-        ${runNotice(refusal)}
+        ${notice(refusal)}
         ${found ? estimateTemplate(found) : nothing}
         ${this.#start.template(found)}
-        <div class="notices">${runNotice(error)}</div>
+        <div class="notices">${notice(error)}</div>
         <div class="run-actions">
           <button type="button" class="button primary" ?disabled=${!isReady || isBusy}
             @click=${() => this.#act(() => this.#begin())}>

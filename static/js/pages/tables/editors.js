@@ -4,6 +4,7 @@
 import { fromInput, toInput } from "../../forms/moments.js";
 import { html, render } from "../../lit.js";
 import { t } from "../../i18n/i18n.js";
+import { isComposing } from "../../ui/keyboard.js";
 import { isSame, parseText, plainText } from "./values.js";
 
 /**
@@ -61,7 +62,7 @@ class CellEditor {
     const isLong = this.#input instanceof HTMLTextAreaElement;
     const isVertical = event.key === "ArrowUp" || event.key === "ArrowDown";
     // The Enter that ends a word of an input method is no end of the edit.
-    if (OWN_KEYS.includes(event.key) || event.isComposing) event.stopPropagation();
+    if (OWN_KEYS.includes(event.key) || isComposing(event)) event.stopPropagation();
     else if (isVertical && (isList || isLong)) event.stopPropagation();
     else if (isLong && event.key === "Enter" && (event.altKey || event.shiftKey)) {
       event.stopPropagation();

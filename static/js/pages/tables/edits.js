@@ -59,13 +59,17 @@ export class Edits extends EventTarget {
   #isSending = false;
   #failures = 0;
   #timer = 0;
-  #isDisposed = false;
+  #isLeft = false;
+  #ended = new AbortController();
 
   /** @param {TablesApi} api @param {number} tableId */
   constructor(api, tableId) {
     super();
     this.#api = api;
     this.#tableId = tableId;
+    addEventListener("beforeunload", (event) => {
+      if (this.#batches.length > 0) event.preventDefault();
+    }, { signal: this.#ended.signal });
   }
 
   /** Cells whose new value is not stored yet. */
@@ -146,9 +150,10 @@ export class Edits extends EventTarget {
     this.#send();
   }
 
+  /** The page of the table is left: what is on its way is sent all the same. */
   dispose() {
-    this.#isDisposed = true;
-    clearTimeout(this.#timer);
+    this.#isLeft = true;
+    if (this.#batches.length === 0) this.#ended.abort();
   }
 
   /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
@@ -175,6 +180,7 @@ export class Edits extends EventTarget {
     while (this.#batches.length > 0 && !this.#timer) await this.#sendFirst();
     this.#isSending = false;
     this.dispatchEvent(new Event("state"));
+    if (this.#isLeft && this.#batches.length === 0) this.#ended.abort();
   }
 
   async #sendFirst() {
@@ -187,7 +193,7 @@ export class Edits extends EventTarget {
       this.#settle(batch, outcomes);
       batch.resolve(outcomes);
     } catch (error) {
-      if (isPassing(error) && !this.#isDisposed) return this.#waitAndRetry();
+      if (isPassing(error)) return this.#waitAndRetry();
       this.#batches.shift();
       this.#refuse(batch, error);
       batch.reject(error);

@@ -3,6 +3,7 @@
 import { isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { errorText } from "../../ui/notice.js";
 import { idOf, inputField, selectField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { Sheet } from "./sheet.js";
@@ -119,7 +120,7 @@ async function deleteField(field, tools) {
   try {
     await tools.api.deleteField(field.id);
   } catch (error) {
-    return tools.say(/** @type {any} */ (error).message);
+    return tools.say(errorText(/** @type {any} */ (error)));
   }
   tools.say(t("tables.field_deleted", { name: field.name }), async () => {
     await tools.api.restoreField(field.id);

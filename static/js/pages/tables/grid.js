@@ -1,12 +1,12 @@
 /** The grid: draws the rows in sight, and says what is done in it. It knows no server. */
 
 import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.js";
+import { isCharacter, isComposing } from "../../ui/keyboard.js";
 import { ColumnDrag } from "./column_drag.js";
 import { IN_SHEET } from "./editors.js";
 import { markActive, markRows, moveRole, setCounts } from "./grid_access.js";
 import { fieldColumn, linesOf, NUMBER, numberColumn, widthsOf } from "./grid_columns.js";
 import { menuButton } from "./grid_nodes.js";
-import { isCharacter } from "./keys.js";
 
 /**
  * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
@@ -198,8 +198,8 @@ export class TableGrid {
       return true;
     }
     if (this.#callbacks.onKey(key)) return true;
-    // The character itself goes into the input. An input method begins a word with "Process".
-    if (active && (isCharacter(key) || key.key === "Process")) {
+    // The character itself goes into the input, and the first key of a word to the input method.
+    if (active && (isCharacter(key) || isComposing(key))) {
       if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
     }
     return false;
@@ -325,6 +325,14 @@ export class TableGrid {
     this.#grid.updateRowCount();
     this.#grid.invalidate();
     setCounts(this.#wrapper, this.#source.lines(), this.#fields.length + 1);
+  }
+
+  /** @param {boolean} mayEdit */
+  setMayEdit(mayEdit) {
+    if (this.#options.mayEdit === mayEdit) return;
+    this.#options.mayEdit = mayEdit;
+    if (!mayEdit) this.#grid.getEditorLock().cancelCurrentEdit();
+    this.#grid.setOptions({ editable: mayEdit });
   }
 
   /** End an edit that has begun; what was typed is kept. */

@@ -1,7 +1,7 @@
 /** Keys that act on the selected cells of the grid, as in spreadsheets. */
 
 import { t } from "../../i18n/i18n.js";
-import { explain } from "../../ui/notice.js";
+import { errorText } from "../../ui/notice.js";
 
 /**
  * @import { Actions } from "./actions.js"
@@ -58,7 +58,7 @@ export class Keys {
       else if (conflicts.length) this.#say(t("tables.not_undone", { count: conflicts.length }));
       else this.#say(t(`tables.stepped.${direction}`));
     } catch (error) {
-      this.#say(explain(/** @type {any} */ (error)).title);
+      this.#say(errorText(/** @type {any} */ (error)));
     }
   }
 
@@ -70,11 +70,4 @@ export class Keys {
     if (active.field.kind !== "boolean") return grid?.edit();
     this.#session.edit(row, active.field, !this.#session.lines.valueOf(row, active.field));
   }
-}
-
-/** Whether a key types a character. @param {KeyboardEvent} event @returns {boolean} */
-export function isCharacter(event) {
-  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
-  const isCommand = hasCommand && !event.getModifierState("AltGraph");
-  return !isCommand && [...event.key].length === 1;
 }

@@ -23,7 +23,7 @@ const REOPEN_MS = 250;
  * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
  * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
- * edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * edits, of the view, of changes elsewhere), `failed` (detail: the error), `lost` (the table).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -34,6 +34,8 @@ export class TableSession extends EventTarget {
   aiFields = [];
   /** @type {Lines} */
   lines;
+  /** It is deleted, or may not be read any more: what was read stays in sight. */
+  isLost = false;
   /** Rows that have entered or left the view since it was opened. */
   changes = 0;
   edits;
@@ -71,20 +73,30 @@ export class TableSession extends EventTarget {
   }
 
   #listen() {
-    const { edits } = this;
-    this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
-    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
-    this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
-    this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
-    edits.addEventListener("stored", (event) => {
-      for (const row of detailOf(event)) this.#rows.apply(row.id, row);
+    const { edits, links } = this;
+    const rows = this.#rows;
+    this.#on(rows, "rows", (indexes) => this.#showRows(indexes));
+    this.#on(rows, "opened", () => this.dispatchEvent(new Event("opened")));
+    this.#on(rows, "length", () => this.dispatchEvent(new Event("length")));
+    this.#on(rows, "failed", (error) => this.#fail(error));
+    this.#on(edits, "change", (rowIds) => this.#showIds(rowIds));
+    this.#on(edits, "stored", (stored) => {
+      for (const row of stored) rows.apply(row.id, row);
     });
-    edits.addEventListener("state", () => this.dispatchEvent(new Event("state")));
-    edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    this.links.addEventListener("known", () => this.#showRows(this.lines.visibleIndexes));
+    this.#on(edits, "state", () => this.dispatchEvent(new Event("state")));
+    this.#on(edits, "failed", (error) => {
+      this.#fail(error);
+      this.#checkAccess(error);
+    });
+    this.#on(links, "known", () => this.#showRows(this.lines.visibleIndexes));
+    this.#on(this.#socket, "open", () => this.#reconnected());
+  }
+
+  /** As long as the page is not left: edits are sent even then.
+   * @param {EventTarget} source @param {string} type @param {(detail: any) => void} listener */
+  #on(source, type, listener) {
     const { signal } = this.#left;
-    this.#socket.addEventListener("open", () => this.#reconnected(), { signal });
+    source.addEventListener(type, (event) => listener(detailOf(event)), { signal });
   }
 
   #reconnected() {
@@ -175,7 +187,22 @@ export class TableSession extends EventTarget {
     this.#live = live;
     live.addEventListener("changed", (event) => this.#changedElsewhere(detailOf(event)));
     live.addEventListener("reload", (event) => this.#reload(detailOf(event)));
-    live.addEventListener("lost", (event) => this.#fail(detailOf(event)));
+    live.addEventListener("lost", (event) => this.#checkAccess(detailOf(event)));
+  }
+
+  /** The table may be deleted, or shared otherwise than before. @param {any} error */
+  async #checkAccess({ code, status }) {
+    const isRefused = status === 403 || status === 404 || code === "not_found";
+    if (!isRefused || !this.table || this.isLost) return;
+    try {
+      this.#setTable(await this.#api.get(this.#tableId));
+      this.dispatchEvent(new Event("layout"));
+    } catch (error) {
+      if (/** @type {any} */ (error).status !== 404) return this.#fail(error);
+      this.isLost = true;
+      this.table = { ...this.table, access: [] };
+      this.dispatchEvent(new Event("lost"));
+    }
   }
 
   async #takeSnapshot() {

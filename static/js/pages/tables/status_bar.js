@@ -62,8 +62,10 @@ export class StatusBar {
           </button>
         `
         : nothing}
-      ${this.#messageTemplate()}
-      ${this.#error ? this.#errorTemplate() : nothing}
+      ${this.#session.isLost
+        ? html`<strong class="status-lost" role="alert">${t("tables.lost")}</strong>`
+        : this.#messageTemplate()}
+      ${this.#error && !this.#session.isLost ? this.#errorTemplate() : nothing}
     `;
     render(template, this.element);
   }

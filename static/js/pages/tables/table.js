@@ -176,6 +176,11 @@ export class TablePage {
     session.addEventListener("failed", (event) => {
       this.#status.fail(detailOf(event));
     });
+    session.addEventListener("lost", () => {
+      this.#panel.reset();
+      this.#redraw();
+      this.#status.show();
+    });
     NARROW.addEventListener("change", () => this.#draw(), { signal });
     document.addEventListener("copy", (event) => {
       if (this.#grid?.hasFocus) this.#actions.copy(event);
@@ -187,9 +192,6 @@ export class TablePage {
     }, { signal });
     document.addEventListener("paste", (event) => {
       if (this.#grid?.hasFocus) this.#actions.paste(event);
-    }, { signal });
-    addEventListener("beforeunload", (event) => {
-      if (session.edits.waiting > 0) event.preventDefault();
     }, { signal });
   }
 
@@ -254,7 +256,8 @@ export class TablePage {
   }
 
   #redraw() {
-    const { view, fieldsShown } = this.#session;
+    const { view, fieldsShown, may } = this.#session;
+    this.#grid?.setMayEdit(may.edit);
     this.#grid?.setFields(fieldsShown, view.state.widths, view.state.frozen);
     this.#cards?.show();
     this.#showTools();

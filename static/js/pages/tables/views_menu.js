@@ -4,6 +4,7 @@ import { randomKey } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
+import { errorText } from "../../ui/notice.js";
 import { idOf, inputField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { openShareSheet } from "./share_sheet.js";
@@ -39,7 +40,7 @@ function ownItems(parts) {
       await view.rename({ is_shared: !view.view.is_shared });
       await session.openView(view.id);
     } catch (error) {
-      say(/** @type {any} */ (error).message);
+      say(errorText(/** @type {any} */ (error)));
     }
   };
   const items = /** @type {Item[]} */ ([
@@ -104,7 +105,7 @@ async function deleteView({ api, session, onView, say }) {
     if (id !== null) await api.deleteView(id);
     onView(session.views.find((view) => view.id !== id)?.id ?? null);
   } catch (error) {
-    say(/** @type {any} */ (error).message);
+    say(errorText(/** @type {any} */ (error)));
   }
 }
 
@@ -154,6 +155,6 @@ async function deleteTable({ api, session, say }) {
     await api.delete(id);
     location.hash = href({ name: "tables", id: null });
   } catch (error) {
-    say(/** @type {any} */ (error).message);
+    say(errorText(/** @type {any} */ (error)));
   }
 }
