@@ -17,7 +17,8 @@ import { parseText, plainText } from "./values.js";
  * @property {(top: number, bottom: number) => Promise<(Row|null)[]>} rows
  * @property {() => number} lines
  * @property {(row: Row, field: Field) => Value} valueOf
- * @property {(rows: Record<string, Value>[]) => Promise<void>} create
+ * @property {(rows: Record<string, Value>[], cells: CellEdit[]) => Promise<void>} write new rows,
+ * and changed cells
  * @property {(message: string) => void} say
  * @property {boolean} mayEdit
  *
@@ -108,8 +109,9 @@ export class Actions {
       if (row) edits.push(...this.#editsOf(row, parsed));
       else if (line >= this.#on.lines()) created.push(parsed);
     }
-    this.#apply(edits);
-    if (created.length) await this.#on.create(created);
+    // A refusal is shown in the cells.
+    const written = this.#on.write(created, edits).catch(() => {});
+    if (created.length) await written;
     this.#grid?.select(target.top, target.bottom, target.first, target.last);
     this.#sayPasted(edits.length + created.length, problems);
   }

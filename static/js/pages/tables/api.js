@@ -93,12 +93,14 @@ export class TablesApi {
   // --- Rows ---------------------------------------------------------------------------------------
   /**
    * @param {number} table @param {Operation[]} operations @param {string} key
-   * @returns {Promise<Outcome[]>} in the order of the operations
+   * @returns {Promise<{rev: number|null, outcomes: Outcome[]}>} outcomes in the order of the
+   * operations; the table's revision by them, null: nothing has changed
    */
   async batch(table, operations, key) {
     const body = { operations: operations.map(operationBody), atomic: false, client: CLIENT };
-    const { results } = await this.#call("POST", `/${table}/rows:batch`, body, key);
-    return operations.map((operation, place) => outcomeOf(operation, results[place]));
+    const { rev, results } = await this.#call("POST", `/${table}/rows:batch`, body, key);
+    const outcomes = operations.map((operation, place) => outcomeOf(operation, results[place]));
+    return { rev, outcomes };
   }
 
   /** @param {number} table @param {number[]} rows @param {{before?: number, after?: number}} place */

@@ -24,7 +24,12 @@ import { isSame } from "./values.js";
  * @property {Edit[]} [edits]
  * @property {Record<string, Value>} [values]
  *
+ * @typedef {object} Gesture what a person did at once: one step of undo
+ * @property {number} steps changes that the server has made of it
+ * @property {Set<number>} revs of the table by these changes, and by what has undone them
+ *
  * @typedef {object} Batch
+ * @property {Gesture} gesture
  * @property {string} key makes sending it again harmless
  * @property {Operation[]} operations
  * @property {Promise<Outcome[]>} done
@@ -38,8 +43,11 @@ import { isSame } from "./values.js";
  * @property {string} [message]
  */
 
-/** Operations of one request. */
+/** Operations of one request, and characters: of at most three bytes each, it takes a mebibyte. */
 export const MAX_BATCH = 1_000;
+const MAX_BATCH_CHARS = 300_000;
+/** Steps that the server keeps of a tab. */
+const MAX_GESTURES = 100;
 const RETRY_MS = { first: 1_000, max: 15_000 };
 
 /**
@@ -92,11 +100,13 @@ export class Edits extends EventTarget {
   }
 
   /**
-   * Change cells of one gesture: one request for up to a thousand rows.
+   * Change cells and make rows by one gesture: one request for up to a thousand rows.
    *
    * @param {{rowId: number, key: string, was: Value, value: Value}[]} cells
+   * @param {Record<string, Value>[]} [made] values of new rows, by the key of the field
+   * @returns {Promise<Outcome[]>} those of the new rows at the end
    */
-  change(cells) {
+  change(cells, made = []) {
     /** @type {Map<number, Edit[]>} */
     const byRow = new Map();
     for (const { rowId, key, was, value } of cells) {
@@ -107,17 +117,11 @@ export class Edits extends EventTarget {
       byRow.set(rowId, [...(byRow.get(rowId) ?? []), edit]);
     }
     this.#announce([...byRow.keys()]);
-    const operations = [...byRow].map(([rowId, edits]) => /** @type {Operation} */ ({
-      kind: "update",
-      rowId,
-      edits,
-    }));
-    return this.#enqueue(operations);
-  }
-
-  /** @param {Record<string, Value>[]} rows values by the key of the field */
-  create(rows) {
-    return this.#enqueue(rows.map((values) => ({ kind: "create", values })));
+    /** @type {Operation[]} */
+    const updates = [...byRow].map(([rowId, edits]) => ({ kind: "update", rowId, edits }));
+    /** @type {Operation[]} */
+    const creates = made.map((values) => ({ kind: "create", values }));
+    return this.#enqueue([...updates, ...creates]);
   }
 
   /** @param {number[]} rowIds */
@@ -158,18 +162,16 @@ export class Edits extends EventTarget {
 
   /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
   async #enqueue(operations) {
-    const promises = [];
-    for (let start = 0; start < operations.length; start += MAX_BATCH) {
-      promises.push(this.#add(operations.slice(start, start + MAX_BATCH)));
-    }
+    const gesture = { steps: 0, revs: new Set() };
+    const promises = inBatches(operations).map((batch) => this.#add(batch, gesture));
     this.#send();
     return (await Promise.all(promises)).flat();
   }
 
-  /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
-  #add(operations) {
+  /** @param {Operation[]} operations @param {Gesture} gesture @returns {Promise<Outcome[]>} */
+  #add(operations, gesture) {
     const { promise, resolve, reject } = Promise.withResolvers();
-    this.#batches.push({ key: randomKey(), operations, done: promise, resolve, reject });
+    this.#batches.push({ gesture, key: randomKey(), operations, done: promise, resolve, reject });
     return promise;
   }
 
@@ -187,8 +189,10 @@ export class Edits extends EventTarget {
     const [batch] = this.#batches;
     for (const { edits = [] } of batch.operations) for (const edit of edits) edit.state = "sent";
     try {
-      const outcomes = await this.#api.batch(this.#tableId, batch.operations, batch.key);
+      const answer = await this.#api.batch(this.#tableId, batch.operations, batch.key);
+      const { outcomes, rev } = answer;
       this.#batches.shift();
+      this.#count(batch.gesture, rev);
       this.#setOffline(false);
       this.#settle(batch, outcomes);
       batch.resolve(outcomes);
@@ -200,6 +204,25 @@ export class Edits extends EventTarget {
     }
   }
 
+  // --- Gestures that became several changes -------------------------------------------------------
+  /** @type {Gesture[]} */
+  #gestures = [];
+
+  /** @param {Gesture} gesture @param {number|null} rev null: nothing has changed */
+  #count(gesture, rev) {
+    if (rev === null) return;
+    gesture.steps++;
+    gesture.revs.add(rev);
+    // One change is one step of the server's anyway.
+    if (gesture.steps === 2) this.#gestures = [...this.#gestures, gesture].slice(-MAX_GESTURES);
+  }
+
+  /** @param {number|null} rev of a change @returns {Gesture|undefined} */
+  gestureOf(rev) {
+    return this.#gestures.find(({ revs }) => rev !== null && revs.has(rev));
+  }
+
+  // --- Trouble ------------------------------------------------------------------------------------
   #waitAndRetry() {
     this.#setOffline(true);
     const wait = Math.min(RETRY_MS.first * 2 ** this.#failures++, RETRY_MS.max);
@@ -261,6 +284,25 @@ export class Edits extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: rowIds }));
     this.dispatchEvent(new Event("state"));
   }
+}
+
+/** @param {Operation[]} operations @returns {Operation[][]} as requests take them */
+function inBatches(operations) {
+  /** @type {Operation[][]} */
+  const batches = [];
+  let chars = 0;
+  for (const operation of operations) {
+    const size = JSON.stringify(operation).length;
+    const batch = batches.at(-1);
+    if (batch && batch.length < MAX_BATCH && chars + size <= MAX_BATCH_CHARS) {
+      batch.push(operation);
+      chars += size;
+    } else {
+      batches.push([operation]);
+      chars = size;
+    }
+  }
+  return batches;
 }
 
 /** @param {Edit["state"]} state */

@@ -284,11 +284,15 @@ export class TableSession extends EventTarget {
     this.edits.change([{ rowId: row.id, key: field.key, was, value }]).catch(() => {});
   }
 
-  /** New rows, shown at the end. @param {Record<string, Value>[]} rows */
-  async create(rows) {
-    const outcomes = await this.edits.create(rows);
-    const refused = outcomes.find(({ message }) => message);
-    this.#rows.add(outcomes.flatMap(({ row }) => row ? [row] : []));
+  /** New rows, shown at the end, and changed cells: by one gesture. A refusal of a cell is shown in
+   * it.
+   * @param {Record<string, Value>[]} rows
+   * @param {{rowId: number, key: string, was: Value, value: Value}[]} [cells] */
+  async create(rows, cells = []) {
+    const outcomes = await this.edits.change(cells, rows);
+    const made = outcomes.slice(outcomes.length - rows.length);
+    const refused = made.find(({ message }) => message);
+    this.#rows.add(made.flatMap(({ row }) => row ? [row] : []));
     if (refused) this.#fail(Object.assign(new Error(refused.message), { code: "invalid_form" }));
   }
 
@@ -315,6 +319,13 @@ export class TableSession extends EventTarget {
   async step(direction) {
     await this.edits.settled();
     const done = await this.#api.step(this.#tableId, direction);
+    const gesture = this.edits.gestureOf(done.of_rev);
+    gesture?.revs.add(done.rev);
+    for (let step = 1; gesture && step < gesture.steps; step++) {
+      const next = await this.#api.step(this.#tableId, direction);
+      gesture.revs.add(next.rev);
+      done.conflicts.push(...next.conflicts);
+    }
     await this.#rereadVisible();
     return done;
   }

@@ -119,7 +119,7 @@ export class TablePage {
       rows: (top, bottom) => session.lines.rowsOf(top, bottom),
       lines: () => session.lines.count,
       valueOf: (row, field) => session.lines.valueOf(row, field),
-      create: (rows) => session.create(rows),
+      write: (rows, cells) => session.create(rows, cells),
       say: (message) => this.say(message),
       get mayEdit() {
         return session.may.edit;
