@@ -300,6 +300,7 @@ export default {
   "tables.provenance": "来源",
   "tables.scene_version": "版本",
   "tables.served_from": "回答方式",
+  "tables.served.provider": "服务商",
   "tables.served.cache": "缓存的回答",
   "tables.served.flight": "相同的调用",
   "tables.attempts": "尝试次数",
