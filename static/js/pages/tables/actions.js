@@ -43,6 +43,12 @@ export class Actions {
     return { ...selection, bottom: Math.min(selection.bottom, selection.top + MAX_ROWS - 1) };
   }
 
+  /** As much as can be acted on at once. */
+  selectAll() {
+    const last = Math.min(this.#on.lines(), MAX_ROWS) - 1;
+    if (last >= 0) this.#grid?.select(0, last);
+  }
+
   // --- Copying ------------------------------------------------------------------------------------
   /** @param {ClipboardEvent} event */
   copy(event) {

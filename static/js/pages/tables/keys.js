@@ -31,6 +31,7 @@ export class Keys {
       return this.#do(() => this.step(event.shiftKey ? "redo" : "undo"));
     }
     if (hasCommand && key === "y") return this.#do(() => this.step("redo"));
+    if (hasCommand && key === "a") return this.#do(() => this.#actions.selectAll());
     if (hasCommand && key === "d") return this.#do(() => this.#actions.fillDown());
     if (hasCommand || event.altKey) return false;
     if (key === "delete" || key === "backspace") return this.#do(() => this.#actions.clear());

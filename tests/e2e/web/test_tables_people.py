@@ -1,0 +1,145 @@
+"""Several people at one table, no connection, telephones, and what axe says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, StorageState, expect
+
+from tests.e2e.web.browsing import DESKTOP, PHONE, visit, wait_for_connection
+from tests.e2e.web.samples import READER
+from tests.e2e.web.tables import (
+    call,
+    cell,
+    check_access,
+    choose,
+    make_table,
+    open_panel,
+    open_table,
+    panel,
+    status,
+    type_into,
+)
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+
+# --- Two people, no connection --------------------------------------------------------------------
+def test_two_browsers_edit_one_cell(
+    page_of_tables: Page, browser: Browser, stack: Stack, session: StorageState
+) -> None:
+    page = page_of_tables
+    table = make_table(page, 10)
+    open_table(page, table)
+    with visit(browser, stack, session, viewport=DESKTOP, locale="en-US") as other:
+        open_table(other, table)
+        cell(page, 2, 0).click()
+        type_into(page, "First")
+        expect(cell(other, 2, 0)).to_have_text("First")
+        other.context.set_offline(True)
+        for row, text in ((2, "Second"), (3, "Kept")):
+            cell(other, row, 0).click()
+            type_into(other, text)
+            expect(cell(other, row, 0)).to_have_text(text)
+        expect(status(other)).to_contain_text("No connection: 2 changes are kept here")
+        cell(page, 2, 0).click()
+        type_into(page, "Third")
+        expect(status(page)).not_to_contain_text("Saving")
+        other.context.set_offline(False)
+        # Only the cell that really has changed is refused.
+        expect(cell(page, 3, 0)).to_have_text("Kept")
+        expect(status(other)).to_contain_text("1 change was not taken")
+        expect(cell(page, 2, 0)).to_have_text("Third")
+        status(other).get_by_role("button", name="1 change was not taken").click()
+        expect(panel(other)).to_contain_text("Third")
+        panel(other).get_by_role("button", name="Write mine").click()
+        expect(cell(page, 2, 0)).to_have_text("Second")
+        cell(page, 0, 0).click(button="right")
+        choose(page, "Delete selected rows")
+        expect(status(other)).to_contain_text("1 change, refresh")
+        status(other).get_by_role("button", name="1 change, refresh").click()
+        expect(status(other)).to_contain_text("9 rows")
+        status(page).get_by_role("button", name="Undo").click()
+        expect(cell(page, 0, 0)).to_have_text("Ticket 0 <b>")
+
+
+@pytest.mark.slow
+def test_a_table_is_shared_with_somebody_who_only_reads(
+    page_of_tables: Page, browser: Browser, stack: Stack, reader_session: StorageState
+) -> None:
+    page = page_of_tables
+    table = make_table(page, 5)
+    open_table(page, table)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Share the table")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="User or role").click()
+    dialog.get_by_label("Name").fill(READER)
+    dialog.get_by_role("button", name="Save").click()
+    expect(status(page)).to_contain_text("Shared with 1.")
+    with visit(browser, stack, reader_session, viewport=DESKTOP, locale="en-US") as reader:
+        open_table(reader, table)
+        expect(reader.get_by_role("button", name="New row")).to_have_count(0)
+        cell(reader, 1, 0).click()
+        type_into(reader, "x")
+        page.bring_to_front()
+        cell(page, 1, 0).click()
+        type_into(page, "By the owner")
+        expect(cell(reader, 1, 0)).to_have_text("By the owner")
+        reader.locator(".slick-row[data-row='1'] .row-number").dblclick()
+        expect(panel(reader)).to_contain_text("By the owner")
+        expect(panel(reader).get_by_role("textbox")).to_have_count(0)
+
+
+# --- Phones, accessibility ------------------------------------------------------------------------
+def test_on_a_phone_rows_are_cards(browser: Browser, stack: Stack, session: StorageState) -> None:
+    options = {"viewport": PHONE, "locale": "zh-CN", "has_touch": True, "is_mobile": True}
+    with visit(browser, stack, session, **options) as page:
+        page.goto("/#/tables")
+        wait_for_connection(page)
+        table = make_table(page, 100)
+        page.goto(f"/#/tables/{table['id']}")
+        cards = page.locator(".card-row")
+        expect(cards.first).to_contain_text("Ticket 0 <b>")
+        page.locator(".table-cards").evaluate("(list) => (list.scrollTop = list.scrollHeight)")
+        expect(cards.nth(40)).to_contain_text("Ticket 40")
+        page.get_by_role("button", name="Ticket 1 <b>").click()
+        page.get_by_label("Subject").fill("改过了")
+        page.get_by_role("button", name="保存").click()
+        page.get_by_role("button", name="关闭").first.click()
+        expect(cards.nth(1)).to_contain_text("改过了")
+        page.get_by_role("button", name="显示表格").click()
+        expect(cell(page, 1, 0)).to_have_text("改过了")
+        box = cell(page, 1, 0).bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+
+
+@pytest.mark.parametrize(
+    ("viewport", "locale", "scheme"), [(DESKTOP, "en-US", "dark"), (PHONE, "zh-CN", "light")]
+)
+def test_axe_finds_nothing_serious(
+    browser: Browser,
+    stack: Stack,
+    session: StorageState,
+    page_of_tables: Page,
+    viewport: Any,
+    locale: str,
+    scheme: Any,
+) -> None:
+    table = make_table(page_of_tables, 40)
+    call(page_of_tables, "POST", f"/{table['id']}/views", {"name": "Frozen", "frozen": 1})
+    options = {"color_scheme": scheme, "viewport": viewport, "locale": locale}
+    with visit(browser, stack, session, reduced_motion="reduce", **options) as page:
+        page.goto("/#/tables")
+        expect(page.locator(".table-item").first).to_be_visible()
+        check_access(page)
+        page.goto(f"/#/tables/{table['id']}")
+        expect(page.locator(".cell, .card-row").first).to_be_visible()
+        check_access(page)
+        for name in ("filter", "runs"):
+            open_panel(page, name)
+            check_access(page)
+            panel(page).locator(".panel-head button").click()
