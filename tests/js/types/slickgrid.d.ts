@@ -81,6 +81,12 @@ export class SlickGrid {
   setSelectionModel(model: SlickCellSelectionModel): void;
   updateRow(row: number): void;
   updateRowCount(): void;
+  navigateBottom(): void;
+  navigateBottomEnd(): void;
   navigateDown(): boolean;
+  navigateRowEnd(): void;
+  navigateRowStart(): void;
+  navigateTop(): void;
+  navigateTopStart(): void;
   navigateUp(): boolean;
 }

@@ -45,8 +45,8 @@ export class Actions {
 
   /** As much as can be acted on at once. */
   selectAll() {
-    const last = Math.min(this.#on.lines(), MAX_ROWS) - 1;
-    if (last >= 0) this.#grid?.select(0, last);
+    const lines = Math.min(this.#on.lines(), MAX_ROWS);
+    if (lines > 0) this.#grid?.selectAll(lines);
   }
 
   // --- Copying ------------------------------------------------------------------------------------

@@ -72,6 +72,8 @@ export class TableGrid {
     parent.append(this.element);
     this.#drag = new ColumnDrag(this.element, callbacks.onMoveField);
     this.#grid = this.#makeGrid();
+    // Before the selection's own: what is dealt with here is none of its keys.
+    this.#grid.onKeyDown.subscribe((event) => this.#pressed(event));
     this.#selection = new SlickCellSelectionModel();
     this.#grid.setSelectionModel(this.#selection);
     this.#wrapper = moveRole(this.element, options.label);
@@ -138,12 +140,11 @@ export class TableGrid {
     grid.onColumnsResized.subscribe(() => {
       this.#callbacks.onWidths(widthsOf(grid.getColumns()));
     });
-    grid.onKeyDown.subscribe((event) => this.#pressed(event));
     grid.onClick.subscribe((event, { row, cell }) => this.#clicked(event, row, cell));
     grid.onDblClick.subscribe((event, { row, cell }) => this.#openInSheet(event, row, cell));
     grid.onContextMenu.subscribe((event) => this.#contextMenu(event));
     grid.onRendered.subscribe(() => {
-      markRows(this.#wrapper);
+      this.#markRows();
       this.#callbacks.onVisible();
     });
     grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
@@ -153,8 +154,13 @@ export class TableGrid {
     this.element.addEventListener("focusin", (event) => this.#entered(event));
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
-      requestAnimationFrame(() => markRows(this.#wrapper));
+      requestAnimationFrame(() => this.#markRows());
     });
+  }
+
+  #markRows() {
+    const ranges = this.#selection.getSelectedRanges();
+    markRows(this.#wrapper, (line, cell) => ranges.some((range) => range.contains(line, cell)));
   }
 
   /** By the tab key. @param {FocusEvent} event */
@@ -197,12 +203,32 @@ export class TableGrid {
       if (active && anchor) this.#callbacks.onCellMenu(active.line, active.field, anchor);
       return true;
     }
-    if (this.#callbacks.onKey(key)) return true;
+    if (this.#jump(key) || this.#callbacks.onKey(key)) return true;
     // The character itself goes into the input, and the first key of a word to the input method.
     if (active && (isCharacter(key) || isComposing(key))) {
       if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
     }
     return false;
+  }
+
+  /** With Ctrl to an edge: one cell is selected then. SlickGrid's selection would keep a range.
+   * @param {KeyboardEvent} key @returns {boolean} */
+  #jump({ key, ctrlKey, metaKey, shiftKey, altKey }) {
+    if (!(ctrlKey || metaKey) || shiftKey || altKey || !this.active) return false;
+    const grid = this.#grid;
+    const jumps = {
+      Home: () => grid.navigateTopStart(),
+      End: () => grid.navigateBottomEnd(),
+      ArrowUp: () => grid.navigateTop(),
+      ArrowDown: () => grid.navigateBottom(),
+      ArrowLeft: () => grid.navigateRowStart(),
+      ArrowRight: () => grid.navigateRowEnd(),
+    };
+    if (!(key in jumps)) return false;
+    jumps[/** @type {keyof typeof jumps} */ (key)]();
+    const cell = grid.getActiveCell();
+    if (cell) this.#selection.setSelectedRanges([new SlickRange(cell.row, cell.cell)]);
+    return true;
   }
 
   /** @param {any} event @param {number} line @param {number} cell */
@@ -274,6 +300,12 @@ export class TableGrid {
   /** @param {number} top @param {number} bottom @param {number} first @param {number} last fields */
   select(top, bottom, first = 0, last = this.#fields.length - 1) {
     this.#selection.setSelectedRanges([new SlickRange(top, first + 1, bottom, last + 1)]);
+  }
+
+  /** All cells of the first lines. @param {number} lines */
+  selectAll(lines) {
+    this.#grid.setActiveCell(0, 1);
+    this.select(0, lines - 1);
   }
 
   /** The lines are other rows now. */

@@ -23,7 +23,8 @@ const REOPEN_MS = 250;
  * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
  * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
- * edits, of the view, of changes elsewhere), `failed` (detail: the error), `lost` (the table).
+ * edits, of the view, of changes elsewhere), `failed` (detail: the error), `reconnected`, `lost`
+ * (the table).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -104,6 +105,7 @@ export class TableSession extends EventTarget {
     this.#view?.store();
     // What could not be read while there was no connection.
     this.#showRows(this.lines.visibleIndexes);
+    this.dispatchEvent(new Event("reconnected"));
   }
 
   // --- Loading --------------------------------------------------------------------------------------
@@ -195,14 +197,21 @@ export class TableSession extends EventTarget {
     const isRefused = status === 403 || status === 404 || code === "not_found";
     if (!isRefused || !this.table || this.isLost) return;
     try {
-      this.#setTable(await this.#api.get(this.#tableId));
+      const table = await this.#api.get(this.#tableId);
+      if (table.deleted_at) return this.#lose(this.table);
+      this.#setTable(table);
       this.dispatchEvent(new Event("layout"));
     } catch (error) {
-      if (/** @type {any} */ (error).status !== 404) return this.#fail(error);
-      this.isLost = true;
-      this.table = { ...this.table, access: [] };
-      this.dispatchEvent(new Event("lost"));
+      if (/** @type {any} */ (error).status === 404) this.#lose(this.table);
+      else this.#fail(error);
     }
+  }
+
+  /** @param {TableData} table */
+  #lose(table) {
+    this.isLost = true;
+    this.table = { ...table, access: [] };
+    this.dispatchEvent(new Event("lost"));
   }
 
   async #takeSnapshot() {

@@ -42,6 +42,11 @@ export class StatusBar {
     this.show();
   }
 
+  /** The connection is back. */
+  reconnected() {
+    if (this.#error?.code === "network") this.fail(null);
+  }
+
   show() {
     if (this.#isDisposed || !this.#session.isLoaded) return;
     const { edits, changes, lines } = this.#session;

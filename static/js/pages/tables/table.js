@@ -176,6 +176,7 @@ export class TablePage {
     session.addEventListener("failed", (event) => {
       this.#status.fail(detailOf(event));
     });
+    session.addEventListener("reconnected", () => this.#status.reconnected());
     session.addEventListener("lost", () => {
       this.#panel.reset();
       this.#redraw();

@@ -140,6 +140,8 @@ export interface TableData {
   owner: string;
   access: Access[];
   schema_rev: number;
+  /** It is in the trash since. */
+  deleted_at: string | null;
   fields: Field[];
 }
 
