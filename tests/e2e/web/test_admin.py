@@ -78,7 +78,8 @@ def test_the_console_is_live_and_draws_its_charts(admin: Page) -> None:
         pass
     # In the page's colours: black on dark cannot be read.
     colors = admin.locator("#chart-load canvas").evaluate(COLORS)
-    assert colors and "0,0,0" not in colors
+    assert colors
+    assert "0,0,0" not in colors
 
 
 def test_the_console_says_when_its_figures_are_old(context: BrowserContext, admin: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ from playwright.sync_api import Browser, Page, StorageState, expect
 from tests.e2e.web.browsing import DESKTOP, PHONE, visit, wait_for_connection
 from tests.e2e.web.samples import READER
 from tests.e2e.web.tables import (
+    QUICK,
+    REFUSED,
+    add_summary,
     call,
     cell,
     check_access,
     choose,
+    fields_shown,
     make_table,
     open_panel,
     open_table,
@@ -24,6 +29,9 @@ from tests.e2e.web.tables import (
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
+
+#: As long as a train is in a tunnel.
+OFFLINE_MS = 10_000
 
 
 # --- Two people, no connection --------------------------------------------------------------------
@@ -91,6 +99,94 @@ def test_a_table_is_shared_with_somebody_who_only_reads(
         reader.locator(".slick-row[data-row='1'] .row-number").dblclick()
         expect(panel(reader)).to_contain_text("By the owner")
         expect(panel(reader).get_by_role("textbox")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_table_that_is_shared_no_more_or_deleted_takes_no_edits(
+    page_of_tables: Page, browser: Browser, stack: Stack, reader_session: StorageState
+) -> None:
+    page = page_of_tables
+    table = make_table(page, 5)
+
+    def share(*accesses: str) -> None:
+        shares = [{"user": READER, "access": list(accesses)}] if accesses else []
+        call(page, "PUT", f"/{table['id']}/shares", {"shares": shares})
+
+    share("read", "edit")
+    with visit(browser, stack, reader_session, viewport=DESKTOP, locale="en-US") as other:
+        open_table(other, table)
+        cell(other, 0, 0).click()
+        type_into(other, "Allowed")
+        expect(cell(page_of(page, table), 0, 0)).to_have_text("Allowed")
+        share("read")
+        cell(other, 1, 0).click()
+        type_into(other, "Too late")
+        expect(status(other)).to_contain_text("Not allowed")
+        expect(other.get_by_role("button", name="New row")).to_have_count(0)
+        share()
+        expect(status(other)).to_contain_text("not shared with you any more")
+    with visit(browser, stack, reader_session, viewport=DESKTOP, locale="zh-CN") as other:
+        share("read")
+        open_table(other, table)
+        call(page, "DELETE", f"/{table['id']}")
+        expect(status(other)).to_contain_text("已被删除")
+        cell(other, 1, 0).click()
+        type_into(other, "x")
+        expect(cell(other, 1, 0)).not_to_have_text("x")
+
+
+def page_of(page: Page, table: dict[str, Any]) -> Page:
+    open_table(page, table)
+    return page
+
+
+@pytest.mark.slow
+def test_who_did_not_start_a_run_can_stop_it_but_not_go_on(
+    page_of_tables: Page, browser: Browser, stack: Stack, reader_session: StorageState
+) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    field = add_summary(page, table, [REFUSED, *[QUICK] * 3])
+    made = call(page, "POST", f"/ai-fields/{field['id']}/runs", {"start": "", "try": 1})
+    shares = [{"user": READER, "access": ["read", "run"]}]
+    call(page, "PUT", f"/{table['id']}/shares", {"shares": shares})
+    with visit(browser, stack, reader_session, viewport=DESKTOP, locale="en-US") as other:
+        open_table(other, table)
+        open_panel(other, "runs")
+        panel(other).locator(".ai-run").first.click()
+        expect(panel(other)).to_contain_text("started by demo")
+        actions = panel(other).locator(".run-actions .button")
+        expect(actions).to_have_text(["Cancel the run"])
+        expect(panel(other).get_by_label("Limit of cost")).to_have_count(0)
+        call(page, "POST", f"/runs/{made['id']}:cancel")
+        expect(panel(other).locator(".run-state")).to_have_text("Cancelled")
+        expect(panel(other).get_by_role("button", name=re.compile("Retry"))).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_ten_seconds_without_a_connection_lose_nothing(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 1500)
+    call(page, "POST", f"/{table['id']}/views", {"name": "Mine"})
+    open_table(page, table)
+    page.context.set_offline(True)
+    for row in range(3):
+        cell(page, row, 0).click()
+        type_into(page, f"Offline {row}")
+    page.get_by_role("button", name="Field Day").click()
+    choose(page, "Hide")
+    # Rows that were never read, and a view that cannot be stored.
+    page.locator(".slick-viewport-top.slick-viewport-left").evaluate(
+        "(element) => (element.scrollTop = element.scrollHeight / 2)"
+    )
+    expect(status(page)).to_contain_text("No connection: 3 changes are kept here")
+    page.wait_for_timeout(OFFLINE_MS)
+    page.context.set_offline(False)
+    expect(status(page)).not_to_contain_text("No connection")
+    expect(page.locator(".slick-row[data-row='755'] .cell").first).to_have_text("Ticket 755 <b>")
+    page.reload()
+    expect(cell(page, 2, 0)).to_have_text("Offline 2")
+    expect(fields_shown(page)).to_have_text(["Subject", "Count", "State", "Paid"])
 
 
 # --- Phones, accessibility ------------------------------------------------------------------------
