@@ -351,6 +351,15 @@ export default {
   "tables.compare_blind": "Blind: which is which is told later",
   "tables.compare_start": "Compare",
   "tables.compare_anew": "Another comparison",
+  "tables.compared_before": "Comparisons so far",
+  "tables.blind": "Blind",
+  "tables.unfinished": "Not finished",
+  "tables.truth_of": "Right answers of {name}",
+  "tables.no_truth": "Not known",
+  "tables.right_answers": {
+    one: "{name}: {right} of {count} right",
+    other: "{name}: {right} of {count} right",
+  },
   "tables.compare_progress": "{done} of {count} answers…",
   "tables.compare_done": {
     one: "{count} row answered by both.",

@@ -7,7 +7,7 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, Comparison, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
+ * @import { AiField, CellData, Comparison, ComparisonItem, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
  * @import { ScopeEstimate, TableData, TablePage, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
@@ -288,6 +288,11 @@ export class TablesApi {
   /** @param {number} aiField @param {object} comparison @returns {Promise<Comparison>} */
   compare(aiField, comparison) {
     return this.#call("POST", `/ai-fields/${aiField}/comparisons`, comparison, randomKey());
+  }
+
+  /** @param {number} aiField @returns {Promise<ComparisonItem[]>} the latest ones, newest first */
+  comparisons(aiField) {
+    return this.#call("GET", `/ai-fields/${aiField}/comparisons`);
   }
 
   /** @param {number} id @returns {Promise<Comparison>} */

@@ -309,6 +309,8 @@ export interface ComparedSide {
   completion_tokens?: number;
   cost?: string;
   currency?: string | null;
+  /** How many answers are the right ones, by the key of the output. */
+  truth?: Record<string, { compared: number; right: number }>;
 }
 
 export interface ComparedRow {
@@ -316,6 +318,15 @@ export interface ComparedRow {
   inputs: Record<string, Value> | null;
   a: ComparedAnswer;
   b: ComparedAnswer;
+}
+
+/** Of a list: without answers. */
+export interface ComparisonItem {
+  id: number;
+  is_blind: boolean;
+  rows: number;
+  is_done: boolean;
+  created_at: string;
 }
 
 export interface Comparison {
