@@ -34,6 +34,14 @@ test("texts become values of the field's kind, or say why not", () => {
   assert.equal(valueOf("boolean", "FALSE"), false);
   assert.equal(valueOf("date", "2026年1月5日"), "2026-01-05");
   assert.equal(valueOf("date", "2026-02-30"), undefined);
+  assert.equal(valueOf("number", "1e400"), undefined);
+  for (const text of ["2026-01-31T10:00:00Z", "2026/1/31 10:00Z", "2026年1月31日 18:00 +08:00"]) {
+    assert.equal(valueOf("datetime", text), "2026-01-31T10:00:00.000Z");
+  }
+  assert.equal(valueOf("datetime", "2026-01-31"), new Date("2026-01-31T00:00").toISOString());
+  for (const text of ["5", "Order 12", "2026-02-30 10:00", "2026-01-31 25:00"]) {
+    assert.equal(valueOf("datetime", text), undefined);
+  }
   assert.equal(valueOf("text", ""), null);
   assert.equal(valueOf("number", "  "), null);
   assert.equal(valueOf("long_text", "  kept "), "  kept ");

@@ -90,6 +90,10 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     # Those beyond the last row are new rows.
     expect(status(page)).to_contain_text("500 rows")
     assert len([url for url in batches if url.endswith("rows:batch")]) == 2
+    # An edit that changes nothing keeps the second line.
+    cell(page, 1, 0).click()
+    page.keyboard.press("F2")
+    page.keyboard.press("Enter")
     cell(page, 1, 0).click()
     page.keyboard.press("Shift+ArrowRight")
     page.keyboard.press("Shift+ArrowDown")

@@ -49,6 +49,7 @@ export default {
   "tables.delete_rows": "Delete selected rows",
   "tables.rows_deleted": { one: "{count} row deleted.", other: "{count} rows deleted." },
   "tables.copied": { one: "{count} row copied.", other: "{count} rows copied." },
+  "tables.not_copied": "The rows could not be read or copied.",
   "tables.pasted": { one: "{count} value pasted.", other: "{count} values pasted." },
   "tables.not_fitting": {
     one: "{count} value does not fit and was left out. {message}",

@@ -51,6 +51,7 @@ export default {
   "tables.delete_rows": "删除所选行",
   "tables.rows_deleted": { other: "已删除 {count} 行。" },
   "tables.copied": { other: "已复制 {count} 行。" },
+  "tables.not_copied": "无法读取或复制这些行。",
   "tables.pasted": { other: "已粘贴 {count} 个值。" },
   "tables.not_fitting": { other: "{count} 个值不符合字段类型，未粘贴。{message}" },
   "tables.too_many_pasted": { other: "一次最多粘贴 {count} 行。" },

@@ -71,8 +71,13 @@ export class Actions {
   async #copyUnread(top, bottom, fields) {
     const text = this.#on.rows(top, bottom).then((rows) => this.#text(rows, fields));
     const blob = text.then((plain) => new Blob([plain], { type: "text/plain" }));
-    await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
-    this.#on.say(t("tables.copied", { count: bottom - top + 1 }));
+    try {
+      await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+      this.#on.say(t("tables.copied", { count: bottom - top + 1 }));
+    } catch (error) {
+      console.warn("the clipboard", error);
+      this.#on.say(t("tables.not_copied"));
+    }
   }
 
   /** @param {(Row|null)[]} rows @param {Field[]} fields */

@@ -152,6 +152,10 @@ export class TablePage {
       say: (message, undo) => this.say(message, undo),
       onAiField: (field) => this.#panel.open("ai", { field }),
       onFilter: (field) => this.#panel.filterBy(field),
+      onClosed: () => {
+        // Headers are made anew when fields change: what had the focus may be gone.
+        if (document.activeElement === document.body) this.#grid?.focus();
+      },
     };
   }
 
@@ -328,8 +332,12 @@ export class TablePage {
 
   async #addRow() {
     if (this.#grid && !this.#grid.commit()) return;
-    await this.#session.create([{}]);
-    this.#grid?.goTo(this.#session.lines.count - 1);
+    try {
+      await this.#session.create([{}]);
+      this.#grid?.goTo(this.#session.lines.count - 1);
+    } catch {
+      // The session has said why.
+    }
   }
 
   /** @param {string} text @param {(() => unknown)} [undo] what takes it back */
@@ -366,7 +374,7 @@ export class TablePage {
 
   #import() {
     new ImportSheet(this.#app, this.#api, this.#session.data, async () => {
-      await this.#session.reloadFields();
+      await this.#session.reloadFields().catch((error) => this.#status.fail(error));
       await this.#session.reopen();
     });
   }
@@ -374,7 +382,11 @@ export class TablePage {
   /** @param {number|null} id */
   async #openView(id) {
     this.#grid?.commit();
-    await this.#session.openView(id);
+    try {
+      await this.#session.openView(id);
+    } catch (error) {
+      return this.#status.fail(error);
+    }
     this.#panel.reset();
     this.#moved();
     this.#redraw();

@@ -131,7 +131,10 @@ export function tableMenu(parts) {
   }
   if (own) {
     const action = () => deleteTable(parts);
-    const share = () => openShareSheet(parts.api, session.data, parts.say);
+    const share = () =>
+      openShareSheet(parts.api, session.data, parts.say).catch((error) =>
+        parts.say(errorText(error))
+      );
     items.push({ label: t("tables.share"), mark: "share", action: share });
     items.push({ label: t("tables.delete"), mark: "trash", isDanger: true, action });
   }
