@@ -239,3 +239,91 @@ def test_axe_finds_nothing_serious(
             open_panel(page, name)
             check_access(page)
             panel(page).locator(".panel-head button").click()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("viewport", "locale", "scheme"), [(DESKTOP, "zh-CN", "light"), (DESKTOP, "en-US", "dark")]
+)
+def test_axe_finds_nothing_serious_in_menus_dialogs_and_runs(
+    browser: Browser, stack: Stack, session: StorageState, viewport: Any, locale: str, scheme: Any
+) -> None:
+    options = {"color_scheme": scheme, "viewport": viewport, "locale": locale}
+    with visit(browser, stack, session, reduced_motion="reduce", **options) as page:
+        page.goto("/#/tables")
+        wait_for_connection(page)
+        for place in range(3):
+            page.locator(".tables-head button").nth(place).click()
+            check_access(page)
+            page.keyboard.press("Escape")
+        table = make_table(page, 3)
+        summary = add_summary(page, table, [QUICK, REFUSED])
+        open_table(page, table)
+        page.locator(".view-name").click()
+        check_access(page)
+        page.keyboard.press("Escape")
+        page.locator(".field-menu").first.click()
+        check_access(page)
+        page.keyboard.press("Escape")
+        for place in range(9):
+            look_into_menu(page, place)
+        for name in ("sort", "group", "fields", "runs"):
+            open_panel(page, name)
+            check_access(page)
+        panel(page).locator(".ai-item .button").nth(1).click()
+        check_access(page)
+        page.keyboard.press("Escape")
+        panel(page).locator(".ai-item .button").first.click()
+        expect(panel(page).locator(".estimate")).to_be_visible()
+        check_access(page)
+        panel(page).locator(".run-actions .button").last.click()
+        expect(panel(page).locator(".run-reasons li")).to_be_visible()
+        check_access(page)
+        cell(page, 3, 5).click(button="right")
+        page.locator(".table-menu button").nth(1).click()
+        expect(panel(page).locator(".time-line li").first).to_be_visible()
+        check_access(page)
+        assert summary["outputs"]
+
+
+def look_into_menu(page: Page, place: int) -> None:
+    """What the menu of a table opens, if that is a dialog."""
+    page.locator(".table-tools [aria-haspopup=menu]").last.click()
+    items = page.locator(".table-menu button")
+    if place >= items.count():
+        return page.keyboard.press("Escape")
+    items.nth(place).click()
+    if page.locator("dialog[open]").count():
+        check_access(page)
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog[open]")).to_have_count(0)
+    return None
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_table_is_filtered_and_run(
+    browser: Browser, stack: Stack, session: StorageState
+) -> None:
+    options = {"viewport": PHONE, "locale": "en-US", "has_touch": True, "is_mobile": True}
+    with visit(browser, stack, session, **options) as page:
+        page.goto("/#/tables")
+        wait_for_connection(page)
+        table = make_table(page, 0)
+        add_summary(page, table, [QUICK] * 4)
+        page.goto(f"/#/tables/{table['id']}")
+        cards = page.locator(".card-row")
+        expect(cards).to_have_count(4)
+        open_panel(page, "filter")
+        panel(page).get_by_role("button", name="Condition", exact=True).tap()
+        panel(page).get_by_label("Value").fill("Row 2")
+        panel(page).get_by_role("button", name="Close").tap()
+        expect(cards).to_have_count(1)
+        open_panel(page, "runs")
+        panel(page).get_by_role("button", name="Run…").tap()
+        expect(panel(page).locator(".estimate")).to_be_visible()
+        panel(page).get_by_role("button", name="Start without trying").tap()
+        expect(panel(page).locator(".run-state")).to_have_text("Done")
+        panel(page).get_by_role("button", name="Close").tap()
+        expect(cards.first).to_contain_text("simu")
+        # Nothing is wider than the screen.
+        assert page.evaluate("innerWidth") == PHONE["width"]
