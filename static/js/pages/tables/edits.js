@@ -17,6 +17,7 @@ import { isSame } from "./values.js";
  * @property {"waiting"|"sent"|"conflict"|"refused"} state
  * @property {Value} [current] of a conflict: what the cell has become elsewhere
  * @property {string} [message] why the server refuses it
+ * @property {string} [code] of the error, where the whole request is refused
  *
  * @typedef {object} Operation one of a batch
  * @property {"update"|"create"|"delete"} kind
@@ -271,7 +272,8 @@ export class Edits extends EventTarget {
     for (const { edits = [], rowId } of operations) {
       for (const edit of edits) {
         edit.state = "refused";
-        edit.message = error.message || error.code;
+        edit.message = error.message;
+        edit.code = error.code;
       }
       if (rowId) rowIds.push(rowId);
     }
