@@ -108,6 +108,11 @@ export class Api {
   }
 }
 
+/** @param {any} error @returns {boolean} the same request may succeed later */
+export function isPassing({ code, status }) {
+  return code === "network" || status === 429 || status >= 500;
+}
+
 /** @param {string} text @returns {any} null for what is no JSON, as proxies send */
 function parsed(text) {
   try {

@@ -1,7 +1,7 @@
 /** Edits on their way to the server: shown at once, sent in order, kept while there is no
  * connection. */
 
-import { ApiError } from "../../client/api.js";
+import { ApiError, isPassing } from "../../client/api.js";
 import { randomKey } from "../../client/tasks.js";
 import { isSame } from "./values.js";
 
@@ -310,9 +310,4 @@ function inBatches(operations) {
 /** @param {Edit["state"]} state */
 function isProblem(state) {
   return state === "conflict" || state === "refused";
-}
-
-/** @param {any} error @returns {boolean} the same request may succeed later */
-function isPassing({ code, status }) {
-  return code === "network" || status === 429 || status >= 500;
 }

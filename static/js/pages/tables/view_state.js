@@ -1,5 +1,6 @@
 /** The view that is open: what of it is stored, and what was changed in it. */
 
+import { isPassing } from "../../client/api.js";
 import { randomKey } from "../../client/tasks.js";
 
 /**
@@ -149,7 +150,8 @@ export class OpenView extends EventTarget {
     try {
       this.#view = await this.#api.changeView(id, changes);
     } catch (error) {
-      this.#unstored = { ...changes, ...this.#unstored };
+      // What is refused would bar all that is changed later.
+      if (isPassing(error)) this.#unstored = { ...changes, ...this.#unstored };
       throw error;
     }
   }
@@ -166,9 +168,8 @@ export class OpenView extends EventTarget {
     try {
       this.#view = await this.#api.addView(this.#tableId, body, key);
     } catch (error) {
-      if (/** @type {any} */ (error).code !== "network") this.#creation = null;
-      // To be sent again with the next change.
-      this.#unstored = { ...this.#state, ...this.#unstored };
+      if (isPassing(error)) this.#unstored = { ...this.#state, ...this.#unstored };
+      else this.#creation = null;
       throw error;
     }
     this.#creation = null;
