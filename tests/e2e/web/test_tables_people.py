@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, StorageState, expect
 from tests.e2e.web.browsing import DESKTOP, PHONE, visit, wait_for_connection
 from tests.e2e.web.samples import READER
 from tests.e2e.web.tables import (
+    FIELDS,
     QUICK,
     REFUSED,
     add_summary,
@@ -308,7 +309,7 @@ def test_on_a_phone_a_table_is_filtered_and_run(
     with visit(browser, stack, session, **options) as page:
         page.goto("/#/tables")
         wait_for_connection(page)
-        table = make_table(page, 0)
+        table = make_table(page, 0, FIELDS[:1])
         add_summary(page, table, [QUICK] * 4)
         page.goto(f"/#/tables/{table['id']}")
         cards = page.locator(".card-row")
