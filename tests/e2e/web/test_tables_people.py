@@ -266,8 +266,14 @@ def test_axe_finds_nothing_serious_in_menus_dialogs_and_runs(
         page.locator(".field-menu").first.click()
         check_access(page)
         page.keyboard.press("Escape")
-        for place in range(9):
-            look_into_menu(page, place)
+        # All but the first item, which reads the view anew.
+        for place in range(1, 7):
+            page.locator(".table-tools [aria-haspopup=menu]").last.click()
+            page.locator(".table-menu button").nth(place).click()
+            expect(page.locator("dialog[open]")).to_be_visible()
+            check_access(page)
+            page.keyboard.press("Escape")
+            expect(page.locator("dialog[open]")).to_have_count(0)
         for name in ("sort", "group", "fields", "runs"):
             open_panel(page, name)
             check_access(page)
@@ -285,20 +291,6 @@ def test_axe_finds_nothing_serious_in_menus_dialogs_and_runs(
         expect(panel(page).locator(".time-line li").first).to_be_visible()
         check_access(page)
         assert summary["outputs"]
-
-
-def look_into_menu(page: Page, place: int) -> None:
-    """What the menu of a table opens, if that is a dialog."""
-    page.locator(".table-tools [aria-haspopup=menu]").last.click()
-    items = page.locator(".table-menu button")
-    if place >= items.count():
-        return page.keyboard.press("Escape")
-    items.nth(place).click()
-    if page.locator("dialog[open]").count():
-        check_access(page)
-        page.keyboard.press("Escape")
-        expect(page.locator("dialog[open]")).to_have_count(0)
-    return None
 
 
 @pytest.mark.slow
