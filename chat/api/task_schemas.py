@@ -28,8 +28,9 @@ from aily.rest.requests import CreatedBetween, Moment
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.api.tool_call_schemas import MAX_SHOWN_CALLS, ToolCallOut
 from chat.models import Deployment, Lane, Task
-from chat.models.tasks import ACTIVE, TaskQuerySet
-from chat.models.tasks import Status as TaskStatus
+from chat.models.task_states import ACTIVE
+from chat.models.task_states import Status as TaskStatus
+from chat.models.tasks import TaskQuerySet
 from chat.models.tool_calls import ToolCall
 from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.services.submission import MAX_METADATA_BYTES, LaneName

@@ -15,7 +15,7 @@ from chat.events import (
     TaskFailed,
 )
 from chat.models import Status, Task
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 
 #: Key of a result's `_meta` with the id of its task.
 TASK_ID_META = "aily/task_id"

@@ -27,7 +27,8 @@ from django.db.models.functions import Now
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from chat.models import transitions
 from chat.models.conversations import AssistantTurn, store_assistant_turns
-from chat.models.tasks import ServedFrom, Status, Task
+from chat.models.task_states import ServedFrom, Status
+from chat.models.tasks import Task
 from chat.models.transitions import AttemptResult, EndedWithoutCall
 
 #: Followers whose deadline has passed, expired in one call.

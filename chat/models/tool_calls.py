@@ -126,7 +126,7 @@ class ToolStep(models.Model):
 
 class ToolCall(models.Model):
     """A tool call that the model asks for. Every change of `state` is one conditional UPDATE under
-    the lock of the task's row (chat/models/transitions/tool_steps.py)."""
+    the lock of the task's row (chat/models/transitions/tool_steps)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="own_tool_calls")

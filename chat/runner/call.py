@@ -32,7 +32,7 @@ from chat.llm.types import (
     TimeLimits,
 )
 from chat.models import Status, TaskKind
-from chat.models.tasks import REFUSAL, is_held_to_schema
+from chat.models.task_states import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Deployment, Pool

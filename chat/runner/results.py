@@ -12,7 +12,7 @@ from chat.eventlog import TaskLog
 from chat.events import FRAME_BYTES, Event, TaskCompleted, TaskExpired, TaskFailed
 from chat.models import ServedFrom, Status
 from chat.models.responses import TranscriptEntry
-from chat.models.tasks import FINISH_REASON_CHARS
+from chat.models.task_states import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.runner.attempt import NextStep
 from chat.runner.call import Call

@@ -19,7 +19,7 @@ from aily.database.threads import in_database
 from aily.observability import context, tracing
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog import LogWriter
-from chat.models.tasks import Status
+from chat.models.task_states import Status
 from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
 from chat.models.transitions import tool_steps

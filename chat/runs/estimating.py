@@ -219,8 +219,29 @@ def estimate(
     drafts = drafts or sample(run)
     if pending is None:
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
-    rows, now = pending.rows, clock.now()
+    now = clock.now()
     learnt, based_on = _learn(run, drafts)
+    tokens, most = _tokens(drafts, pending, learnt)
+    prices = price_list(drafts.model.pk)
+    price = prices.at(now)
+    return Estimate(
+        rows=pending.rows,
+        model=drafts.model.name,
+        currency=price.currency,
+        based_on=based_on,
+        likely=_amount(tokens, price),
+        at_most=Amount(most.prompt, most.completion, _highest(prices.model, most, now, price)),
+        off_peak=_amount(tokens, off_peak_price(prices, now)),
+        off_peak_at=next_off_peak(prices, now),
+        seconds=_seconds(pending.rows, learnt, drafts.model),
+        problems=drafts.problems,
+        sampled=len(drafts.tasks) + len(drafts.problems),
+    )
+
+
+def _tokens(drafts: Sample, pending: PendingRows, learnt: Learnt | None) -> tuple[Tokens, Tokens]:
+    """Likely tokens of the pending rows, and the most that their limits allow."""
+    rows = pending.rows
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -233,22 +254,7 @@ def estimate(
         completion = min(learnt.completion_tokens * rows, most_completion)
     prompt = round(prompt_bytes / bytes_per_token)
     tokens = Tokens(prompt, round(prompt * cached_share), round(completion))
-    most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
-    prices = price_list(drafts.model.pk)
-    price = prices.at(now)
-    return Estimate(
-        rows=rows,
-        model=drafts.model.name,
-        currency=price.currency,
-        based_on=based_on,
-        likely=_amount(tokens, price),
-        at_most=Amount(most.prompt, most.completion, _highest(prices.model, most, now, price)),
-        off_peak=_amount(tokens, off_peak_price(prices, now)),
-        off_peak_at=next_off_peak(prices, now),
-        seconds=_seconds(rows, learnt, drafts.model),
-        problems=drafts.problems,
-        sampled=len(drafts.tasks) + len(drafts.problems),
-    )
+    return tokens, Tokens(max(round(most_prompt), prompt), 0, round(most_completion))
 
 
 def _learn(run: Run, drafts: Sample) -> tuple[Learnt | None, str]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.responses import TranscriptEntry, add_transcript_entries
-from chat.models.tasks import Status
+from chat.models.task_states import Status
 from chat.models.transitions.earlier_attempts import (
     HANDED_BACK,
     INVALID_OUTPUT,

@@ -33,7 +33,7 @@ from chat.events import (
     with_task_id,
 )
 from chat.models import ServedFrom, Status, Task, apaused_models, pools_of
-from chat.models.tasks import WAITING
+from chat.models.task_states import WAITING
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state, recheck_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces

@@ -22,7 +22,7 @@ from chat.eventlog import aappend
 from chat.eventlog import writer as event_log
 from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.scheduler.keys import deployment_keys, pool_keys
