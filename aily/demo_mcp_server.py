@@ -2,7 +2,7 @@
 
 Five tools with which to see how tools behave: `clock`, `calculate`, `slow`, `ask`, which asks the
 user, and `fail`. GET /stats counts their calls, POST /stats/reset begins anew; so a test can see
-that no call was made twice. It knows neither Django nor aily's other code.
+that no call was made twice. It imports neither Django nor aily's other code.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ BYTES_PER_TOKEN = 2
 MAX_COUNT = 10**9
 #: Reserved for an image, an upper bound; for a longer file too, which is charged when it has ended.
 OTHER_PART_TOKENS = 2000
-#: Reserved for what aily itself says of a JSON Schema, and of what does not fit it, in two prompts.
+#: Reserved for aily's own sentences about a JSON Schema, and about misfits, in two prompts.
 STRUCTURED_TOKENS = 1_500
 #: The names that providers have for the same parameter.
 MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens")

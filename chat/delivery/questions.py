@@ -72,7 +72,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A step whose user is to be asked."""
+    """A step with a question for its user."""
 
     step_id: int
     scene: str | None

@@ -36,7 +36,7 @@ class LogWriter:
     def __init__(self, keep_seconds: int) -> None:
         self._keep_seconds = keep_seconds
         self._dirty: dict[TaskLog, None] = {}
-        #: When the oldest of what is to be appended was written.
+        #: When the oldest pending event was written.
         self._dirty_since = time.time()
         self._wake = asyncio.Event()
         #: Logs that have ended, which do not wait for the rest of a pause.

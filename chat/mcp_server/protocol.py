@@ -53,7 +53,7 @@ Context = ServerRequestContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """What the endpoint knows of a request, for the handlers."""
+    """Context of a request, from the endpoint for the handlers."""
 
     caller: Caller
     #: Empty: the client keeps no session.

@@ -115,7 +115,7 @@ class _EndedFollower(Row, frozen=True):
 
 
 class Successor(Row, frozen=True):
-    """A follower that has taken the place of its leader, and is to be made ready."""
+    """A follower that has taken the place of its leader; its caller makes it ready."""
 
     id: UUID
     owner_id: int

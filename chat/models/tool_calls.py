@@ -204,7 +204,7 @@ class ToolCall(models.Model):
 
     @property
     def open_question(self) -> InputQuestion | None:
-        """What the tool waits to be told; None where the call waits for approval, or for nobody."""
+        """The question that the tool waits for; None if the call waits for approval or nobody."""
         if self.state != CallState.REQUIRES_ACTION or not self.questions:
             return None
         return msgspec.convert(self.questions[-1], InputQuestion)

@@ -298,7 +298,7 @@ class QueueGauges:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What Redis knows of a deployment."""
+    """The state of a deployment in Redis."""
 
     limit: int | None
     pause_seconds: float

@@ -120,7 +120,7 @@ class Call:
                 self._asking.cancel()
 
     async def ask(self) -> None:
-        """Return when the provider has nothing more to say. Raises nothing: an error of ours fails
+        """Return when the provider has sent everything. Raises nothing: an error of ours fails
         the task with `internal`."""
         self.log.on_refused = self._refused
         self.log.start(self.pool.model)

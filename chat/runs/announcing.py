@@ -1,4 +1,4 @@
-"""Tells others about runs: webhooks at the end or a pause, and notices for those who watch."""
+"""Announces runs: webhooks at the end or a pause, and notices for followers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = No
 
 
 def data_of(run: Run) -> dict[str, object]:
-    """What a webhook tells of a run."""
+    """The data of a run in a webhook."""
     return {
         "run_id": str(run.pk),
         "name": run.name,

@@ -58,7 +58,7 @@ RETURNING (SELECT count(*) FROM again)
 
 # --- Before the start ---------------------------------------------------------------------------
 def try_rows(run: Run, rows: int) -> list[int]:
-    """Run a few rows that stand for all, now and before people's batch work. Their results count;
+    """Run a few representative rows now, before other batch tasks. Their results count;
     the run stays ready. Returns their numbers. Raises Conflict or another Problem."""
     require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
     check_columns(run)

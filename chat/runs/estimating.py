@@ -35,7 +35,7 @@ from chat.services.submit.draft import draft_tasks
 SAMPLE_ROWS = 40
 #: Bytes per token where nothing is learnt: between English (4) and Chinese (5), and code (3).
 BYTES_PER_TOKEN = 3.5
-#: Tasks of the owner that are looked at to learn from.
+#: Latest tasks of the owner that an estimate learns from.
 HISTORY_TASKS = 1_000
 #: Fewer tasks than these teach nothing.
 MIN_LEARNT = 3
@@ -94,7 +94,7 @@ class _Sampled(Row, frozen=True):
 
 
 class PendingRows(Row, frozen=True):
-    """How many rows are to be run, and the sum of their sizes."""
+    """How many rows will run, and the sum of their sizes."""
 
     rows: int
     bytes: int
@@ -325,5 +325,5 @@ SELECT number FROM (
 
 
 def rows_to_try(run: Run, rows: int) -> list[int]:
-    """Numbers of pending rows that stand for all: the middles of strata of equal size, by bytes."""
+    """Numbers of representative pending rows: the middles of strata of equal size, by bytes."""
     return fetch_column(int, _STRATA, {"run_id": run.pk, "limit": rows})

@@ -153,7 +153,7 @@ def affordable(run: Run, rows: int) -> int:
     if not average:
         return rows
     fitting = int((left - average * run.open) // average)
-    # The last of the money is spent row by row: what an average says of one row is not certain.
+    # The last of the money is spent row by row: an average is no bound of one row.
     return min(rows, fitting) if fitting > 0 else int(run.open == 0)
 
 

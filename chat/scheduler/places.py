@@ -97,7 +97,7 @@ def later(place: Place | None, retry: Place | None) -> Place | None:
 
 
 def held_by_staff(place: Place | None) -> Place:
-    """The place of a task whose model or provider staff have paused: nobody knows until when."""
+    """The place of a task whose model or provider staff have paused, without an end."""
     return Place(place.position if place else None, None, WaitingFor("staff"))
 
 

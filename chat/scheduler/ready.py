@@ -29,7 +29,7 @@ PROBE_CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A queued task, as the ready set knows it. `weight` is its owner's share in the lane.
+    """An entry of the ready set: a queued task. `weight` is its owner's share in the lane.
 
     `tokens` that it may use, where its model has a limit of tokens a minute. `tried`: the names of
     deployments that have failed it; it goes to others first.

@@ -131,7 +131,7 @@ class ChatMessage(Strict):
         return value
 
     @model_validator(mode="after")
-    def has_something_to_say(self) -> Self:
+    def require_content(self) -> Self:
         if self.content is None and not self.tool_calls and self.refusal is None:
             raise ValueError("content is required")
         return self

@@ -111,7 +111,7 @@ def _resolvers() -> ThreadPoolExecutor:
 
 # --- Settings -----------------------------------------------------------------------------------
 def assign(provider: Provider, fields: Mapping[str, object], actor: User) -> None:
-    """Set fields of a provider that is to be saved, secrets among them: `api_keys`,
+    """Set fields of an unsaved provider, secrets among them: `api_keys`,
     `extra_headers` (None removes one) and `proxy_credentials`.
 
     Raises ValidationError, or Forbidden where a superuser is asked for.

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-#: Of an answer that is to be repaired: what is kept and sent back.
+#: Characters of a misfit answer that are kept, and sent back for the repair.
 MAX_QUOTED_CHARS = 32_768
 #: Of the turn's own words, in bytes: errors are bounded in number and length.
 MAX_WORDS_BYTES = 8_192

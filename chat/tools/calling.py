@@ -1,4 +1,4 @@
-"""One call of a tool, from its arguments to what the model is told."""
+"""One call of a tool, from its arguments to the result for the model."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | Asked
 
 def _offer_forms(session: ClientSession) -> None:
     """Say with each request that users can be asked by forms; the package's own way to say so
-    offers addresses to be visited as well. Servers of earlier revisions are not told so."""
+    offers addresses to be visited as well. Servers of earlier revisions get no such capability."""
     stamp = session._stamp  # noqa: SLF001
 
     def stamped(data: dict[str, Any], options: CallOptions) -> None:

@@ -1,4 +1,4 @@
-"""Which tools a model is told of, for a user: those of the scene, of the request, that the user may
+"""Which tools a model is offered, for a user: those of the scene, of the request, that the user may
 use and that can be called now."""
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _RUNS = "/api/llmchat/runs"
 _TASKS = "/api/llmchat/request"
 _PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 _PATIENCE_SECONDS = 1_800.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 #: Single submits under way at once.
 _SUBMITTERS = 20
 
@@ -102,7 +102,7 @@ def _run(client: httpx.Client, rows: int) -> int:
     while client.get(f"{_RUNS}/{made['id']}").json()["state"] != "done":
         if time.monotonic() > deadline:
             return rows
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     lines = client.get(f"{_RUNS}/{made['id']}/results").iter_lines()
     return rows - sum(bool(json.loads(line)["state"] == "succeeded") for line in lines)
 
@@ -129,5 +129,5 @@ def _submit(client: httpx.Client, rows: int) -> int:
         ]:
             if time.monotonic() > deadline:
                 return rows
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return rows - sum(pool.map(read, task_ids))

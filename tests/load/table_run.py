@@ -18,7 +18,7 @@ from tests.load.recording import MODEL, SCENE
 MIN_GOAL_ANSWERS = 5_000
 _PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 _PATIENCE_SECONDS = 3_600.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _PAGE = 500
 
 
@@ -76,7 +76,7 @@ class TableRun:
             run = self._client.get(f"/api/tables/runs/{run_id}").raise_for_status().json()
             if run["counts"]["succeeded"] >= rows or run["ended_at"]:
                 break
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return time.monotonic()
 
     def _check(self, key: str, rows: int) -> None:

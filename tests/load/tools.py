@@ -31,7 +31,7 @@ STEPS = 3
 GOALS = (Goal("a step adds at most 3 x the CPU of a plain task", "step_to_plain_ratio", 3.0),)
 _PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 _PATIENCE_SECONDS = 900.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 #: Single submits under way at once.
 _SUBMITTERS = 20
 
@@ -161,5 +161,5 @@ def _load(client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, A
         while client.get("/api/llmchat/tasks?active=true&limit=1").json()["count"]:
             if time.monotonic() > deadline:
                 return tasks
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return tasks - sum(pool.map(is_right, task_ids))

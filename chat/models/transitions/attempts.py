@@ -42,7 +42,7 @@ class StartedTask(Row, frozen=True):
     #: JSON: a list of messages, and an object.
     messages: str
     params: str
-    #: JSON, None where any text will do; and of the answer that is to be repaired.
+    #: JSON, None where any text will do; and the answer to repair.
     response_format: str | None
     repair: str | None
     #: JSON (chat/models/tool_calls.py), None where it may call no tools of aily's.

@@ -267,7 +267,7 @@ def sample(run: Run, source: RunSource, limit: int) -> list[SampledRow]:
     ]
 
 
-#: What stands for an answer that is not there yet, by the kind of its field: other kinds are empty.
+#: Placeholder of an answer that is not there yet, by the kind of its field; else empty.
 _ASSUMED = {
     Kind.TEXT: "answer",
     Kind.LONG_TEXT: " ".join(["answer"] * 40),

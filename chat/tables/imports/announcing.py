@@ -1,4 +1,4 @@
-"""Tells others of the end of an import: webhooks, in the transaction that ends it."""
+"""Announces the end of an import: webhooks, stored in the transaction that ends it."""
 
 from __future__ import annotations
 

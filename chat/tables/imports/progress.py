@@ -15,9 +15,9 @@ from chat.tables.imports.control import load
 from chat.tables.models import Import
 from chat.tables.models.transfers import ENDED_TRANSFERS
 
-#: Between two looks at the row.
+#: Between two reads of the row.
 MIN_SECONDS = 0.5
-#: Without news the row is looked at all the same: a notice may be lost.
+#: Without notices the row is read all the same: one may be lost.
 MAX_SECONDS = 5.0
 
 

@@ -120,7 +120,7 @@ def sort_key(operand: Operand, collation: str, path: str, *, is_descending: bool
 
 
 def _sorted_value(operand: Operand) -> sql.Composable:
-    """What stands for a value in the order: of a choice its place, of links the first one's."""
+    """The sort key of a value: of a choice its place, of links the first one's label."""
     if operand.kind == "select":
         return _place(operand, operand.value)
     if operand.kind == "multi_select":

@@ -27,7 +27,7 @@ _READ = """
 SELECT id, version, pos{columns} FROM {table}
  WHERE id = ANY(%(ids)s){bound} ORDER BY id{lock}
 """
-# Of a long text PostgreSQL knows the length without reading it.
+# PostgreSQL gives the length of a long text without reading it.
 _SIZE = "SELECT coalesce(sum({lengths}), 0)::bigint FROM {table} WHERE id = ANY(%(ids)s)"
 _BOUND = " AND ({size}) <= %(limit)s"
 _SIZED = {

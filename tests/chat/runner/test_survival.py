@@ -400,7 +400,7 @@ async def test_messages_that_cannot_be_read_end_no_listener(
 
 # --- The sweep ----------------------------------------------------------------------------------
 STEPS_OF_A_SWEEP = [
-    "chat.runner.lease.can_tell_the_dead",
+    "chat.runner.lease.can_detect_dead_workers",
     "chat.models.transitions.recover",
     "chat.models.flights.expire",
     "chat.scheduler.blocks",
