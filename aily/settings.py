@@ -205,6 +205,7 @@ def _redis_role_url(variable: str, database: int | None = None) -> str:
 
 _redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
+# A single server, as MGET and UNLINK take keys of several hash slots (docs/decisions/hash-tags.md).
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
 RATES_REDIS_URL = _redis_role_url("RATES_REDIS_URL")
 LAYER_REDIS_URL = _redis_role_url("LAYER_REDIS_URL")
