@@ -119,6 +119,16 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
     assert documented == _variables()
 
 
+def test_documented_numbers_are_the_defaults_of_the_code() -> None:
+    source = "".join((BASE_DIR / name).read_text() for name in _READERS)
+    pattern = r'env\.\w+\(\s*"([A-Z0-9_]+)"[^)]*?default=([\d_.]+)[,)\n]'
+    defaults = {name: float(number) for name, number in re.findall(pattern, source)}
+    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| ([\d.]+) \|", DEPLOY, re.MULTILINE)
+    documented = {name: float(number) for name, number in rows if name in defaults}
+    assert len(documented) > 50
+    assert documented == {name: defaults[name] for name in documented}
+
+
 def test_every_frame_is_documented() -> None:
     assert _frame_types() - _first_cells(PROTOCOL) == set()
 
