@@ -6,10 +6,13 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
+from django.contrib.staticfiles import finders
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -226,6 +229,13 @@ def test_a_version_is_refused_in_the_language_of_the_page(
     path = "/admin/chat/sceneversion/add/"
     page = admin.post(path, version_form(scene, **fields), headers={"Accept-Language": "zh-CN"})
     assert sentence in page.text
+
+
+def test_what_is_not_so_has_no_red_cross() -> None:
+    """Django's own icon for False is one, also where that is neither good nor bad."""
+    icon = Path(str(finders.find("admin/img/icon-no.svg")))
+    assert icon.is_relative_to(settings.BASE_DIR / "static")
+    assert Path(str(finders.find("admin/img/icon-yes.svg"))).is_relative_to(settings.BASE_DIR)
 
 
 def test_a_draft_is_edited_and_a_published_version_is_not(admin: Client, scene: Scene) -> None:
