@@ -506,7 +506,7 @@ if OIDC_ISSUER:
         "openid_connect": {
             "APPS": [
                 {
-                    # Part of the key of who is who: a subject is one with its issuer only.
+                    # Part of a user's identity: a subject is unique with its issuer only.
                     "provider_id": OIDC_ISSUER,
                     "name": OIDC_NAME,
                     "client_id": OIDC_CLIENT_ID,

@@ -60,7 +60,7 @@ class UserEnds:
     def push(self, notice: Notice) -> None:
         """A notice of one of the user's tasks has come, whichever."""
         on_end = self._waiting.get(notice.task_id)
-        # All who entered wait: the tasks of other notices are of no interest here.
+        # Every user of the hub waits for a task by now: notices of other tasks are not kept.
         if on_end is None and self._users <= len(self._waiting):
             return
         if event_type(notice.frame) not in TERMINAL_TYPES:

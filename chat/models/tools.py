@@ -45,7 +45,7 @@ class ToolServerKind(models.TextChoices):
 
 
 class ToolServerAuth(models.TextChoices):
-    """How calls of a server show who they come from."""
+    """How calls of a server are authenticated."""
 
     NONE = "none", "Nothing is sent"
     BEARER = "bearer", "Authorization: Bearer"

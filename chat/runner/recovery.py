@@ -212,7 +212,7 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
 
 
 def announce_questions() -> int:
-    """Have users asked who are to approve tool calls. Returns how many deliveries were made."""
+    """Announce tool calls that wait for approval to their users. Returns how many deliveries."""
     with transaction.atomic():
         task_ids, deliveries = delivery.announce_questions()
         if task_ids:

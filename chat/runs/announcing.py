@@ -62,7 +62,7 @@ def data_of(run: Run) -> dict[str, object]:
 
 
 def publish(run_ids: Iterable[UUID]) -> None:
-    """Wake those who watch these runs. Raises nothing: they look again by themselves."""
+    """Wake the followers of these runs. Raises nothing: they also read by themselves."""
     try:
         with sync_redis().pipeline(transaction=False) as pipe:
             for run_id in run_ids:

@@ -1,4 +1,4 @@
-"""How far a run is, for those who watch: from its one row, at most twice a second."""
+"""The progress of a run, for its followers: from its one row, at most twice a second."""
 
 from __future__ import annotations
 

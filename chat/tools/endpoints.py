@@ -84,7 +84,7 @@ def endpoint_of(server: ToolServer) -> Endpoint:
 
 # --- Credentials --------------------------------------------------------------------------------
 async def credentials(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
-    """The headers that show who calls. Raises ToolFault where no token can be had."""
+    """The headers that authenticate the call. Raises ToolFault if no token can be fetched."""
     if endpoint.oauth is None:
         return endpoint.headers
     token = await _tokens().get(endpoint.oauth, endpoint.may_reach)

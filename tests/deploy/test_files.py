@@ -88,7 +88,9 @@ def test_kustomize_names_every_file_but_the_secrets() -> None:
 def _pods() -> dict[str, dict[str, Any]]:
     kinds = ("Deployment/", "Job/")
     return {
-        name: one["spec"]["template"] for name, one in _objects().items() if name.startswith(kinds)
+        name: manifest["spec"]["template"]
+        for name, manifest in _objects().items()
+        if name.startswith(kinds)
     }
 
 

@@ -1,4 +1,4 @@
-"""How far an import is, for those who watch: from its one row, at most twice a second."""
+"""The progress of an import, for its followers: from its one row, at most twice a second."""
 
 from __future__ import annotations
 
