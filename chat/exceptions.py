@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
-from chat.reasons import Reason
 
 
 class UnknownModel(InvalidRequest):
@@ -38,22 +37,11 @@ class UnsuitableModel(InvalidRequest):
         super().__init__(f"The model {name!r} {does}: name another.", field=field)
 
 
-class RefusedInput(InvalidRequest):
-    """Base of refusals of what an author or a user writes, with its reason for other languages."""
-
-    def __init__(self, reason: Reason, *, field: str | None = None) -> None:
-        super().__init__(str(reason), field=field)
-        self.reason = reason
-
-    def details(self) -> dict[str, object]:
-        return {"reason": self.reason.name, "params": dict(self.reason.params)}
-
-
-class InvalidVariable(RefusedInput):
+class InvalidVariable(InvalidRequest):
     code, status, title = "invalid_variable", 422, "Invalid variable"
 
 
-class InvalidTemplate(RefusedInput):
+class InvalidTemplate(InvalidRequest):
     code, status, title = "invalid_template", 422, "Invalid template"
 
 

@@ -55,17 +55,6 @@ _PROBLEM_SCHEMA: JsonObject = {
                 "required": ["field", "message"],
             },
         },
-        "reason": {
-            "description": "Of `invalid_variable` and `invalid_template`: name of the message, for "
-            "clients that show it in another language.",
-            "type": "string",
-            "examples": ["undefined_variable"],
-        },
-        "params": {
-            "description": "Of the message named by `reason`.",
-            "type": "object",
-            "additionalProperties": {"type": "string"},
-        },
         "limit": {
             "description": "The limit that is used up.",
             "type": "object",

@@ -233,12 +233,6 @@ class PreviewRefusal(Schema):
     code: str
     message: str
     field: str | None = None
-    reason: str | None = Field(
-        None, alias="reason.name", description="Name of the message, for other languages."
-    )
-    params: dict[str, str] = Field(
-        default_factory=dict, alias="reason.params", description="Of the message."
-    )
 
 
 class PreviewOut(Schema):

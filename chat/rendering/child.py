@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aily.problems import Problem
-from chat.exceptions import InvalidTemplate, RefusedInput
+from chat.exceptions import InvalidTemplate
 from chat.rendering.json_schema import SchemaRefusedError
 from chat.rendering.limits import Limits
 from chat.rendering.output import OutputSchema
@@ -79,14 +79,6 @@ def _do_within_limits(connection: socket.socket, job: dict[str, Any]) -> Reply:
         if "output_schema" in job:
             return _check_output(connection, cast("OutputJob", job))
         return _do(connection, cast("Job", job), limits)
-    except RefusedInput as problem:
-        reason = problem.reason
-        return {
-            "problem": type(problem).__name__,
-            "reason": reason.name,
-            "params": dict(reason.params),
-            "field": problem.field,
-        }
     except Problem as problem:
         name = type(problem).__name__
         return {"problem": name, "message": problem.message, "field": problem.field}
@@ -119,7 +111,7 @@ def _check_output(connection: socket.socket, job: OutputJob) -> Reply:
             return {"errors": []}
         schema = _known_output_schema(job["output_schema"])
     except SchemaRefusedError as error:
-        raise InvalidTemplate(error.reason, field="output_schema") from None
+        raise InvalidTemplate(str(error), field="output_schema") from None
     send(connection, {"field": "text"})
     checked = schema.check(job["text"])
     return {"fitting": checked.text, "errors": list(checked.errors)}

@@ -24,14 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aily.problems import Problem, TooLarge, Unavailable
-from chat.exceptions import (
-    InvalidTemplate,
-    InvalidVariable,
-    RefusedInput,
-    TemplateTimeout,
-    TooManyRenderings,
-)
-from chat.reasons import Reason
+from chat.exceptions import InvalidTemplate, InvalidVariable, TemplateTimeout, TooManyRenderings
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import PromptSource
 from chat.rendering.protocol import (
@@ -62,8 +55,8 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 #: The only variables that a process gets: templates are foreign code, and the others hold secrets.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 _OUT_OF_TIME = (-signal.SIGPROF, -signal.SIGALRM)
-_REFUSALS: dict[str, type[RefusedInput]] = {
-    kind.__name__: kind for kind in (InvalidTemplate, InvalidVariable)
+_PROBLEMS: dict[str, type[Problem]] = {
+    kind.__name__: kind for kind in (InvalidTemplate, InvalidVariable, TooLarge)
 }
 
 
@@ -305,12 +298,9 @@ class _Worker:
             return reply
         if reply["problem"] == OUT_OF_MEMORY:
             mebibytes = job.limits.memory_bytes // 1_048_576
-            reason = Reason.of("too_much_memory", limit=mebibytes)
-            raise InvalidTemplate(reason, field=reply["field"])
-        if "reason" in reply:
-            reason = Reason(reply["reason"], reply["params"])
-            raise _REFUSALS[reply["problem"]](reason, field=reply["field"])
-        raise TooLarge(reply["message"], field=reply["field"])
+            message = f"Working on this takes more than {mebibytes} MiB of memory."
+            raise InvalidTemplate(message, field=reply["field"])
+        raise _PROBLEMS[reply["problem"]](reply["message"], field=reply["field"])
 
     def _ask(self, job: _QueuedJob) -> Reply:
         """Ask the process, or a new one where that has ended. Raises _ChildEndedError."""
@@ -331,9 +321,11 @@ class _Worker:
 def _problem_of(end: _ChildEndedError, limits: Limits) -> Problem:
     if end.returncode in _OUT_OF_TIME:
         logger.warning("rendering was stopped: out of time at %s", end.field)
-        reason = Reason.of("too_much_time", limit=f"{limits.cpu_seconds:g}")
-        return TemplateTimeout(reason, field=end.field)
+        return TemplateTimeout(
+            f"Working on this takes more than {limits.cpu_seconds:g} s, and was stopped.",
+            field=end.field,
+        )
     logger.warning("a rendering process ended with %s at %s", end.returncode, end.field)
     if end.field is None:
         return Unavailable("Prompts cannot be rendered now.", retry_after_seconds=2)
-    return InvalidTemplate(Reason.of("too_much_work"), field=end.field)
+    return InvalidTemplate("Working on this fails, or takes too much memory.", field=end.field)

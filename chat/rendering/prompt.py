@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
-from chat.reasons import Reason
 from chat.rendering import schema as schemas
 from chat.rendering.limits import Limits
 from chat.rendering.sandbox import MAX_LOOP_STEPS, too_large
@@ -70,8 +69,11 @@ class Prompt:
         if any(template.uses_loop for template in self._templates.values()):
             hidden |= listed & {"loop"}
         if hidden:
-            reason = Reason.of("hidden_name", name=repr(min(hidden)))
-            raise InvalidTemplate(reason, field=schemas.FIELD)
+            raise InvalidTemplate(
+                f"{min(hidden)!r} means something else in these templates; give the variable "
+                "another name.",
+                field=schemas.FIELD,
+            )
 
     def render(
         self, variables: Mapping[str, JsonValue], limits: Limits, max_steps: int = MAX_LOOP_STEPS
@@ -86,7 +88,7 @@ class Prompt:
         if sum(len(content.encode()) for content in contents.values()) > max_bytes:
             raise too_large(max_bytes)
         if not contents["user"].strip():
-            raise InvalidVariable(Reason.of("prompt_empty"), field="variables")
+            raise InvalidVariable("With these variables the prompt is empty.", field="variables")
         return [{"role": role, "content": content} for role, content in contents.items()]
 
     def render_if_little_work(
@@ -114,4 +116,4 @@ def measure_variables(variables: object, limits: Limits) -> Size:
             limits.variables_max_depth,
         )
     except OutOfBoundsError as error:
-        raise InvalidVariable(error.reason, field="variables") from None
+        raise InvalidVariable(f"This has {error}.", field="variables") from None

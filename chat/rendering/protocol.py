@@ -43,8 +43,8 @@ class OutputJob(TypedDict):
 class Reply(TypedDict, total=False):
     """What a process sends: `field` for each field that it comes to, and at last one of the others.
 
-    With a `problem` come its `field`, and its `message` or its `reason` with `params`.
-    `fitting` is the JSON of an answer that fits, None of one that does not: then with `errors`.
+    With a `problem` come its `message` and its `field`. `fitting` is the JSON of an answer that
+    fits, None of one that does not, as its `errors` say.
     """
 
     field: str | None
@@ -54,8 +54,6 @@ class Reply(TypedDict, total=False):
     errors: list[str]
     problem: str
     message: str
-    reason: str
-    params: dict[str, str]
 
 
 def encode(message: Job | OutputJob | Reply) -> bytes:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 from jsonschema import ValidationError
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
-from chat.reasons import Reason
 from chat.rendering.json_schema import (
+    MAX_MESSAGE,
     JsonSchema,
     SchemaRefusedError,
     UncheckableError,
     check_bounds,
     is_small,
 )
-from chat.rendering.mismatches import mismatch_of, missing_or_unknown
 from chat.rendering.patterns import PatternError
 from chat.rendering.values import Size
 
@@ -42,11 +41,11 @@ def default_schema(names: Collection[str]) -> dict[str, JsonValue]:
 def check_size(schema: object) -> None:
     """Raises InvalidTemplate if it is too large to be checked, or no schema of an object."""
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
-        raise InvalidTemplate(Reason.of("not_object_schema"), field=FIELD)
+        raise InvalidTemplate("This must be the schema of an object.", field=FIELD)
     try:
         check_bounds(schema)
     except SchemaRefusedError as error:
-        raise InvalidTemplate(error.reason, field=FIELD) from None
+        raise InvalidTemplate(str(error), field=FIELD) from None
 
 
 def properties_of(schema: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -65,7 +64,7 @@ class VariablesSchema:
         try:
             self._checked = JsonSchema(self.schema)
         except SchemaRefusedError as error:
-            raise InvalidTemplate(error.reason, field=FIELD) from None
+            raise InvalidTemplate(str(error), field=FIELD) from None
         self._check_names(names)
         self._is_default = self.schema == default_schema(names)
         self._names = set(names)
@@ -75,8 +74,8 @@ class VariablesSchema:
             return
         unlisted = set(names) - properties_of(self.schema).keys()
         if unlisted and "patternProperties" not in self.schema:
-            reason = Reason.of("unlisted_names", names=sorted(unlisted))
-            raise InvalidTemplate(reason, field=FIELD)
+            message = f"The templates use what this schema does not allow: {sorted(unlisted)}"
+            raise InvalidTemplate(message[:MAX_MESSAGE], field=FIELD)
 
     def is_little_work(self, variables: Mapping[str, JsonValue], size: Size) -> bool:
         if self._is_default and _are_strings(variables, self._names):
@@ -90,12 +89,12 @@ class VariablesSchema:
         try:
             errors = self._checked.errors(variables, 1)
         except PatternError as error:
-            reason = Reason.of("schema_invalid", place="pattern", detail=error)
-            raise InvalidTemplate(reason, field=FIELD) from None
+            raise InvalidTemplate(f"A pattern cannot be used: {error}.", field=FIELD) from None
         except UncheckableError as error:
-            raise InvalidVariable(error.reason, field="variables") from None
+            raise InvalidVariable(str(error), field="variables") from None
         for wrong in errors:
-            raise InvalidVariable(mismatch_of(wrong), field=_field_of(wrong))
+            # The message quotes the value, which may be as large as the request.
+            raise InvalidVariable(wrong.message[:MAX_MESSAGE], field=_field_of(wrong))
 
 
 def _are_strings(variables: object, names: set[str]) -> bool:
@@ -108,8 +107,15 @@ def _are_strings(variables: object, names: set[str]) -> bool:
 
 def _field_of(error: ValidationError) -> str:
     """The path of the wrong value; of an object, that of the name that is missing or too much."""
-    name = missing_or_unknown(error)
-    return _joined(["variables", *error.absolute_path, *([] if name is None else [name])])
+    path = ["variables", *error.absolute_path]
+    instance, value, schema = error.instance, error.validator_value, error.schema
+    if not isinstance(instance, dict) or not isinstance(schema, dict):
+        return _joined(path)
+    if error.validator == "required" and isinstance(value, list):
+        path += [name for name in value if name not in instance][:1]
+    elif error.validator == "additionalProperties" and value is False:
+        path += [name for name in instance if name not in properties_of(schema)][:1]
+    return _joined(path)
 
 
 def _joined(path: Iterable[str | int]) -> str:

@@ -13,7 +13,6 @@ from jinja2.visitor import NodeTransformer
 from aily.problems import Problem
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.llm.types import storable
-from chat.reasons import Reason
 from chat.rendering.sandbox import (
     CONCAT,
     COUNTED,
@@ -25,17 +24,13 @@ from chat.rendering.sandbox import (
     LoopLimitError,
     joined,
 )
-from chat.rendering.template_errors import (
-    RestrictedSyntaxError,
-    reason_of_syntax_error,
-    reason_of_undefined,
-)
 from chat.rendering.template_work import TemplateWork, work_of
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 TEMPLATE_MAX_BYTES = 65_536
+_MAX_MESSAGE = 300
 _STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.With)
 #: Replaces the variable name `self`: in Jinja2 that name always means the template.
 _SELF = "__self"
@@ -50,7 +45,7 @@ class _Restrict(NodeTransformer):
     """Rewrites a template's tree: loops and joins are counted, and a name in an expression is a
     variable, even if Jinja2 has something of that name.
 
-    Raises RestrictedSyntaxError for statements that could recurse or collect without end.
+    Raises TemplateSyntaxError for statements that could recurse or collect without end.
     """
 
     def __init__(self) -> None:
@@ -59,14 +54,20 @@ class _Restrict(NodeTransformer):
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> Any:
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
-            raise RestrictedSyntaxError("unavailable_tag", node.lineno, type(node).__name__)
+            raise TemplateSyntaxError(
+                f"{type(node).__name__} is not available in prompts", node.lineno
+            )
         return super().visit(node, *args, **kwargs)
 
     def visit_Name(self, node: nodes.Name) -> nodes.Name:  # noqa: N802 - jinja2 looks it up
         if node.name.startswith("__"):
-            raise RestrictedSyntaxError("reserved_name", node.lineno, node.name)
+            raise TemplateSyntaxError(f"a name may not begin with __: {node.name}", node.lineno)
         if node.name == _LOOP and self._loops:
-            raise RestrictedSyntaxError("loop_name", node.lineno)
+            raise TemplateSyntaxError(
+                "in a loop, `loop` is the state of that loop: use `loop.index` and the like, or "
+                "give the variable another name",
+                node.lineno,
+            )
         if node.name == "self":
             node.name = _SELF
         return node
@@ -106,7 +107,7 @@ class _Restrict(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
         if node.recursive:
-            raise RestrictedSyntaxError("recursive_loop", node.lineno)
+            raise TemplateSyntaxError("a loop may not be recursive", node.lineno)
         node.iter = _filtered(COUNTED, self.visit(node.iter))
         node.else_ = [self.visit(statement) for statement in node.else_]
         self._loops += 1
@@ -147,17 +148,18 @@ class Template:
         """Compile. Raises InvalidTemplate, naming `field`."""
         self._field = field
         if len(source.encode(errors="surrogatepass")) > TEMPLATE_MAX_BYTES:
-            reason = Reason.of("template_too_long", limit=TEMPLATE_MAX_BYTES)
-            raise InvalidTemplate(reason, field=field)
+            message = f"A template may have {TEMPLATE_MAX_BYTES} bytes at most."
+            raise InvalidTemplate(message, field=field)
         try:
             self._compile(source)
         except TemplateSyntaxError as error:
-            raise InvalidTemplate(reason_of_syntax_error(error), field=field) from None
+            message = f"Line {error.lineno}: {error.message}"
+            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - compiling works out constant expressions
-            reason = Reason.of("template_broken", detail=f"{type(error).__name__}: {error}")
-            raise InvalidTemplate(reason, field=field) from None
+            message = f"{type(error).__name__}: {error}"
+            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
 
     def _compile(self, source: str) -> None:
         tree = ENVIRONMENT.parse(source)
@@ -190,20 +192,21 @@ class Template:
         except (Problem, MemoryError):
             raise
         except UndefinedError as error:
-            message = (error.message or "").replace(f"'{_SELF}'", "'self'")
-            reason = reason_of_undefined(message)
-            raise InvalidVariable(reason, field=self._field_of(message)) from None
-        except LoopLimitError:
+            message = (error.message or "").replace(f"'{_SELF}'", "'self'")[:_MAX_MESSAGE]
+            raise InvalidVariable(message, field=self._field_of(message)) from None
+        except LoopLimitError as error:
             if max_steps < MAX_LOOP_STEPS:
                 raise HeavyWorkError from None
-            reason = Reason.of("too_many_loop_steps", limit=MAX_LOOP_STEPS)
-            raise InvalidTemplate(reason, field=self._field) from None
+            raise self._unusable(error) from None
         except TemplateError as error:
-            reason = Reason.of("template_unusable", detail=error)
-            raise InvalidTemplate(reason, field=self._field) from None
+            raise self._unusable(error) from None
         except Exception as error:  # noqa: BLE001 - expressions raise what they like
-            reason = Reason.of("variables_unusable", detail=error)
-            raise InvalidVariable(reason, field="variables") from None
+            message = f"The template cannot be rendered with these variables: {error}"
+            raise InvalidVariable(message[:_MAX_MESSAGE], field="variables") from None
+
+    def _unusable(self, error: TemplateError) -> InvalidTemplate:
+        message = f"This template cannot be rendered: {error}"
+        return InvalidTemplate(message[:_MAX_MESSAGE], field=self._field)
 
     def _field_of(self, message: str) -> str:
         for name in self.names:

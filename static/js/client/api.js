@@ -11,18 +11,14 @@ export class ApiError extends Error {
    * @param {string} [error.field]
    * @param {number} [error.status] of the HTTP answer
    * @param {number} [error.retry_after_seconds] when the same request may be accepted
-   * @param {string} [error.reason] name of the message, where clients may translate it
-   * @param {Record<string, string>} [error.params] of the message
    */
-  constructor({ code, message, field, status, retry_after_seconds, reason, params }) {
+  constructor({ code, message, field, status, retry_after_seconds }) {
     super(message ?? "");
     this.name = "ApiError";
     this.code = code;
     this.field = field;
     this.status = status;
     this.retryAfterSeconds = retry_after_seconds;
-    this.reason = reason;
-    this.params = params;
   }
 }
 
@@ -122,8 +118,6 @@ export function refusal(response, payload) {
     code: payload?.code ?? "http_error",
     message: payload?.detail ?? payload?.title ?? "",
     field: payload?.errors?.[0]?.field,
-    reason: payload?.reason,
-    params: payload?.params,
     retry_after_seconds: Number.isNaN(retryAfter) ? undefined : retryAfter,
   });
 }

@@ -3,29 +3,10 @@
 import { isKey, t } from "../i18n/i18n.js";
 import { html, nothing } from "../lit.js";
 
-/**
- * @typedef {object} Failure
- * @property {string} [code]
- * @property {string} [message]
- * @property {number} [status]
- * @property {string} [reason] name of the message
- * @property {Record<string, string>} [params] of the message
- */
-
-/**
- * The server's message in the page's language, if the page has loaded the catalogue "reasons".
- *
- * @param {Failure} error @returns {string}
- */
-export function messageOf({ message = "", reason, params }) {
-  const key = `reason.${reason}`;
-  return isKey(key) ? t(key, params) : message;
-}
+/** @typedef {{code?: string, message?: string, status?: number}} Failure */
 
 /** @param {Failure} error @returns {{title: string, help: string}} in the page's language */
-export function explain(error) {
-  const { code = "", status = 0 } = error;
-  const message = messageOf(error);
+export function explain({ code = "", message = "", status = 0 }) {
   const name = code.startsWith("provider_timeout") ? "provider_timeout" : code;
   const [title, help] = [`error.${name}.title`, `error.${name}.help`];
   if (isKey(title) && isKey(help)) return { title: t(title), help: t(help, { message, status }) };

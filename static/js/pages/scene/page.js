@@ -1,12 +1,12 @@
 /** The page of a scene: a form for its variables. Running it begins a conversation. */
 
 import { Form } from "../../forms/form.js";
-import { loadTexts, t } from "../../i18n/i18n.js";
+import { t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { ApiError } from "../../net/api.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
-import { messageOf, notice } from "../../ui/notice.js";
+import { notice } from "../../ui/notice.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -14,8 +14,6 @@ import { messageOf, notice } from "../../ui/notice.js";
  */
 
 const TITLE_CHARS = 80;
-
-await loadTexts("reasons");
 
 /** @param {App} app @param {string|null} slug @returns {Page} @throws {ApiError} */
 export default function createPage(app, slug) {
@@ -118,7 +116,7 @@ class ScenePage {
   /** @param {any} error */
   #showError(error) {
     const path = /^variables\.(.+)$/s.exec(error.field ?? "")?.[1];
-    const message = t("form.refused", { message: messageOf(error) });
+    const message = t("form.refused", { message: error.message });
     if (path && this.#form.showError(path, message)) return;
     this.#error = error;
   }
