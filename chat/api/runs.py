@@ -326,7 +326,7 @@ def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Esti
 def try_run(
     request: AuthenticatedRequest, run_id: UUID, payload: TryIn = no_body(TryIn)
 ) -> Status[TryOut]:
-    """Run a few representative rows now. Their results are kept."""
+    """Run a few rows that stand for all of them, now. Their results are kept."""
     numbers = control.try_rows(_load(request, run_id), payload.rows)
     return Status(202, TryOut(numbers=numbers))
 

@@ -6,7 +6,6 @@
     kinds       what a run's rows are: how they are read, and what becomes of their results
     estimating  what a run will cost, and trying a few rows
     control     start, pause, resume, cancel, retry
-    opening     rows are marked open before they become tasks
     feeding     rows become tasks, as far as there is room
     results     ends of tasks become results of rows; counters
     stepping    one turn of the feeder over all runs

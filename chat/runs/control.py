@@ -19,7 +19,7 @@ from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
 from chat.models.task_states import ACTIVE
-from chat.runs import clock, estimating, feeding, opening
+from chat.runs import clock, estimating, feeding
 from chat.runs.creation import check_columns
 from chat.runs.leases import leased
 from chat.runs.off_peak import next_off_peak, price_list
@@ -58,7 +58,7 @@ RETURNING (SELECT count(*) FROM again)
 
 # --- Before the start ---------------------------------------------------------------------------
 def try_rows(run: Run, rows: int) -> list[int]:
-    """Run a few representative rows now, before other batch tasks. Their results count;
+    """Run a few rows that stand for all, now and before people's batch work. Their results count;
     the run stays ready. Returns their numbers. Raises Conflict or another Problem."""
     require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
     check_columns(run)
@@ -68,7 +68,7 @@ def try_rows(run: Run, rows: int) -> list[int]:
             raise Conflict("This run is being worked on; try again.", retry_after_seconds=1)
         numbers = estimating.rows_to_try(run, min(rows, MAX_TRIED_ROWS))
         states = (RunState.READY, RunState.PAUSED)
-        opened = opening.take(run, lease, len(numbers), numbers=numbers, states=states)
+        opened = feeding.take(run, lease, len(numbers), numbers=numbers, states=states)
         fed = feeding.submit_rows(run, opened, Lane.NORMAL)
     if fed.obstacle is not None:
         raise fed.obstacle

@@ -35,7 +35,7 @@ from chat.services.submit.draft import draft_tasks
 SAMPLE_ROWS = 40
 #: Bytes per token where nothing is learnt: between English (4) and Chinese (5), and code (3).
 BYTES_PER_TOKEN = 3.5
-#: Latest tasks of the owner that an estimate learns from.
+#: Tasks of the owner that are looked at to learn from.
 HISTORY_TASKS = 1_000
 #: Fewer tasks than these teach nothing.
 MIN_LEARNT = 3
@@ -94,7 +94,7 @@ class _Sampled(Row, frozen=True):
 
 
 class PendingRows(Row, frozen=True):
-    """How many rows will run, and the sum of their sizes."""
+    """How many rows are to be run, and the sum of their sizes."""
 
     rows: int
     bytes: int
@@ -219,29 +219,8 @@ def estimate(
     drafts = drafts or sample(run)
     if pending is None:
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
-    now = clock.now()
+    rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
-    tokens, most = _tokens(drafts, pending, learnt)
-    prices = price_list(drafts.model.pk)
-    price = prices.at(now)
-    return Estimate(
-        rows=pending.rows,
-        model=drafts.model.name,
-        currency=price.currency,
-        based_on=based_on,
-        likely=_amount(tokens, price),
-        at_most=Amount(most.prompt, most.completion, _highest(prices.model, most, now, price)),
-        off_peak=_amount(tokens, off_peak_price(prices, now)),
-        off_peak_at=next_off_peak(prices, now),
-        seconds=_seconds(pending.rows, learnt, drafts.model),
-        problems=drafts.problems,
-        sampled=len(drafts.tasks) + len(drafts.problems),
-    )
-
-
-def _tokens(drafts: Sample, pending: PendingRows, learnt: Learnt | None) -> tuple[Tokens, Tokens]:
-    """Likely tokens of the pending rows, and the most that their limits allow."""
-    rows = pending.rows
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -254,7 +233,22 @@ def _tokens(drafts: Sample, pending: PendingRows, learnt: Learnt | None) -> tupl
         completion = min(learnt.completion_tokens * rows, most_completion)
     prompt = round(prompt_bytes / bytes_per_token)
     tokens = Tokens(prompt, round(prompt * cached_share), round(completion))
-    return tokens, Tokens(max(round(most_prompt), prompt), 0, round(most_completion))
+    most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
+    prices = price_list(drafts.model.pk)
+    price = prices.at(now)
+    return Estimate(
+        rows=rows,
+        model=drafts.model.name,
+        currency=price.currency,
+        based_on=based_on,
+        likely=_amount(tokens, price),
+        at_most=Amount(most.prompt, most.completion, _highest(prices.model, most, now, price)),
+        off_peak=_amount(tokens, off_peak_price(prices, now)),
+        off_peak_at=next_off_peak(prices, now),
+        seconds=_seconds(rows, learnt, drafts.model),
+        problems=drafts.problems,
+        sampled=len(drafts.tasks) + len(drafts.problems),
+    )
 
 
 def _learn(run: Run, drafts: Sample) -> tuple[Learnt | None, str]:
@@ -325,5 +319,5 @@ SELECT number FROM (
 
 
 def rows_to_try(run: Run, rows: int) -> list[int]:
-    """Numbers of representative pending rows: the middles of strata of equal size, by bytes."""
+    """Numbers of pending rows that stand for all: the middles of strata of equal size, by bytes."""
     return fetch_column(int, _STRATA, {"run_id": run.pk, "limit": rows})

@@ -1,6 +1,6 @@
 """What the rows of a run are: where they are read, what is asked, where the results go.
 
-The engine depends on `Run`, `RunRow` and this interface. A kind is registered under the name in
+The engine knows `Run`, `RunRow` and this interface. A kind is registered under the name in
 `Run.kind`; others than runs of files register theirs.
 """
 
@@ -98,7 +98,7 @@ class RunKind:
         return Prepared(list(rows))
 
     def sample_rows(self, run: Run, limit: int) -> Sequence[SampledRow] | None:
-        """Representative rows, with their payloads; None: the stored rows have them."""
+        """Rows that stand for all, with their payloads; None: those that are stored have them."""
         return None
 
     def must_wait(self, run: Run) -> bool:

@@ -128,7 +128,7 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 def try_table_run(
     request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn = no_body(AiRunTryIn)
 ) -> TriedOut:
-    """Run a few representative rows now. Their answers are kept."""
+    """Run a few rows that stand for all of them, now. Their answers are kept."""
     numbers = control.try_rows(_find_own(request, run_id).run, payload.rows)
     rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
     return TriedOut(rows=[int(key) for key in rows.values_list("key", flat=True)])

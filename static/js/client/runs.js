@@ -219,7 +219,7 @@ export class Run {
   }
 
   /**
-   * Run a few representative rows. Their results are kept.
+   * Run a few rows that stand for all. Their results are kept.
    *
    * @param {number} [rows] @returns {Promise<{numbers: number[]}>} @throws {ApiError}
    */
