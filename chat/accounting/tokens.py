@@ -75,7 +75,7 @@ def max_usage(task: Task) -> Tokens:
 
 
 def expected_tokens(task: Task) -> int:
-    """As `max_usage` of one call, of a task that may stay without a limit: its model's counts."""
+    """Return the most tokens of one call; a task without a limit counts with its model's."""
     if task.kind == TaskKind.EMBEDDINGS:
         return _prompt_tokens(task)
     completion = _named_limit(task) or task.model.default_max_tokens

@@ -170,7 +170,7 @@ def _error(stored: object) -> dict[str, object] | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    """As Django's encoder writes it: milliseconds, and Z for UTC."""
+    """Format a time like Django's encoder: milliseconds, and Z for UTC."""
     if moment is None:
         return None
     text = moment.isoformat()

@@ -261,7 +261,7 @@ class _Task(Schema):
 
     @staticmethod
     def resolve_is_simulated(task: Task) -> bool:
-        """Of the deployment that was called, if the task was read with `with_called`."""
+        """Whether the called deployment is simulated, if the task was read with `with_called`."""
         own: bool = task.model.provider.is_simulated
         called: bool | None = vars(task).get("is_called_simulated")
         return own if called is None else called

@@ -94,7 +94,7 @@ class WireChoice(msgspec.Struct, gc=False):
     message: WireMessage | None = None
     finish_reason: str | None = None
     text: str | None = None
-    """Of servers that answer as the older completions do."""
+    """Sent by servers with the older completions API."""
     usage: WireUsage | None = None
     """Moonshot's."""
     error: Anything = MISSING

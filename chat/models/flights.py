@@ -220,8 +220,8 @@ def _end_followers(leader_ids: Iterable[UUID]) -> dict[UUID, FlightOutcome]:
 
 
 def promote(leader_ids: Sequence[UUID]) -> list[Successor]:
-    """Of the followers of each of these tasks, cancelled or expired in this transaction, let one
-    lead the others: the oldest of the most urgent lane."""
+    """Make one follower of each task the leader of the others: the oldest of the most urgent lane.
+    The tasks were cancelled, or have expired, in this transaction."""
     if not leader_ids:
         return []
     return fetch_rows(Successor, _PROMOTE, {"leader_ids": list(leader_ids)})

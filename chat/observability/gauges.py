@@ -156,7 +156,7 @@ class _Model:
 
     @property
     def cap(self) -> int:
-        """Of the deployments that take tasks; of all if none does."""
+        """The sum of the caps of deployments that take tasks; of all if none does."""
         caps = [row.max_concurrency for row in self.deployments if row.weight]
         return sum(caps or [row.max_concurrency for row in self.deployments])
 

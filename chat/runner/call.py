@@ -282,7 +282,7 @@ class Call:
 
     @property
     def text_and_reasoning(self) -> tuple[str, str]:
-        """Of the answer so far: what is held back, or what the log has."""
+        """The answer so far: what is held back, or what the log has."""
         if self.structured is not None and any(held := self.structured.held):
             return held
         return self.log.text, self.log.reasoning

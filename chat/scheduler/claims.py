@@ -124,7 +124,7 @@ class Claim:
 
     @property
     def may_probe(self) -> dict[str, int]:
-        """By deployment; those that may be probed."""
+        """How many probes each deployment may have; only deployments with any."""
         return {name: taken.may_probe for name, taken in self.taken.items() if taken.may_probe}
 
 

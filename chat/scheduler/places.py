@@ -132,7 +132,7 @@ def _read_places(pipe: Pipeline | AsyncPipeline, tasks: Sequence[tuple[str, str]
 
 
 def _to_places(tasks: Sequence[tuple[str, str]], replies: Sequence[object]) -> list[Place | None]:
-    """Of the replies to the commands of `_read_places`, in their order."""
+    """Convert the replies to the commands of `_read_places`, in their order."""
     pools = _pools(tasks)
     seconds, micros = cast("tuple[int, int]", replies[0])
     stats = cast("list[list[bytes | None]]", replies[1 : 1 + len(pools)])

@@ -119,7 +119,7 @@ def remove(pool: str, task_ids: Sequence[str]) -> None:
 
 
 def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
-    """Those of `task_ids` that are not in the ready set."""
+    """Return the `task_ids` that are not in the ready set."""
     if not task_ids:
         return []
     found = sync_redis().zmscore(pool_keys(pool).ready, list(task_ids))

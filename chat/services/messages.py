@@ -93,7 +93,7 @@ class MessageToolCall(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_a_result(cls, value: object) -> object:
-        """As they are in a task's result: a name and arguments beside the id."""
+        """Take calls in the form of a task's result: a name and arguments beside the id."""
         if not isinstance(value, dict):
             return value
         flat = {name: value[name] for name in ("name", "arguments") if name in value}

@@ -47,7 +47,7 @@ async def resolve(urls: Iterable[str]) -> Addresses:
 
 
 def resolve_blocking(urls: Iterable[str]) -> Addresses:
-    """As `resolve`, for a thread. It may hold no lock or connection that others wait for."""
+    """`resolve` for a thread, which must hold no lock or connection that others wait for."""
     hosts = {url: host for url in urls if url and (host := host_of(url))}
     found: dict[str, Future[list[str]]] = {
         url: _resolvers().submit(_look_up, host) for url, host in hosts.items()

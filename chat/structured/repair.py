@@ -42,5 +42,5 @@ def repair_turn(repair: Repair) -> list[_Message]:
 
 
 def quoted(text: str) -> str:
-    """As much of an answer as is sent back."""
+    """Cut an answer to the length that is sent back."""
     return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]} [...]"

@@ -71,7 +71,7 @@ def definitions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
 
 
 def _callable() -> QuerySet[Tool]:
-    """As `Tool.is_offered` says of one."""
+    """Return the tools for which `Tool.is_offered` is true."""
     rows = Tool.objects.select_related("server").filter(
         is_enabled=True, vanished_at=None, problem="", server__is_enabled=True
     )

@@ -282,7 +282,7 @@ _ASSUMED = {
 
 
 def _expected_answers(source: RunSource) -> dict[str, object]:
-    """By the keys of fields that other runs fill first: an answer as it may be."""
+    """Return example answers, by the keys of the fields that other runs fill first."""
     return {
         field.key: _ASSUMED.get(Kind(field.kind))
         for field in source.fields.values()

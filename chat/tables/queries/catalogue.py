@@ -98,7 +98,7 @@ def _link(field: Field, labels: dict[int, Field]) -> LinkedTable:
 
 
 def _labels(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
-    """Of each table the first field whose values can label a row, if the reader may read it."""
+    """Return the field that labels the rows of each table that the reader may read."""
     if not tables:
         return {}
     found = Field.objects.filter(

@@ -60,7 +60,7 @@ BY_ID = SortKey("id", ROW_ID, "bigint", is_descending=False, is_nullable=False)
 
 @cache
 def _known_collations() -> frozenset[str]:
-    """Those that this PostgreSQL was built with."""
+    """Return the collations that this PostgreSQL was built with."""
     names = [name for name in COLLATIONS.values() if name]
     found = fetch_column(
         str, "SELECT collname::text FROM pg_collation WHERE collname = ANY(%s)", [names]

@@ -66,7 +66,7 @@ def recover_calls(unknown: EndedCall) -> tuple[list[LoopState], bool]:
 
 
 def taken_calls(worker_id: UUID, known: Sequence[UUID]) -> list[UUID]:
-    """Those of the calls that other workers have taken over, or that have ended, by their rows."""
+    """Return the calls that other workers have taken over, or that have ended, by their rows."""
     params = {"worker_id": worker_id, "known": " ".join(map(str, known))}
     return fetch_column(UUID, _TAKEN, params) if known else []
 
