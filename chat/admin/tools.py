@@ -32,7 +32,7 @@ from chat.tools.results import ToolFault
 
 #: Servers whose tools one action lists, one after the other.
 MAX_LISTED = 10
-#: Of an OpenAPI document that is pasted.
+#: Characters of an OpenAPI document that is pasted.
 _MAX_DOCUMENT_CHARS = 2_000_000
 #: `cleaned_data` of a form.
 _Cleaned = dict[str, Any]

@@ -177,5 +177,5 @@ def value_of(field: Anything) -> object:
         return None
 
 
-#: Of a field that may be anything: values are decoded into objects, tens of bytes for each.
+#: Bytes of a field that may be anything: values are decoded into objects, tens of bytes for each.
 MAX_FIELD_BYTES = 1024 * 1024

@@ -27,7 +27,7 @@ from chat.runner.tools import TOOLS
 
 logger = logging.getLogger(__name__)
 
-#: Of an answer to a tool's question, as JSON.
+#: Bytes of an answer to a tool's question, as JSON.
 MAX_INPUT_BYTES = 65_536
 REJECTED = "The user rejected this call; it was not made."
 

@@ -9,7 +9,7 @@ import msgspec
 
 #: Characters of a misfit answer that are kept, and sent back for the repair.
 MAX_QUOTED_CHARS = 32_768
-#: Of the turn's own words, in bytes: errors are bounded in number and length.
+#: Bytes of the turn's own words: errors are bounded in number and length.
 MAX_WORDS_BYTES = 8_192
 
 _Message = dict[str, Any]

@@ -35,7 +35,7 @@ __all__ = ["Continuation", "NoSlotError", "ToolResult", "call_tool", "check_argu
 
 logger = logging.getLogger(__name__)
 
-#: Of the arguments of one call, as JSON.
+#: Bytes of the arguments of one call, as JSON.
 MAX_ARGUMENTS_BYTES = 1024 * 1024
 
 

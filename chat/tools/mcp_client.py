@@ -47,7 +47,7 @@ AUTO, LEGACY = "auto", "legacy"
 _OVERHEAD_BYTES = 1024 * 1024
 #: A result is sent twice, as text and as structured content, and as JSON is longer than its text.
 _COPIES = 4
-#: Of the list of tools, over all its pages.
+#: Bytes of the list of tools, over all its pages.
 _LIST_BYTES = 8 * 1024 * 1024
 _MAX_PAGES = 50
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."

@@ -13,7 +13,7 @@ from aily.problems import InvalidRequest
 from chat.models import Tool, ToolPolicy
 
 USE_TOOL = "chat.use_tool"
-#: Of one request; some providers take no more.
+#: Tools of one request; some providers take no more.
 MAX_OFFERED = 128
 
 

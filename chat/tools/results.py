@@ -11,7 +11,7 @@ import msgspec
 from chat.llm.errors import MIN_SECRET_CHARS
 from chat.llm.types import storable
 
-#: Of a fault's text, which may quote the server.
+#: Characters of a fault's text, which may quote the server.
 MAX_FAULT_CHARS = 500
 
 

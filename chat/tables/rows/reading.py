@@ -20,7 +20,7 @@ from chat.tables.values import Cell, database_reader, to_json
 #: A row as JSON: `{"id": 1, "version": 3, "values": {"f12": "text"}}`.
 RowJson = dict[str, JsonValue]
 
-#: Of the texts and JSON of the rows of one read: some hundred rows may have gigabytes.
+#: Bytes of the texts and JSON of the rows of one read: some hundred rows may have gigabytes.
 MAX_READ_BYTES = 16_777_216
 
 _READ = """
