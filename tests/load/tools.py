@@ -66,15 +66,7 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
                 loops, wrong = measured(
                     groups, options.tasks, lambda: _load(client, options.tasks, _loop)
                 )
-    step = (loops["cpu_ms"] - plain["cpu_ms"]) / STEPS
-    figures: dict[str, float | None] = {
-        "plain_cpu_ms_per_task": plain["cpu_ms"],
-        "loop_cpu_ms_per_task": loops["cpu_ms"],
-        "step_cpu_ms": step,
-        "step_to_plain_ratio": step / plain["cpu_ms"],
-        "throughput_loops_per_second": options.tasks / loops["seconds"],
-        "worker_rss_bytes": memory.peak_bytes.get("worker"),
-    }
+    figures = _figures(plain, loops, options.tasks, memory.peak_bytes.get("worker"))
     console.print("plain tasks:", plain)
     console.print("loops:", loops)
     return {
@@ -88,6 +80,20 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         "violations": wrong + lost,
         "violations_first": [],
         "warnings": [],
+    }
+
+
+def _figures(
+    plain: dict[str, Any], loops: dict[str, Any], tasks: int, worker_rss_bytes: int | None
+) -> dict[str, float | None]:
+    step = (loops["cpu_ms"] - plain["cpu_ms"]) / STEPS
+    return {
+        "plain_cpu_ms_per_task": plain["cpu_ms"],
+        "loop_cpu_ms_per_task": loops["cpu_ms"],
+        "step_cpu_ms": step,
+        "step_to_plain_ratio": step / plain["cpu_ms"],
+        "throughput_loops_per_second": tasks / loops["seconds"],
+        "worker_rss_bytes": worker_rss_bytes,
     }
 
 
