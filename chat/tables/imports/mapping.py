@@ -61,7 +61,7 @@ def check_mapping(job: Import, mapping: Sequence[Mapped]) -> None:
 
 
 def _check_entry(entry: Mapping[str, JsonValue], fields: Mapping[str, Field], where: str) -> str:
-    """The field, by its key, or by its name if the import creates it."""
+    """The field, by its key, or by its name if it is to be created."""
     if set(entry) == {"field"}:
         field = fields.get(str(entry["field"]))
         if field is None:

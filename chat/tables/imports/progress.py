@@ -1,4 +1,4 @@
-"""The progress of an import, for its followers: from its one row, at most twice a second."""
+"""How far an import is, for those who watch: from its one row, at most twice a second."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chat.tables.imports.control import load
 from chat.tables.models import Import
 from chat.tables.models.transfers import ENDED_TRANSFERS
 
-#: Between two reads of the row.
+#: Between two looks at the row.
 MIN_SECONDS = 0.5
-#: Without notices the row is read all the same: one may be lost.
+#: Without news the row is looked at all the same: a notice may be lost.
 MAX_SECONDS = 5.0
 
 

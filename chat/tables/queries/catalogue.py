@@ -23,7 +23,7 @@ from chat.tables.queries.operands import (
 )
 from chat.tables.values import choices
 
-#: Kinds whose values can label a row where it is linked to.
+#: Kinds whose values stand for a row where it is linked to.
 _LABEL_KINDS = (Kind.TEXT, Kind.LONG_TEXT, Kind.EMAIL, Kind.URL, Kind.INTEGER, Kind.NUMBER)
 #: Gives the SQL of the state of an AI field's answer, which is the joined row `a<id>`.
 AnswerState = Callable[[int], sql.Composable]
@@ -98,7 +98,7 @@ def _link(field: Field, labels: dict[int, Field]) -> LinkedTable:
 
 
 def _labels(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
-    """Return the field that labels the rows of each table that the reader may read."""
+    """Of each table the first field whose values can stand for a row, if the reader may know it."""
     if not tables:
         return {}
     found = Field.objects.filter(
