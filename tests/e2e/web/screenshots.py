@@ -111,7 +111,7 @@ def test_a_run_from_its_estimate_to_its_end(page: Page) -> None:
     expect(panel(page).get_by_role("button", name="Pause")).to_be_visible()
     page.wait_for_timeout(UNDER_WAY_MS)
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         take(page, f"tables-{scheme}", README)
     page.emulate_media(color_scheme="light")
     panel(page).get_by_role("button", name="Pause").click()
