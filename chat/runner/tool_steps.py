@@ -71,7 +71,7 @@ async def _reserve(call: Call, step: NewStep, status: Status) -> BudgetExceeded 
 def _status(step: NewStep) -> Status:
     if step.has(CallState.REQUIRES_ACTION):
         return Status.REQUIRES_ACTION
-    # Where no call can be made, the model is told so at once.
+    # Where no call can be made, the model gets their errors at once.
     return Status.CALLING_TOOLS if step.has(CallState.QUEUED) else Status.QUEUED
 
 

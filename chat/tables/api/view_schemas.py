@@ -254,15 +254,19 @@ class UndoIn(RedoIn):
     model_config = example(client="tab-1", change=None)
 
     change: int | None = Field(
-        None, ge=1, lt=2**63, description="This change of the table, whoever made it."
+        None, ge=1, lt=2**63, description="This change of the table, by any author."
     )
     batch: str | None = Field(None, max_length=36, description="All of this import.")
 
 
 class UndoneOut(Schema):
-    model_config = example(change=12, rev=43, conflicts=[])
+    model_config = example(change=12, of_rev=42, rev=43, conflicts=[])
 
     change: int | None = Field(description="What was undone or redone; null: nothing was left.")
+    of_rev: int | None = Field(
+        description="The table's revision by that. A paste of many rows is several changes: the "
+        "revisions of its requests say which."
+    )
     rev: int | None
     conflicts: list[dict[str, JsonValue]] = Field(
         description="Cells that somebody else has changed since, which stay as they are."

@@ -282,7 +282,7 @@ class ChatPage {
   }
 
   /**
-   * A scene is asked again with its form, which knows the variables; a message as it was, in the
+   * A scene is asked again with its form, which has the variables; a message as it was, in the
    * place of the question that it was.
    *
    * @param {string} key of the answer's turn
@@ -297,9 +297,10 @@ class ChatPage {
     else if (question && !this.#composer.isBusy) this.#send(question.content ?? "", task.id);
   }
 
-  /** @param {unknown} error */
+  /** @param {any} error */
   #fail(error) {
-    this.#error = error;
+    // The only conflict of a chat.
+    this.#error = error.code === "conflict" ? { code: "asked_again" } : error;
     this.#show();
     if (!this.#isDisposed) this.#app.scroller.toEnd();
   }

@@ -50,7 +50,7 @@ export function openFieldsTrash(api, session) {
   });
 }
 
-/** Fields of one deleted AI field come back together: the first stands for them.
+/** Fields of one deleted AI field come back together: only the first is listed.
  * @param {Field[]} fields @param {TableSession} session */
 function withoutRepeats(fields, session) {
   return fields.filter(({ id, ai_field }) =>
@@ -78,33 +78,25 @@ async function restoreField(api, session, { id, ai_field }) {
 function openTrash(heading, read) {
   /** @type {Deleted[]|null} */
   let items = null;
-  let isBusy = false;
   /** @param {() => Promise<unknown>} action */
-  const act = async (action) => {
-    isBusy = true;
-    sheet.error = null;
-    sheet.show();
-    try {
+  const act = (action) =>
+    sheet.request.run(async () => {
       await action();
       items = await read();
-    } catch (error) {
-      sheet.error = error;
-    }
-    isBusy = false;
-    sheet.show();
-  };
+    });
   /** @param {Deleted} item */
   const itemTemplate = ({ name, note, at, restore }) =>
     html`
       <li class="trash-item">
         <strong dir="auto">${name}</strong>
         <span class="muted">${note} · ${t("tables.deleted_at", { time: formatDateTime(at) })}</span>
-        <button type="button" class="button small" ?disabled=${isBusy}
+        <button type="button" class="button small" ?disabled=${sheet.request.isBusy}
           aria-label=${t("tables.restore_name", { name })} @click=${() => act(restore)}>
           ${icon("undo")}<span>${t("tables.restore")}</span>
         </button>
       </li>
     `;
+  /** @type {Sheet} */
   const sheet = new Sheet({
     heading,
     content: () =>

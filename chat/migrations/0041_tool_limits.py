@@ -10,7 +10,7 @@ import chat.models.tool_fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0031_tool_questions"),
+        ("chat", "0040_tool_help_text"),
     ]
 
     operations = [
