@@ -63,7 +63,10 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     script = MAKE_READER.replace("\nprint(", f"{MAKE_ASSISTANT}\nprint(")
     with demo_mcp_server() as tools_url:
         environment["DEMO_MCP_URL"] = tools_url
-        with Stack(url, data_dir, environment=environment, only=only, script=script) as running:
+        stack = Stack(
+            url, data_dir, web_processes=1, environment=environment, only=only, script=script
+        )
+        with stack as running:
             yield running
 
 
