@@ -117,6 +117,7 @@ class Stack(Running):
         self.environment = {
             **os.environ,
             **self._options.child_environment(),
+            "DJANGO_SETTINGS_MODULE": "tests.stack_settings",
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url(data_dir, 0),
             "WORKER_GRACE_SECONDS": "5",
