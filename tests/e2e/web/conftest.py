@@ -20,7 +20,7 @@ from playwright.sync_api import (
 
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
-from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.browsing import log_in, wait_for_connection, warm_context
 from tests.e2e.web.demo_tools import MAKE_ASSISTANT, demo_mcp_server
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import MIGRATED
@@ -82,11 +82,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=stack.base_url)
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
-    context.set_default_timeout(_WAIT_MS)
-    yield context
-    context.close()
+    with warm_context(browser, stack) as context:
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+        context.set_default_timeout(_WAIT_MS)
+        yield context
 
 
 @pytest.fixture(scope="package")
