@@ -1,7 +1,7 @@
 """pytest plugin: the first run of a checkout compiles each test module once, not in each process.
 
 pytest rewrites the asserts of all test modules and keeps the result in `__pycache__`. That takes
-7 s of CPU, and four processes of pytest-xdist that begin at once would all do it.
+7 s of CPU, and five processes of pytest-xdist that begin at once would all do it.
 """
 
 from __future__ import annotations
