@@ -72,7 +72,7 @@ def _call(cursor: CursorWrapper) -> bool:
     if cursor.fetchone() != (True,):
         return False
     cursor.execute("SELECT empty_tables()")
-    return cursor.fetchone() == (True,)
+    return bool(cursor.fetchone() == (True,))
 
 
 def _make_function(cursor: CursorWrapper) -> None:
