@@ -42,6 +42,7 @@ def warm_context(
     for page in context.pages:
         page.close()
     context.unroute_all()
+    context.set_offline(False)
     free.append(context)
 
 
