@@ -28,8 +28,8 @@ PATIENCE_SECONDS = 240.0
 POOLED_THREADS = 16
 #: Memory that caches, pools and allocators take besides, however many tasks wait.
 SLACK_BYTES = 64 * 1024 * 1024
-#: Of a task that waits: the coroutine and connection of its call, those of the service, and what its
-#: submit has not given back, all in this process. The bench `waiting` measures a worker alone.
+#: Of a task that waits: the coroutine and connection of its call, those of the service, and what
+#: its submit has not given back, all in this process. `make bench ARGS=waiting` has a worker alone.
 TASK_BYTES = 128 * 1024
 
 
