@@ -127,6 +127,42 @@ async def test_two_configurations_are_compared_on_the_same_rows(
             assert row[name] == judged[side["blind_as"]]
     assert await act(grid.states, summary) == {"none": 30}
     assert await act(grid.api, "get", f"/ai-fields/{summary['id']}/runs") == []
+    [listed] = await act(grid.api, "get", path)
+    assert (listed["id"], listed["rows"], listed["is_done"]) == (made["id"], 6, True)
+
+
+async def test_answers_are_compared_with_the_right_ones(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    """Which rows of a labelled field a configuration gets right, and what it takes them for."""
+    await act(grid.add_field, "Truth", "text")
+    texts = [f"Text {n}" for n in range(4)]
+    rights = [expected(texts[0], max_tokens=5), "other", None, expected(texts[3])]
+    rows = [{"Text": text, "Truth": right} for text, right in zip(texts, rights, strict=True)]
+    await act(grid.create, *rows)
+    summary = await act(grid.add_ai, "Summary")
+    output, truth = grid.key("Summary"), grid.key("Truth")
+    body: Json = {"a": {"options": {"max_tokens": 5}}, "b": {}, "rows": 4}
+    path = f"/ai-fields/{summary['id']}/comparisons"
+    for wrong in ({truth: output}, {output: output}, {output: "f0"}):
+        refused = await act(grid.api, "post", path, {**body, "truth": wrong}, status=400)
+        assert refused["errors"][0]["field"].startswith("truth.")
+    body["truth"] = {output: truth}
+    made = await act(grid.api, "post", path, body, status=201)
+
+    def ended() -> Json | None:
+        turn()
+        found: Json = grid.api("get", f"/comparisons/{made['id']}")
+        sides = found["sides"].values()
+        return found if all(side["state"] == "done" for side in sides) else None
+
+    shown = await eventually(lambda: act(ended))
+    assert shown is not None
+    short, long = (shown["sides"][name]["truth"][output] for name in ("a", "b"))
+    assert (short["compared"], short["right"]) == (3, 1)
+    assert (long["compared"], long["right"]) == (3, 1)
+    pair = {"truth": "other", "answer": expected(texts[1]), "rows": 1}
+    assert pair in long["pairs"]
 
 
 # --- Policies -----------------------------------------------------------------------------------
