@@ -11,6 +11,7 @@ from accounts.models import User
 from chat.models import LLMModel, Scene
 from chat.runner.runtime import Runtime
 from chat.services.scenes import create_version, publish
+from chat.tables.models import Table
 from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected
 from tests.chat.tables.conftest import Grids
 from tests.conftest import ClientOf
@@ -298,6 +299,19 @@ def test_an_output_comes_out_of_the_trash_with_its_ai_field(grid: AiGrid) -> Non
     change = grid.api("get", f"/{grid.id}/changes")["items"][1]
     refused = grid.api("post", f"/{grid.id}:undo", {"change": change["id"]}, status=409)
     assert refused["errors"][0]["field"] == "ai_field"
+
+
+def test_cells_whose_linked_table_is_gone_are_shown(grid: AiGrid) -> None:
+    others = Grids(grid.client).make("Others", Name="text")
+    other_ids = others.create({"Name": "one"})
+    grid.add_field("Link", "link", table=others.id)
+    [row_id] = grid.create({"Text": "x", "Link": other_ids})
+    summary = grid.add_ai("Summary", mapping={"text": "Link"})
+    Table.objects.get(pk=others.id).delete()
+    assert grid.row(row_id)["Summary"] is None
+    assert grid.states(summary) == {"none": 1}
+    refused = grid.start(summary, status=400)
+    assert refused["errors"][0]["field"] == "mapping"
 
 
 def share(grid: AiGrid, access: str) -> None:
