@@ -19,6 +19,7 @@ from chat.tables.ai.sources import Source
 from chat.tables.models import View, Which
 from chat.tables.names import answers_table, rows_table
 from chat.tables.queries.catalogue import live_fields, operands_of
+from chat.tables.queries.execution import WORK_MEM
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.sorts import compile_sorts
 from chat.tables.queries.statement import TRUE, Statement, all_of
@@ -240,6 +241,8 @@ def insert_rows(
             sql.Literal(why["message"])
         ),
     )
+    # Else 100,000 rows are sorted and kept on disk.
+    execute("SELECT set_config('work_mem', %s, true)", [WORK_MEM])
     [inserted] = fetch_rows(_Inserted, query.compose(rest), query.statement.params)
     _set_counts(run, inserted)
 
