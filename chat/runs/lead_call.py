@@ -39,8 +39,8 @@ def rows_to_lead(run: Run) -> int | None:
 
 def _is_late(run: Run) -> bool:
     """Whether the first task has had its time; True if there is none."""
-    [created_at] = fetch_column(datetime, _OLDEST, {"run_id": run.pk}) or [None]
-    return created_at is None or clock.now() - created_at >= timedelta(seconds=MAX_SECONDS)
+    found = fetch_column(datetime, _OLDEST, {"run_id": run.pk})
+    return not found or clock.now() - found[0] >= timedelta(seconds=MAX_SECONDS)
 
 
 def _begins_alike(run: Run) -> bool:

@@ -136,7 +136,7 @@ def describe(comparison: Comparison, reader: User) -> Object:
     outputs = outputs_of(ai_runs[0])
     answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
     if comparison.truth:
-        _add_truth(comparison, outputs, sides, answers)
+        _add_truth(comparison, comparison.truth, outputs, sides, answers)
     hidden = hidden_inputs(reader, comparison.ai_field.table_id)
     numbers = sorted({number for found in answers for number in found})
     return {
@@ -150,6 +150,7 @@ def describe(comparison: Comparison, reader: User) -> Object:
 
 def _add_truth(
     comparison: Comparison,
+    keys: Mapping[str, str],
     outputs: Sequence[Output],
     sides: Sequence[Object],
     answers: Sequence[Mapping[int, Object]],
@@ -157,7 +158,6 @@ def _add_truth(
     """Say of each side how many of its answers are the right ones, as these are now."""
     table_id = comparison.ai_field.table_id
     row_ids = [cast("int", answer["row"]) for answer in answers[0].values()]
-    keys = comparison.truth
     right = read_truth(table_id, live_fields(table_id), keys.values(), row_ids)
     for side, given in zip(sides, answers, strict=True):
         side["truth"] = {

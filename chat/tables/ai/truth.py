@@ -55,7 +55,7 @@ def text_of(field: Field, value: Cell) -> str:
         case Kind.SELECT:
             return names.get(value, "")  # type: ignore[arg-type]
         case Kind.MULTI_SELECT if isinstance(value, list):
-            return ", ".join(sorted(names.get(item, "") for item in value))  # type: ignore[call-overload]
+            return ", ".join(sorted(names.get(item, "") for item in value))
         case Kind.NUMBER | Kind.INTEGER:
             return _number(str(value))
         case Kind.BOOLEAN:

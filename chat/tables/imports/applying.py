@@ -197,7 +197,7 @@ class _Work:
         """Give the rows their links, in place of those that they have."""
         is_upsert = self._job.mode == ImportMode.UPSERT
         names = {"links": links_table(field.pk), "new": new_column(field)}
-        changed = sql.SQL("false")
+        changed: sql.Composable = sql.SQL("false")
         if is_upsert:
             old = old_column(field)
             self._run(_CLEAR_LINKS, old=old, **names)

@@ -134,7 +134,8 @@ class LinkFinder:
         field = self._target.name_field
         wanted: list[str] | list[int] = [*names]
         if field is None:
-            named = value = sql.SQL("o.id")
+            named: sql.Composable = sql.SQL("o.id")
+            value = named
             wanted = [
                 int(name)
                 for name in names

@@ -17,11 +17,11 @@ from chat.models import (
     ModelPrice,
     Run,
     Scene,
-    SceneVersion,
     Task,
 )
 from chat.runner.runtime import Runtime
 from chat.runs import estimating
+from chat.services.scenes import create_version, publish
 from tests.chat.runs.conftest import Act, RunClient, prompts_of, turn, turns_until
 from tests.waiting import eventually
 
@@ -254,7 +254,8 @@ async def test_a_deadline_ends_what_has_not_begun(
 async def test_rows_with_kept_answers_are_counted_and_cost_nothing(
     runs: RunClient, scene: Scene, priced: LLMModel, worker: Runtime, act: Act
 ) -> None:
-    await act(SceneVersion.objects.update, cache_ttl_seconds=600)
+    cached = {"user_template": "{{ text }}", "cache_ttl_seconds": 600}
+    await act(lambda: publish(create_version(scene, None, cached)))
     first = await act(runs.create, "text\n" + "same\n" * 5, scene="echo")
     await turns_until(first["id"], "ready")
     assert (await act(runs.post, first["id"], "estimate"))["cached"] == 0

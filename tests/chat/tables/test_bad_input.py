@@ -75,8 +75,9 @@ def test_a_value_that_does_not_fit_names_its_field(grid: Grid, name: str, value:
     answer = grid.client.post(f"{grid.path}/rows", body, content_type="application/json")
     assert answer.status_code in (400, 422), answer.content
     problem = answer.json()
-    named = [error.get("field") or "" for error in problem["errors"]] or [problem["detail"]]
-    assert any(grid.key(name) in field for field in named) or value.startswith("[[")
+    named = [error["field"] for error in problem.get("errors", ())] or [problem["detail"]]
+    # Of a body that is nested too deeply nothing is read.
+    assert any(grid.key(name) in field for field in named) or "nested" in named[0]
     assert Table.objects.get(pk=grid.id).row_count == 1
 
 
@@ -103,7 +104,8 @@ def _nested(levels: int) -> Json:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"filter": _nested(50)}, "filter"),
+        ({"filter": _nested(20)}, "filter"),
+        ({"filter": _nested(100)}, "nested"),
         ({"filter": {"and": [{"or": [{}]}] * 60}}, "filter"),
         ({"filter": [1]}, "filter"),
         ({"filter": {"field": "At", "op": "is", "value": {}}}, "filter.value"),
@@ -135,8 +137,10 @@ def test_a_query_that_cannot_be_carried_out_names_its_part(
         if path == ":open" and "cursor" in change:
             continue
         answer = grid.send("post", path, json.loads(keyed))
-        assert answer.status_code == 400, answer.content
-        assert field in answer.json()["errors"][0]["field"]
+        assert answer.status_code in (400, 422), answer.content
+        problem = answer.json()
+        named = [error["field"] for error in problem.get("errors", ())] or [problem["detail"]]
+        assert field in named[0]
 
 
 @pytest.mark.parametrize("op", ["is", "gt", "lte", "between"])
@@ -157,7 +161,8 @@ def test_a_view_sorted_by_a_deleted_field_is_opened_without_it(grid: Grid) -> No
     parts = {"sorts": [{"field": key}], "groups": [key], "aggregates": {key: "sum"}}
     view = grid.send("post", "/views", {"name": "By count", **parts}).json()
     grid.client.delete(f"/api/tables/fields/{grid.fields['Count']['id']}")
-    opened = grid.client.post(f"/api/tables/views/{view['id']}:open").json()
+    path = f"/api/tables/views/{view['id']}:open"
+    opened = grid.client.post(path, "{}", content_type="application/json").json()
     assert (opened["count"], opened["ignored"], opened["groups"]) == (1, [key], [])
 
 
@@ -186,7 +191,7 @@ def test_links_to_a_table_that_is_gone_break_nothing(grids: Grids, *, is_dropped
     assert answer.status_code == 200, answer.content
     if is_dropped:
         answer = grid.send("patch", f"/rows/{row_id}", {"values": {key: other_ids}})
-        assert answer.status_code == 422, answer.content
+        assert answer.status_code == 400, answer.content
         assert key in answer.json()["errors"][0]["field"]
 
 
@@ -197,7 +202,6 @@ def test_links_to_a_table_that_is_gone_break_nothing(grids: Grids, *, is_dropped
         pytest.param("\ufeffName;Count\r\nx;1\r\n", [{"Name": "x", "Count": 1}], id="mark, CRLF"),
         pytest.param('Name,Note\nx,"a ""q"", b\nc"\n', [{"Name": "x", "Note": 'a "q", b\nc'}]),
         pytest.param("a,A,a\n1,2,3\n", [{"a": 1, "A 2": 2, "a 3": 3}], id="equal headers"),
-        pytest.param(",\nx,y\n", None, id="no header has a name"),
         pytest.param("Name\n=1+1\n@SUM(A1)\n", [{"Name": "=1+1"}, {"Name": "@SUM(A1)"}]),
         pytest.param("D\n01/02/2026\n03/04/2026\n", [{"D": "01/02/2026"}, {"D": "03/04/2026"}]),
         pytest.param("D\n01/02/2026\n13/02/2026\n", [{"D": "2026-02-01"}, {"D": "2026-02-13"}]),
@@ -208,12 +212,9 @@ def test_links_to_a_table_that_is_gone_break_nothing(grids: Grids, *, is_dropped
     ],
 )
 def test_odd_files_are_read_as_they_are_meant(
-    imports: Imports, content: str, rows: list[Json] | None
+    imports: Imports, content: str, rows: list[Json]
 ) -> None:
     job = imports.run(imports.inspected(content))
-    if rows is None:
-        assert job["state"] in ("failed", "done"), job
-        return
     assert (job["state"], job["bad_rows"]) == ("done", 0), job
     assert rows_of(imports.client, job["table"]) == rows
 
@@ -225,6 +226,7 @@ def test_odd_files_are_read_as_they_are_meant(
         (json.dumps({f"c{n}": n for n in range(10_000)}) + "\n", "wide.jsonl", "too_many_columns"),
         ('{"a": [' * 200 + "]}" * 200 + "\n", "deep.jsonl", "empty_file"),
         ("Name\n", "empty.csv", "empty_file"),
+        (",\n,\n", "blank.csv", "empty_file"),
     ],
 )
 def test_files_that_cannot_be_read_say_why(

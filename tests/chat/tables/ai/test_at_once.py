@@ -9,7 +9,7 @@ import pytest
 from chat.models import LLMModel, Run, Scene, Task
 from chat.runner.runtime import Runtime
 from tests.chat.runs.conftest import turn
-from tests.chat.tables.ai.conftest import Act, AiGrid, done, expected, some_ended
+from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected, some_ended
 from tests.chat.tables.transfers import Imports
 from tests.waiting import eventually
 
@@ -29,18 +29,18 @@ async def test_two_runs_and_an_import_on_one_table(
     texts = [f"Text {n}" for n in range(12)]
     row_ids = await act(grid.create, *({"Text": text} for text in texts))
     first = await act(grid.add_ai, "First")
-    second = await act(grid.add_ai, "Second", options={"max_tokens": 5})
+    second = await act(grid.add_ai, "Second", options={"max_tokens": 100})
     started = [await act(grid.start, ai_field) for ai_field in (first, second)]
     await some_ended(started[0]["id"], 2)
     imports = Imports(grid.client)
     lines = "".join(f"File {n}\n" for n in range(50))
     job = await act(imports.inspected, f"Text\n{lines}", "rows.csv", grid)
-    imported = asyncio.create_task(act(imports.run, job))
+    imported: asyncio.Future[Json] = asyncio.ensure_future(act(imports.run, job))
     runs = [await done(made["id"]) for made in started]
     assert (await imported)["created_rows"] == 50
     assert [(run.succeeded, run.total) for run in runs] == [(12, 12), (12, 12)]
     assert await act(grid.texts, "First", row_ids) == [expected(text) for text in texts]
-    shortened = [expected(text, max_tokens=5) for text in texts]
+    shortened = [expected(text, max_tokens=100) for text in texts]
     assert await act(grid.texts, "Second", row_ids) == shortened
     assert await act(grid.states, first) == {"done": 12, "none": 50}
     assert await act(Task.objects.count) == 24
