@@ -48,7 +48,7 @@ class InteractiveUser(Running):
             began = time.perf_counter()
             try:
                 answer = self._client.post(_REQUEST, json=body, params={"sync": "true"})
-                is_right = answer.status_code == httpx.codes.OK and bool(answer.json()["text"])
+                is_right = answer.is_success and answer.json()["status"] == "succeeded"
             except httpx.HTTPError:
                 is_right = False
             self.seconds.append(time.perf_counter() - began)
