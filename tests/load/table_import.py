@@ -62,7 +62,10 @@ class TableImport:
             "/api/tables/imports",
             params={"file_name": file.name, "name": "Imported"},
             content=pieces(),
-            headers={"Content-Type": "application/octet-stream"},
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(file.stat().st_size),
+            },
         )
         made: dict[str, Any] = answer.raise_for_status().json()
         return made

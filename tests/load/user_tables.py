@@ -114,6 +114,7 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
 def show(console: Console, document: dict[str, Any]) -> None:
     console.print(SUMMARY)
     console.print(report.figures_table(document))
+    console.print(report.goals_table(document))
     table = Table("limit", "aily", "Baserow")
     for row in document["limits"]:
         table.add_row(row["limit"], f"{row['aily']:,}", f"{row['baserow']:,}")
@@ -207,9 +208,9 @@ class _Load:
     def import_file(self, file: Path) -> None:
         """The same rows as a file, which becomes a table of its own."""
         numbers = range(self._rows)
-        rows = ([*self._values(n).values(), n] for n in numbers)
+        rows = ([*self._values(n).values()] for n in numbers)
         load = TableImport(self._client, self._groups)
-        self.figures |= load.run(file, [f"F{n}" for n in range(len(self._keys) + 1)], rows)
+        self.figures |= load.run(file, [f"F{n}" for n in range(len(self._keys))], rows)
         self.wrong += load.wrong
 
     # --- Reading --------------------------------------------------------------------------------
