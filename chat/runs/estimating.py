@@ -224,6 +224,8 @@ def estimate(
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
+    # First: what bounds an answer below would make the requests others than are sent.
+    cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -239,8 +241,6 @@ def estimate(
     most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
-    # Last, as it gives the drafts their answers.
-    cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
     tokens = _share_of(tokens, 1 - cached / max(rows, 1))
     return Estimate(
         rows=rows,
