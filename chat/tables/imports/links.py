@@ -23,7 +23,7 @@ from chat.tables.values import MAX_LINKS_A_CELL, MAX_ROW_ID
 #: In place of a field's key: rows are named by their ids.
 BY_ID = "id"
 #: Names that are remembered; then they are found anew.
-_MAX_KNOWN = 200_000
+MAX_KNOWN = 200_000
 #: Of a name in the message about it.
 _SHOWN_CHARS = 80
 
@@ -82,11 +82,11 @@ class LinkFinder:
 
     def learn(self, cells: Iterable[JsonValue]) -> None:
         """Read the rows that these cells name. One query at the most."""
-        names = {name for cell in cells for name in self._names(cell)} - self._known.keys()
-        if not names:
-            return
-        if len(self._known) + len(names) > _MAX_KNOWN:
+        wanted = {name for cell in cells for name in self._names(cell)}
+        if len(self._known) + len(wanted) > MAX_KNOWN:
             self._known.clear()
+        if not (names := wanted - self._known.keys()):
+            return
         self._known.update(dict.fromkeys(names))
         self._known.update(self._read(names))
 
@@ -136,11 +136,7 @@ class LinkFinder:
         if field is None:
             named: sql.Composable = sql.SQL("o.id")
             value = named
-            wanted = [
-                int(name)
-                for name in names
-                if name.isascii() and name.isdecimal() and int(name[:20]) <= MAX_ROW_ID
-            ]
+            wanted = [int(name) for name in names if _is_row_id(name)]
         else:
             own = sql.SQL("o.{}").format(column(field.column))
             value = sql.SQL("trim_scale({})").format(own) if field.kind == Kind.NUMBER else own
@@ -150,6 +146,11 @@ class LinkFinder:
         find = statement(_FIND, value=value, named=named, table=rows_table(self._target.table_id))
         found = fetch_rows(_Found, find, [wanted])
         return {row.name: row.id if row.rows == 1 else -row.rows for row in found}
+
+
+def _is_row_id(name: str) -> bool:
+    is_number = name.isascii() and name.isdecimal() and len(name) <= len(str(MAX_ROW_ID))
+    return is_number and int(name) <= MAX_ROW_ID
 
 
 def _whole(cell: JsonValue) -> str | None:

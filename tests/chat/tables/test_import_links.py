@@ -9,6 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from chat.tables.imports import links as links_of_files
+from chat.tables.imports import loading
 from tests.chat.tables.conftest import Grid, Grids
 from tests.chat.tables.transfers import Imports
 from tests.conftest import ClientOf
@@ -116,6 +118,17 @@ def test_names_of_a_table_that_one_may_not_read_tell_nothing(
     job = imports.inspected("SKU,Makers\nA,Acme\n", table=products)
     refused = imports.act(job, "start", 400)
     assert refused["errors"][0]["field"] == "mapping.1.field"
+
+
+def test_names_that_were_forgotten_are_found_again(
+    imports: Imports, products: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links_of_files, "MAX_KNOWN", 2)
+    monkeypatch.setattr(loading, "CHUNK_ROWS", 2)
+    names = ["Acme", "中文 Ltd", "Acme", "Acme", "中文 Ltd", "Acme"]
+    lines = "".join(f"{n},{name}\n" for n, name in enumerate(names))
+    job = imports.run(imports.inspected(f"SKU,Makers\n{lines}", table=products))
+    assert (job["created_rows"], job["bad_rows"]) == (6, 0)
 
 
 def test_queries_do_not_grow_with_rows(imports: Imports, products: Grid) -> None:
