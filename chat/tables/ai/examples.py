@@ -69,6 +69,8 @@ def _examples(source: Source, number: int) -> list[Object]:
     found: list[Object] = []
     left = MAX_BYTES
     for row_id in row_ids:
+        if row_id not in inputs or row.pk not in given[row_id]:
+            continue  # deleted in this moment
         example = _example(source, outputs, inputs[row_id], given[row_id][row.pk])
         left -= len(msgspec.json.encode(example))
         if left < 0:
