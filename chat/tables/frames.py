@@ -57,7 +57,7 @@ class ExportProgress(msgspec.Struct, tag_field="type", tag="export.progress", fr
 
 
 class TableReload(msgspec.Struct, tag_field="type", tag="table.reload", frozen=True):
-    """More has changed than can be told: read the fields or the rows again."""
+    """Too much has changed for frames: read the fields or the rows again."""
 
     table: int
     id: str

@@ -147,7 +147,7 @@ class Comparison(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
     )
-    is_blind = models.BooleanField(default=False, help_text="Which is which is told at the end.")
+    is_blind = models.BooleanField(default=False, help_text="The sides stay hidden until the end.")
     truth = models.JSONField(
         null=True, help_text="Of outputs: the key of the field that has the right answer."
     )

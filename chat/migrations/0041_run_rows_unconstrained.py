@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0031_tool_questions"),
+        ("chat", "0040_tool_help_text"),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tables", "0004_ai_runs"),
+        ("tables", "0010_comparison_help_text"),
     ]
 
     operations = [
