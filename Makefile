@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check check-lint check-types check-layers check-web check-migrations \
+.PHONY: help run test quick screenshots check check-lint check-types check-layers check-web check-migrations \
   check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -96,6 +96,9 @@ browser: ## install the Chromium that the browser tests drive, as root on Debian
 
 servers: ## install nginx, PgBouncer and Prometheus for the tests of deploy/, as root on Debian
 	@tests/install_servers.sh
+
+screenshots: .venv/.tests browser ## take the pictures of README.md and docs/tables.md anew
+	@$(BIN)/python -m pytest -q tests/e2e/web/screenshots.py
 
 clean: ## remove the virtual environment and all data in var/
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,7 +21,7 @@ from playwright.sync_api import (
 
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
-from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.browsing import DESKTOP, log_in, open_page, wait_for_connection
 from tests.e2e.web.demo_tools import MAKE_ASSISTANT, demo_mcp_server
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import MIGRATED
@@ -116,3 +117,21 @@ def page(context: BrowserContext, session: StorageState) -> Page:
     page.goto("/")
     wait_for_connection(page)
     return page
+
+
+@pytest.fixture(scope="package")
+def desktop(browser: Browser, stack: Stack, session: StorageState) -> Iterator[BrowserContext]:
+    """What tests of tables have in common: cookies, and the cache, a third of a page's start."""
+    options: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-US"}
+    options["permissions"] = ["clipboard-read", "clipboard-write"]
+    url = stack.base_url
+    with browser.new_context(base_url=url, storage_state=session, **options) as context:
+        yield context
+
+
+@pytest.fixture
+def page_of_tables(desktop: BrowserContext) -> Iterator[Page]:
+    with open_page(desktop) as page:
+        page.goto("/#/tables")
+        wait_for_connection(page)
+        yield page
