@@ -25,10 +25,11 @@ help: ## list the targets
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
-# Side by side: the tests wait a good part of their time. What check has to say stands at the end.
+# Side by side: the tests wait a good part of their time, so five processes keep two cores busy. What
+# check has to say stands at the end.
 test: .venv/.tests browser servers ## check and all tests
 	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
-	  $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
 	  exit $$((tested || checked))
 

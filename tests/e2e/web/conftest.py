@@ -21,7 +21,13 @@ from playwright.sync_api import (
 
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
-from tests.e2e.web.browsing import DESKTOP, log_in, open_page, wait_for_connection
+from tests.e2e.web.browsing import (
+    DESKTOP,
+    log_in,
+    open_page,
+    wait_for_connection,
+    warm_context,
+)
 from tests.e2e.web.demo_tools import MAKE_ASSISTANT, demo_mcp_server
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import MIGRATED
@@ -35,6 +41,8 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Each frame of an animation is drawn by the CPU.
+    "--force-prefers-reduced-motion",
 )
 _WAIT_MS = 30_000
 #: The first one takes half the CPU of the others.
@@ -62,7 +70,10 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     script = MAKE_READER.replace("\nprint(", f"{MAKE_ASSISTANT}\nprint(")
     with demo_mcp_server() as tools_url:
         environment["DEMO_MCP_URL"] = tools_url
-        with Stack(url, data_dir, environment=environment, only=only, script=script) as running:
+        stack = Stack(
+            url, data_dir, web_processes=1, environment=environment, only=only, script=script
+        )
+        with stack as running:
             yield running
 
 
@@ -78,11 +89,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=stack.base_url)
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
-    context.set_default_timeout(_WAIT_MS)
-    yield context
-    context.close()
+    with warm_context(browser, stack) as context:
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+        context.set_default_timeout(_WAIT_MS)
+        yield context
 
 
 @pytest.fixture(scope="package")

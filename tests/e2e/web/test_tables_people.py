@@ -215,7 +215,11 @@ def test_on_a_phone_rows_are_cards(browser: Browser, stack: Stack, session: Stor
 
 
 @pytest.mark.parametrize(
-    ("viewport", "locale", "scheme"), [(DESKTOP, "en-US", "dark"), (PHONE, "zh-CN", "light")]
+    ("viewport", "locale", "scheme"),
+    [
+        (DESKTOP, "en-US", "dark"),
+        pytest.param(PHONE, "zh-CN", "light", marks=pytest.mark.slow),
+    ],
 )
 def test_axe_finds_nothing_serious(
     browser: Browser,
