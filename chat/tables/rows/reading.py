@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -97,14 +97,14 @@ def rows_as_json(
     of the time that StoredRow takes: the driver's values are JSON but for a few kinds."""
     stored = [field for field in fields if field.is_stored]
     keys = [field.key for field in stored]
-    writers = {
+    writers: dict[str, Callable[[Any], JsonValue]] = {
         field.key: write for field in stored if (write := json_writer(field.kind)) is not None
     }
     found = _fetch(table_id, stored, ids)
     for _, _, _, *cells in found[:1]:
         # Also of columns that have another type than the catalogue says: see check_tables.
         odd = [key for key, cell in zip(keys, cells, strict=True) if isinstance(cell, _NO_JSON)]
-        writers = dict.fromkeys(odd, to_json) | writers
+        writers = {**dict.fromkeys(odd, to_json), **writers}
     rows: dict[int, RowJson] = {}
     for row_id, version, _, *cells in found:
         values = dict(zip(keys, cells, strict=True))
