@@ -24,6 +24,8 @@ class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+    extra_content: Anything = MISSING
+    """Gemini's, which wants its signature back with the call."""
 
 
 class WireDelta(msgspec.Struct, gc=False):
@@ -41,6 +43,8 @@ class WireMessage(WireDelta, gc=False):
     refusal: str | None = None
     function_call: WireFunction | None = None
     """What came before tool calls."""
+    reasoning_text: str | None = None
+    """Copilot's."""
     reasoning_details: Anything = MISSING
     thinking: Anything = MISSING
     thinking_blocks: Anything = MISSING

@@ -102,7 +102,7 @@ class KnownParameters(BaseModel):
     """The parameters that have a rule."""
 
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=1_000_000)
     min_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, gt=0, le=1_000_000)

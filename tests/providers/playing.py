@@ -53,6 +53,25 @@ class Failed:
 Case = Answered | Failed
 
 
+def failed(
+    name: str,
+    response: Response,
+    code: str,
+    words: str,
+    *,
+    retryable: bool = False,
+    after: float | None = None,
+) -> Failed:
+    return Failed(
+        name=name,
+        response=response,
+        code=code,
+        words=words,
+        retryable=retryable,
+        retry_after_seconds=after,
+    )
+
+
 # --- Bodies -------------------------------------------------------------------------------------
 def encoded(data: Data) -> bytes:
     if isinstance(data, dict):
@@ -131,6 +150,10 @@ def tool(
 
 def tools(*fragments: dict[str, Any], finish: Any = None) -> dict[str, Any]:
     return chunk({"tool_calls": list(fragments)}, finish)
+
+
+def error(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
 
 
 # --- How they are sent --------------------------------------------------------------------------

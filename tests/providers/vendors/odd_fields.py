@@ -278,4 +278,64 @@ CASES: list[Case] = [
         words="choices",
         retryable=True,
     ),
+    Answered(
+        name="errors that are empty",
+        response=stream({**text("Hi"), "error": {}}, {**STOP, "error": []}),
+        text="Hi",
+    ),
+    Answered(
+        name="errors that are none",
+        response=stream({**text("Hi"), "error": 0}, {**STOP, "error": "none"}),
+        text="Hi",
+    ),
+    Answered(
+        name="an empty error in a choice",
+        response=stream({"choices": [{"index": 0, "delta": {"content": "Hi"}, "error": {}}]}, STOP),
+        text="Hi",
+    ),
+    Answered(
+        name="a call that is repeated, whole, at the end",
+        response=stream(
+            tools(tool(0, "c1", "f", '{"a":')),
+            tools(tool(0, None, None, "1}")),
+            tools(tool(0, "c1", "f", '{"a":1}'), finish="tool_calls"),
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c1", "f", '{"a":1}'),),
+    ),
+    Answered(
+        name="reasoning under another name",
+        response=stream(chunk({"reasoning_text": "hm"}), text("Hi"), STOP),
+        text="Hi",
+        reasoning="hm",
+    ),
+    Answered(
+        name="an index that begins with 1",
+        response=stream(
+            {"choices": [{"index": 1, "delta": {"content": "Hi"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="an answer in a list",
+        response=whole(
+            [
+                {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+            ].__repr__().replace("'", '"')
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="a name in pieces",
+        response=stream(
+            tools(tool(0, "c", "get_", "")),
+            tools(tool(0, None, "weather", "")),
+            tools(tool(0, None, None, "{}")),
+            chunk(finish="tool_calls"),
+        ),
+        text="",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "get_weather", "{}"),),
+    ),
 ]
