@@ -18,7 +18,6 @@ from tests.providers.playing import (
     whole,
 )
 
-
 _SIGNED = {"google": {"thought_signature": "c2lnbmVk"}}
 
 
