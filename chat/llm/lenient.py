@@ -207,7 +207,7 @@ def _tool_call(call: dict[str, object]) -> WireToolCall:
 def _function(function: object) -> WireFunction | None:
     if not isinstance(function, dict):
         return None
-    arguments = function.get("arguments")
+    arguments = function.get("arguments") or function.get("parameters")
     if isinstance(arguments, dict | list):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return WireFunction(_label(function.get("name")), _text(arguments))

@@ -253,11 +253,12 @@ class StreamState:
         return self._completed(reason, with_tool_calls=True)
 
     def _has_ended(self) -> bool:
-        """Text after a finish reason shows that the reason was premature. Then only the end mark,
-        or a response that ended by its own framing, proves that nothing is missing."""
+        """Text after a finish reason shows that the reason was premature, and so may be a reason
+        that came with text. Then only the end mark, or a response that ended by its own framing,
+        proves that nothing is missing."""
         if self.done or self.finish_reason is None:
             return self.done
-        return self.is_framed or not self._went_on
+        return self.is_framed or (self._stood_alone and not self._went_on)
 
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
@@ -327,7 +328,7 @@ class StreamState:
         if message.tool_calls:
             self.payloads += 1
             self._add_tool_calls(message.tool_calls, is_whole=is_whole)
-        if message.function_call is not None:
+        elif message.function_call is not None:
             self.payloads += 1
             self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
 

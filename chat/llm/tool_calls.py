@@ -8,9 +8,7 @@ import msgspec
 
 from chat.llm.errors import AnswerTooLargeError
 from chat.llm.types import AnswerLimits, JsonObject, ToolCall, storable
-from chat.llm.wire import WireFunction, WireToolCall, says_something, value_of
-
-_NO_FUNCTION = WireFunction()
+from chat.llm.wire import Anything, WireFunction, WireToolCall, says_something, value_of
 
 
 class _PartialCall:
@@ -28,6 +26,12 @@ class _PartialCall:
     def says_something(self) -> bool:
         """Some servers make up an id for a last, empty fragment, which is no call."""
         return bool(self.name or self.arguments)
+
+    @property
+    def whole_arguments(self) -> str:
+        """Of a function without parameters many servers send none at all."""
+        arguments = storable("".join(self.arguments))
+        return arguments if arguments.strip() else "{}"
 
     def is_repeated_by(self, call_id: str | None, name: str, arguments: str) -> bool:
         """Whether a fragment only says once more all that is known of this call, as some servers
@@ -64,8 +68,10 @@ class ToolCalls:
 
     def add(self, fragment: WireToolCall, *, is_whole: bool = False) -> None:
         """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
-        function = fragment.function or _NO_FUNCTION
+        function = fragment.function or WireFunction(fragment.name, fragment.arguments)
         name, arguments = function.name or "", function.arguments or ""
+        if not arguments and function.parameters:
+            arguments = _written(function.parameters)
         if not (fragment.id or name or arguments):
             return
         call = None if is_whole else self._continued(fragment, name, arguments)
@@ -83,8 +89,11 @@ class ToolCalls:
             self._count(name)
         if fragment.extra_content and says_something(fragment.extra_content):
             call.extra = bytes(fragment.extra_content)
-            self._bytes += len(call.extra)
+            self._count(call.extra.decode("utf-8", "replace"))
         if arguments:
+            if call.arguments == ["{}"] and arguments.lstrip().startswith("{"):
+                # An empty object stood for arguments that were still to come.
+                call.arguments.clear()
             call.arguments.append(arguments)
             self._count(arguments)
 
@@ -98,8 +107,7 @@ class ToolCalls:
             ToolCall(
                 storable(call.id) or f"call_{uuid.uuid4().hex}",
                 storable(call.name),
-                # Of a function without parameters many servers send no arguments at all.
-                storable("".join(call.arguments)) or "{}",
+                call.whole_arguments,
                 _extra_content(call.extra),
             )
             for call in calls
@@ -135,6 +143,12 @@ class ToolCalls:
         if self._bytes > self._limits.arguments_bytes:
             limit = self._limits.arguments_bytes
             raise AnswerTooLargeError(f"the arguments of tool calls are larger than {limit} bytes")
+
+
+def _written(parameters: Anything) -> str:
+    """The JSON of an object; "" for anything else."""
+    text = bytes(parameters).decode("utf-8", "replace")
+    return text if text.startswith("{") else ""
 
 
 def _extra_content(extra: bytes) -> JsonObject | None:

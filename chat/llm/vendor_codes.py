@@ -28,12 +28,15 @@ BY_STATUS: dict[int, Kind] = {
     403: AuthError,
     404: ModelNotFoundError,
     405: WrongAddressError,
+    407: AuthError,  # of a proxy
     408: ProviderError,
     409: ProviderError,
+    420: RateLimitError,
     423: ProviderError,
     425: ProviderError,
     429: RateLimitError,
     498: OverloadedError,  # Groq's: no capacity in its flex tier
+    499: ProviderError,  # a proxy has lost its patience
     503: OverloadedError,
     529: OverloadedError,  # Anthropic's, Cloudflare's
 }

@@ -48,7 +48,7 @@ _EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 _GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null", "false"})
 # Keys are in lower case: some vendors write them otherwise.
 _MESSAGE_KEYS = (
-    *("message", "msg", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
+    *("message", "msg", "err", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
     *("status_msg", "detail", "error", "fault", "faultstring", "exception", "reason"),
     *("description", "title", "text"),
 )

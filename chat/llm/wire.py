@@ -18,12 +18,17 @@ _LONGEST_NOTHING = 5
 class WireFunction(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
+    parameters: Anything = MISSING
+    """What some models, and their servers, write in place of arguments."""
 
 
 class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+    name: str | None = None
+    arguments: str | None = None
+    """Of servers that send a call flat, without a function."""
     extra_content: Anything = MISSING
     """Gemini's, which wants its signature back with the call."""
 

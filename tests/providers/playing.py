@@ -181,6 +181,17 @@ def split_at_random(response: Response, name: str, count: int = 8) -> list[bytes
     return [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
 
 
+def cut(response: Response, at: int, framing: str) -> list[bytes]:
+    """The first `at` bytes of the body, with a framing by which more would come, or may."""
+    body = response.body[:at]
+    if framing == "length":
+        return [_head(response, **{"content-length": str(len(response.body))}) + body]
+    if framing == "chunked":
+        part = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+        return [_head(response, **{"transfer-encoding": "chunked"}) + part]
+    return [_head(response, connection="close") + body]
+
+
 def in_bytes(response: Response) -> list[bytes]:
     sent = b"".join(with_length(response))
     return [sent[i : i + 1] for i in range(len(sent))]

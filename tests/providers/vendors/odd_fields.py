@@ -50,6 +50,8 @@ def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...])
 
 _WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
 
+_WITH_PARAMETERS = {"name": "f", "parameters": {"a": 1}}
+
 CASES: list[Case] = [
     _usage("texts", {"prompt_tokens": "3", "completion_tokens": "1.0"}, Usage(3, 1, 4)),
     _usage("fractions", {"prompt_tokens": 3.0, "completion_tokens": 1.5}, Usage(3, 1, 4)),
@@ -337,5 +339,55 @@ CASES: list[Case] = [
         text="",
         finish_reason="tool_calls",
         tool_calls=(ToolCall("c", "get_weather", "{}"),),
+    ),
+    *(
+        Answered(
+            name=f"calls: {name}",
+            response=response,
+            finish_reason="tool_calls",
+            tool_calls=(ToolCall("c", "f", arguments),),
+        )
+        for name, response, arguments in (
+            (
+                "an empty object before the arguments",
+                stream(
+                    tools(tool(0, "c", "f", "{}")),
+                    tools(tool(0, arguments='{"a":')),
+                    tools(tool(0, arguments="1}"), finish="tool_calls"),
+                ),
+                '{"a":1}',
+            ),
+            ("none at all", stream(tools(tool(0, "c", "f"), finish="tool_calls")), "{}"),
+            ("blank ones", stream(tools(tool(0, "c", "f", " "), finish="tool_calls")), "{}"),
+            (
+                "in a call that is flat",
+                stream(
+                    chunk({"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]}),
+                    chunk(finish="tool_calls"),
+                ),
+                "{}",
+            ),
+            (
+                "as parameters",
+                stream(
+                    chunk({"tool_calls": [{"id": "c", "function": _WITH_PARAMETERS}]}),
+                    chunk(finish="tool_calls"),
+                ),
+                '{"a": 1}',
+            ),
+            (
+                "in the old form as well",
+                stream(
+                    chunk(
+                        {
+                            "function_call": {"name": "f", "arguments": "{}"},
+                            "tool_calls": [tool(0, "c", "f", "{}")],
+                        }
+                    ),
+                    chunk(finish="tool_calls"),
+                ),
+                "{}",
+            ),
+        )
     ),
 ]
