@@ -186,7 +186,8 @@ BY_MESSAGE = _patterns(
         ModelNotFoundError,
         [
             r"model[^\n]{0,160}(does ?n.t exist|(does )?not exist|not found|is not supported)",
-            r"model[^\n]{0,160}(been|is) (decommissioned|deprecated|retired|discontinued)",
+            r"model[^\n]{0,160}(has been|is) (decommissioned|retired|discontinued)",
+            r"model \S{1,100} (has been|is) deprecated",
             r"model identifier is invalid|not found the model|invalid model|unknown model",
             r"no such model|not a valid model",
             r"no endpoints found|unable to access model|deployment [^\n]{0,80}does not exist",

@@ -128,9 +128,10 @@ class KnownParameters(BaseModel):
     functions: list[Object] | None = Field(None, max_length=128)
     function_call: TextOrObject | None = None
     thinking: Object | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        None
-    )
+    reasoning_effort: (
+        # The last one is Groq's.
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None
+    ) = None
     verbosity: Literal["low", "medium", "high"] | None = None
     prediction: Object | None = None
     modalities: list[Literal["text"]] | None = Field(None, max_length=1)
