@@ -125,7 +125,8 @@ def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
 @if_match(KeyOut, get_key)
 def change_key(request: AuthenticatedRequest, key_id: int, payload: KeyPatch) -> APIKey:
     key = get_key(request, key_id)
-    change(key, payload.dict(exclude_unset=True))
+    # A change of nothing is a mistake, and is refused at the name.
+    change(key, payload.dict(exclude_unset=True) or {"name": ""})
     return key
 
 
