@@ -74,7 +74,8 @@ class ToolCalls:
             arguments = _written(function.parameters)
         if not (fragment.id or name or arguments):
             return
-        call = None if is_whole else self._continued(fragment, name, arguments)
+        is_begun = is_whole and bool(fragment.id or name)
+        call = None if is_begun else self._continued(fragment, name, arguments)
         if call is not None and call.is_repeated_by(fragment.id, name, arguments):
             return
         if call is None:

@@ -318,5 +318,7 @@ def _upstream_message(detail: dict[str, object], depth: int) -> str:
 
 
 def _names(detail: dict[str, object]) -> str:
-    names = (detail.get(key) for key in ("code", "type", "error_code", "status_code", "status"))
-    return next((str(name) for name in names if isinstance(name, str | int) and name), "")
+    given = [detail.get(key) for key in ("code", "type", "error_code", "status_code", "status")]
+    names = [str(name) for name in given if isinstance(name, str | int) and name]
+    # A word says more than a number.
+    return next((name for name in names if not name.isdigit()), names[0] if names else "")
