@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat.llm.types import ToolCall
-from tests.providers.playing import Answered, Case, Failed, chunk, stream, text
+from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, whole
 
 CASES: list[Case] = [
     Answered(
