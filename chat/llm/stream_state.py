@@ -206,6 +206,7 @@ class StreamState:
     def _note_deltas(self, count: int) -> None:
         self.payloads += count
         self._has_deltas = True
+        self._choice_index = 0
         self._has_text = self._has_text or bool(self._text)
         if self.finish_reason is not None:
             self._went_on = True

@@ -12,13 +12,15 @@ from chat.llm.wire import Anything, WireFunction, WireToolCall, says_something, 
 
 
 class _PartialCall:
-    __slots__ = ("arguments", "extra", "id", "index", "name")
+    __slots__ = ("arguments", "extra", "id", "index", "length", "name")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        #: Of all arguments so far, in characters.
+        self.length = 0
         #: JSON.
         self.extra = b""
 
@@ -36,9 +38,11 @@ class _PartialCall:
     def is_repeated_by(self, call_id: str | None, name: str, arguments: str) -> bool:
         """Whether a fragment only says once more all that is known of this call, as some servers
         do beside the finish reason."""
-        is_same = bool(call_id) and call_id == self.id and bool(name) and name == self.name
+        if not call_id or call_id != self.id or not name or name != self.name:
+            return False
         is_object = arguments.startswith("{") and arguments.rstrip().endswith("}")
-        return is_same and is_object and arguments == "".join(self.arguments)
+        # The length first: joining for each fragment of a flood would take a quadratic time.
+        return is_object and len(arguments) == self.length and arguments == "".join(self.arguments)
 
     def is_another(self, name: str, arguments: str) -> bool:
         """Whether a fragment that has a name, but no id, begins another call. Some providers
@@ -95,7 +99,9 @@ class ToolCalls:
             if call.arguments == ["{}"] and arguments.lstrip().startswith("{"):
                 # An empty object stood for arguments that were still to come.
                 call.arguments.clear()
+                call.length = 0
             call.arguments.append(arguments)
+            call.length += len(arguments)
             self._count(arguments)
 
     def whole(self) -> tuple[ToolCall, ...]:

@@ -390,4 +390,15 @@ CASES: list[Case] = [
             ),
         )
     ),
+    Answered(
+        name="a second choice that nobody asked for, after several events at once",
+        response=stream(
+            text("H"),
+            text("i"),
+            {"choices": [{"index": 1, "delta": {"content": "Other"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
+            STOP,
+        ),
+        text="Hi",
+    ),
 ]
