@@ -198,7 +198,7 @@ class EmbeddingsRequest(TaskOptions):
     model: str = Field(min_length=1, max_length=100)
     input: EmbeddingInput
     dimensions: int | None = Field(None, strict=True, ge=1, le=16_384)
-    user: str | None = Field(None, max_length=256)
+    user: ShortText | None = None
     input_type: ShortText | None = Field(
         None, description="Query or passage, in the words of providers that tell them apart."
     )

@@ -9,13 +9,14 @@ import pytest
 from chat.llm.errors import InvalidResponseError
 from chat.llm.listing import list_models
 from chat.llm.types import Upstream
-from tests.chat.llm.calls import raw_provider
+from tests.chat.llm.recorder import running_recorder
 
 
 async def _list(content: bytes) -> list[str]:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
-    async with raw_provider(head + content) as provider:
-        return await asyncio.to_thread(list_models, Upstream(provider.url, None, "vendor"))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    async with running_recorder() as recorder:
+        recorder.response = head % len(content) + content
+        return await asyncio.to_thread(list_models, Upstream(recorder.url, None, "vendor"))
 
 
 @pytest.mark.parametrize(
