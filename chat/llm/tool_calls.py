@@ -8,7 +8,7 @@ import msgspec
 
 from chat.llm.errors import AnswerTooLargeError
 from chat.llm.types import AnswerLimits, JsonObject, ToolCall, storable
-from chat.llm.wire import Anything, WireFunction, WireToolCall, says_something, value_of
+from chat.llm.wire import Anything, WireFunction, WireToolCall, has_value, value_of
 
 
 class _PartialCall:
@@ -25,7 +25,7 @@ class _PartialCall:
         self.extra = b""
 
     @property
-    def says_something(self) -> bool:
+    def has_content(self) -> bool:
         """Some servers make up an id for a last, empty fragment, which is no call."""
         return bool(self.name or self.arguments)
 
@@ -68,7 +68,7 @@ class ToolCalls:
         self._by_index: dict[int, _PartialCall] = {}
 
     def __bool__(self) -> bool:
-        return any(call.says_something for call in self._calls)
+        return any(call.has_content for call in self._calls)
 
     def add(self, fragment: WireToolCall, *, is_whole: bool = False) -> None:
         """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
@@ -92,7 +92,7 @@ class ToolCalls:
             # A name may come in pieces, or grow.
             call.name = name if name.startswith(call.name) else call.name + name
             self._count(name)
-        if fragment.extra_content and says_something(fragment.extra_content):
+        if fragment.extra_content and has_value(fragment.extra_content):
             call.extra = bytes(fragment.extra_content)
             self._count(call.extra.decode("utf-8", "replace"))
         if arguments:
@@ -106,7 +106,7 @@ class ToolCalls:
 
     def whole(self) -> tuple[ToolCall, ...]:
         """Return all calls: by index if each has its own, else in the order in which they came."""
-        calls = [call for call in self._calls if call.says_something]
+        calls = [call for call in self._calls if call.has_content]
         by_index = {call.index: call for call in calls if call.index is not None}
         if len(by_index) == len(calls):
             calls = [call for _, call in sorted(by_index.items())]

@@ -103,9 +103,9 @@ class StoredMessage:
     number: int = 1
 
     @property
-    def says_something(self) -> bool:
-        has_content = bool(self.content.strip() or self.parts or self.tool_calls)
-        return has_content or self.role in ("user", "tool")
+    def has_content(self) -> bool:
+        says_something = bool(self.content.strip() or self.parts or self.tool_calls)
+        return says_something or self.role in ("user", "tool")
 
     def as_sent(self) -> PromptMessage:
         content: Content = json.loads(self.parts) if self.parts else self.content
@@ -222,7 +222,7 @@ def answered_exchanges(history: History, replaces: UUID | None = None) -> list[E
     exchanges: list[Exchange] = []
     by_task: dict[UUID, Exchange] = {}
     for message in history.messages:
-        if not message.says_something or (replaces and message.task_id == replaces):
+        if not message.has_content or (replaces and message.task_id == replaces):
             continue
         if message.role == "assistant":
             # Behind the next question already, where its task was stopped just before that.
