@@ -259,7 +259,7 @@ class StreamState:
         proves that nothing is missing."""
         if self.done or self.finish_reason is None:
             return self.done
-        return self.is_framed or (self._stood_alone and not self._went_on)
+        return self.is_framed or (self._finish_was_alone and not self._went_on)
 
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
