@@ -259,7 +259,9 @@ class StreamState:
         proves that nothing is missing."""
         if self.done or self.finish_reason is None:
             return self.done
-        return self.is_framed or (self._finish_was_alone and not self._went_on)
+        if self.is_framed or self._went_on:
+            return self.is_framed
+        return self._finish_was_alone or not (self._has_text or self._tool_calls)
 
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
