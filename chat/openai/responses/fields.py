@@ -211,6 +211,7 @@ def _parameters(fields: _Fields) -> Object:
         "prompt_cache_retention": fields.prompt_cache_retention,
         "safety_identifier": fields.safety_identifier,
         "user": fields.user,
+        "max_tool_calls": fields.max_tool_calls,
     }
     return {name: value for name, value in parameters.items() if value is not None}
 
