@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0040_tool_help_text"),
+        ("chat", "0041_tool_limits"),
     ]
 
     operations = [
