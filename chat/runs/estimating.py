@@ -27,6 +27,7 @@ from chat.runs.feeding import as_problem, cap_of
 from chat.runs.kinds import SampledRow, kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.services.rendering import render_now
+from chat.services.sharing import count_answered
 from chat.services.submission import TaskRequest
 from chat.services.submit import Submission
 from chat.services.submit.draft import draft_tasks
@@ -124,9 +125,11 @@ class Amount:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """`likely` costs today's price of this hour, `off_peak` the same in the cheapest hours, and
-    `at_most` the dearest. `based_on`: tried rows, earlier tasks, or nothing (limits alone)."""
+    `at_most` the dearest. `based_on`: tried rows, earlier tasks, or nothing (limits alone).
+    `cached`: rows that kept answers are given to, for nothing, if all are as the sample."""
 
     rows: int
+    cached: int
     model: str
     currency: str
     based_on: str
@@ -221,6 +224,8 @@ def estimate(
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
+    # First: what bounds an answer below would make the requests others than are sent.
+    cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -236,8 +241,10 @@ def estimate(
     most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
+    tokens = _share_of(tokens, 1 - cached / max(rows, 1))
     return Estimate(
         rows=rows,
+        cached=cached,
         model=drafts.model.name,
         currency=price.currency,
         based_on=based_on,
@@ -248,6 +255,12 @@ def estimate(
         seconds=_seconds(rows, learnt, drafts.model),
         problems=drafts.problems,
         sampled=len(drafts.tasks) + len(drafts.problems),
+    )
+
+
+def _share_of(tokens: Tokens, share: float) -> Tokens:
+    return Tokens(
+        round(tokens.prompt * share), round(tokens.cached * share), round(tokens.completion * share)
     )
 
 

@@ -103,11 +103,12 @@ class _Fields(_Lenient):
     service_tier: ShortText | None = None
     store: bool = True
     stream: bool = False
+    stream_options: Object = Field(default_factory=dict)
     temperature: float | None = Field(None, ge=0, le=2)
     text: _Text = Field(default_factory=_Text)
     top_p: float | None = Field(None, ge=0, le=1)
     truncation: Literal["auto", "disabled"] = "disabled"
-    user: ShortText | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,6 +326,8 @@ export interface Estimate {
   seconds: number | null;
   problems: { row: number; code: string; message: string }[];
   sampled: number;
+  /** Rows that kept answers are given to, for nothing. */
+  cached: number;
 }
 
 /** A line of the file of results. */
