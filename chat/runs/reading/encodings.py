@@ -128,4 +128,6 @@ def _decoded(pieces: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Ite
             yield text
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise FileError("invalid_encoding", f"The file is no text in {error.encoding}.") from None
+        message = f"The file is no text in {error.encoding}."
+        params = {"encoding": error.encoding.upper()}
+        raise FileError("invalid_encoding", message, params=params) from None

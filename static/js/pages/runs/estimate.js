@@ -2,7 +2,7 @@
 
 import { formatDateTime, formatDuration, formatMoney, formatNumber, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain } from "../../ui/notice.js";
+import { detailTemplate, explain } from "../../ui/notice.js";
 
 /**
  * @import { Estimate } from "../../client/types.d.ts"
@@ -54,12 +54,15 @@ function problemsTemplate({ problems, sampled }) {
     <details class="file-errors">
       <summary>${t("runs.problems", { count: problems.length, sampled })}</summary>
       <ul>
-        ${problems.map(({ row, code, message }) =>
+        ${problems.map(({ row, code, message, field, params }) =>
           html`
             <li>
               <span class="line-number">${t("runs.row_of", { row })}</span>
-              <span>${explain({ code })
-                .title}</span> <span class="muted" lang="en">${message}</span>
+              <span>${explain({ code }).title}${field
+                ? html`
+                  <code>${field}</code>
+                `
+                : nothing}</span> ${detailTemplate({ code, message, params })}
             </li>
           `
         )}

@@ -5,6 +5,7 @@ import { fromInput } from "../../forms/moments.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { detail } from "../../ui/notice.js";
 import { runNotice } from "./errors.js";
 import { estimateTemplate, startTemplate } from "./estimate.js";
 import { MappingForm } from "./mapping.js";
@@ -51,6 +52,8 @@ export class Setup {
   #error = null;
   /** Changes are stored one after the other. */
   #saving = Promise.resolve();
+  /** A change is stored when the rows that are being tried have ended. */
+  #isWaiting = false;
   #start = { when: /** @type {When} */ ("now"), at: "", error: "" };
 
   /** @param {App} app @param {Run} run
@@ -93,7 +96,9 @@ export class Setup {
   async refresh() {
     await this.#loadTried();
     this.#onChange();
-    if (!this.#tried.some(({ state }) => state === "open")) await this.#refreshEstimate();
+    if (this.#tried.some(({ state }) => state === "open")) return;
+    if (this.#isWaiting) this.#save();
+    else await this.#refreshEstimate();
   }
 
   async #loadTried() {
@@ -123,20 +128,24 @@ export class Setup {
   async #store() {
     const mapped = this.#isOfRequests ? {} : { scene: this.#scene, mapping: this.#mapping.value };
     const fields = fieldsOf(this.#values, this.#run.data.options ?? {});
+    this.#isWaiting = false;
     try {
       await this.#run.change({ ...mapped, ...fields });
     } catch (error) {
+      this.#isWaiting = /** @type {any} */ (error).code === "rows_open";
       this.#refuse(error);
     }
     this.#onChange();
-    await this.#refreshEstimate();
+    if (this.#isWaiting) return;
+    await Promise.all([this.#loadTried(), this.#refreshEstimate()]);
+    this.#onChange();
   }
 
   /** Say it beside its input, if it has one. @param {any} error */
   #refuse(error) {
     const field = error.field ?? "";
     const input = field.startsWith("mapping.") ? field : INPUT_OF[field];
-    if (input) this.#errors = { ...this.#errors, [input]: error.message };
+    if (input) this.#errors = { ...this.#errors, [input]: detail(error).text };
     else this.#error = error;
   }
 
