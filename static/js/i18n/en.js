@@ -398,7 +398,7 @@ export default {
   "detail.too_many_columns": "At most {limit} columns are read.",
   "detail.too_many_rows": "A run has at most {limit} rows.",
   "detail.invalid_header": "The name of a column has more than {limit} characters.",
-  "detail.invalid_encoding": "The file is no text in {encoding}.",
+  "detail.invalid_encoding": "This is no text in {encoding}.",
   "detail.empty_file": "The file has no rows.",
   "detail.no_file": "The file is gone.",
   "detail.packed_file": "Send it as plain text.",

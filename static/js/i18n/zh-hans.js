@@ -379,7 +379,7 @@ export default {
   "detail.too_many_columns": "最多读取 {limit} 列。",
   "detail.too_many_rows": "一个批量任务最多 {limit} 行。",
   "detail.invalid_header": "列名超过 {limit} 个字符。",
-  "detail.invalid_encoding": "文件不是 {encoding} 编码的文本。",
+  "detail.invalid_encoding": "不是 {encoding} 编码的文本。",
   "detail.empty_file": "文件没有任何行。",
   "detail.no_file": "文件已不存在。",
   "detail.packed_file": "请发送纯文本。",
