@@ -72,7 +72,7 @@ class CSVFile:
                 values = next(reader, None)
             except csv.Error as error:
                 message = f"This is not valid CSV: {error}."
-                yield invalid(first, "invalid_csv", message, params={"reason": message})
+                yield invalid(first, "invalid_csv", message)
                 # A reader cannot go on after an error.
                 reader = self._reader()
                 continue
@@ -119,7 +119,7 @@ class CSVFile:
             names = next(csv.reader(lines, delimiter=self._delimiter, strict=True), [])
         except csv.Error as error:
             message = f"The header is not valid CSV: {error}."
-            raise FileError("invalid_csv", message, line=1, params={"reason": message}) from None
+            raise FileError("invalid_csv", message, line=1) from None
         return _checked(names)
 
     def _after(self, first: str) -> Iterator[str]:

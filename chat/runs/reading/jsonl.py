@@ -38,14 +38,10 @@ def _decoded(number: int, line: str) -> Object | ParsedRow:
     try:
         value = decode_json(line.strip())
     except InvalidRequest as problem:
-        return _no_json(number, problem.message, problem.field)
+        return invalid(number, "invalid_json", problem.message, param=problem.field)
     if not isinstance(value, dict):
-        return _no_json(number, "This is no JSON object.")
+        return invalid(number, "invalid_json", "This is no JSON object.")
     return cast("Object", value)
-
-
-def _no_json(number: int, message: str, param: str | None = None) -> ParsedRow:
-    return invalid(number, "invalid_json", message, param=param, params={"reason": message[:500]})
 
 
 def take_key(number: int, fields: Object) -> tuple[str, Object] | ParsedRow:

@@ -22,11 +22,13 @@ export function explain(error) {
 }
 
 /**
- * What exactly is wrong: in the page's language, or in the words of the server or the provider.
+ * What exactly is wrong. English is as the server or the provider has said it, which knows more, such
+ * as the place in a line; other languages have texts of the catalogue.
  *
  * @param {Failure} error @returns {{text: string, language: string}}
  */
 export function detail({ code = "", message = "", params = {} }) {
+  if (language === "en" && message) return { text: message, language };
   const key = params.rule ? `rule.${params.rule}` : `detail.${code}`;
   return isKey(key) ? { text: t(key, params), language } : { text: message, language: "en" };
 }
