@@ -182,6 +182,8 @@ def resume(run: Run) -> None:
     if run.pending:
         sampling.sample(run)
     fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
+    # Another scene may have been named while nothing had been run.
+    fields["scene_version"] = _live_version(run)
     is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
     to = RunState.SCHEDULED if is_early else RunState.RUNNING
     if not change_state(run, [RunState.PAUSED], to, reason=Start.AT if is_early else "", **fields):

@@ -31,7 +31,7 @@ from chat.models.runs import ENDED_RUNS, Start
 from chat.runs import clock
 from chat.runs.file_runs import KIND
 from chat.runs.reading.encodings import refuse_packed
-from chat.runs.reading.records import FileError
+from chat.runs.reading.records import FileError, Params
 from chat.services.submission import CompositeRequest
 from chat.services.submit import NeedsRenderingError, Submission
 from chat.services.submit.draft import draft_tasks
@@ -223,7 +223,7 @@ def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
         now = clock.now()
         if not now < new.deadline_at <= now + MAX_DEADLINE:
             message = f"This is in the future, at most {MAX_DEADLINE.days} days."
-            params = {"rule": "deadline", "limit": MAX_DEADLINE.days}
+            params: Params = {"rule": "deadline", "limit": MAX_DEADLINE.days}
             raise InvalidRequest(message, field="deadline_at", params=params)
     if new.webhook is not None and not WebhookEndpoint.objects.filter(
         owner=owner_id, pk=new.webhook, is_active=True

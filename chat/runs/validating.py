@@ -19,7 +19,7 @@ from chat.models import RowState, Run, RunRow, RunState, StoredFile
 from chat.models.insertion import insert
 from chat.runs.kinds import RunKind, kind_of
 from chat.runs.leases import Lease, LeaseLostError
-from chat.runs.reading.records import FileError, ParsedRow, invalid
+from chat.runs.reading.records import FileError, Params, ParsedRow, invalid
 from chat.runs.states import change_state
 
 #: Rows and bytes of payloads inserted by one statement.
@@ -126,7 +126,7 @@ def _with_unique_keys(rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
             digest = blake2b(row.key.encode(), digest_size=12).digest()
             if (line := first_line.setdefault(digest, row.line)) != row.line:
                 message = f"The key {row.key[:100]!r} is that of line {line} as well."
-                params = {"key": row.key[:100], "line": line}
+                params: Params = {"key": row.key[:100], "line": line}
                 yield invalid(row.line, "duplicate_key", message, key=row.key, params=params)
                 continue
         yield row

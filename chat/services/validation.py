@@ -45,8 +45,8 @@ def _rule_of(detail: ErrorDetails) -> dict[str, str | float]:
         if not name:
             return {"rule": keyword}
         value = context.get(name)
-        is_number = isinstance(value, int | float)
-        return {"rule": keyword, "limit": value if is_number else str(value)[:MAX_LIMIT_CHARS]}
+        limit = value if isinstance(value, int | float) else str(value)[:MAX_LIMIT_CHARS]
+        return {"rule": keyword, "limit": limit}
     for end in _TYPE_ENDS:
         if kind.endswith(end):
             name = kind.removesuffix(end)

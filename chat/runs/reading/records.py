@@ -26,7 +26,8 @@ class FileError(Exception):
         self.params = dict(params or {})
 
     def as_error(self) -> dict[str, object]:
-        error = {"code": self.code, "line": self.line, "message": self.message, "param": None}
+        error: dict[str, object] = {"code": self.code, "line": self.line, "message": self.message}
+        error["param"] = None
         return {**error, "params": self.params} if self.params else error
 
 

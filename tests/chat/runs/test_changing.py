@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 from django.test import Client
 
+from aily.problems import Conflict
 from chat.exceptions import BudgetExceeded
 from chat.models import LLMModel, Run, RunRow, Scene, Task
 from chat.runner.runtime import Runtime
@@ -91,7 +92,7 @@ def test_a_change_between_reading_and_trying_is_noticed(runs: RunClient, scene: 
     turn()
     run = Run.objects.get(pk=made["id"])
     runs.patch(made["id"], {"mapping": {"text": "long"}})
-    with pytest.raises(control.Conflict):
+    with pytest.raises(Conflict):
         control.try_rows(run, TRIED)
     assert not Task.objects.exists()
     assert Run.objects.get(pk=run.pk).open == 0

@@ -30,7 +30,7 @@ export function estimateTemplate(estimate) {
       ${item(t("runs.at_most"), formatMoney(at_most.cost, currency))}
       ${item(t("runs.rows_to_come"), formatNumber(estimate.rows))}
       ${item(t("runs.tokens"), tokens)}
-      ${seconds === null ? nothing : item(t("runs.takes"), formatDuration(seconds))}
+      ${seconds === null ? nothing : item(t("runs.takes"), formatDuration(Math.max(seconds, 1)))}
       ${item(t("composer.model"), estimate.model)}
     </dl>
     <p class="muted based-on">${t(`runs.based_on.${based_on}`)}</p>
