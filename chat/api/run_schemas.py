@@ -88,7 +88,7 @@ class RunPatch(RequestSchema):
 
 class LineError(Schema):
     model_config = example(
-        line=17, code="invalid_json", message="This is not valid JSON.", param=None
+        line=17, code="invalid_json", message="This is not valid JSON.", param=None, params={}
     )
 
     line: int | None
@@ -323,7 +323,13 @@ class AmountOut(Schema):
 
 
 class RowProblem(Schema):
-    model_config = example(row=3, code="invalid_variable", message="This is missing.", field=None)
+    model_config = example(
+        row=3,
+        code="invalid_variable",
+        message="This is missing.",
+        field=None,
+        params={"rule": "required"},
+    )
 
     row: int
     code: str

@@ -186,7 +186,8 @@ def test_a_repeated_retry_runs_no_row_once_more(runs: RunClient, scene: Scene) -
 
     def retry() -> Any:
         path = f"{RUNS}/{made['id']}/retry-failed"
-        return runs.client.post(path, headers={"Idempotency-Key": "r1"})
+        headers = {"Idempotency-Key": "r1"}
+        return runs.client.post(path, {}, content_type="application/json", headers=headers)
 
     first = retry()
     assert (first.status_code, first.json()["counts"]["pending"]) == (200, 20)
