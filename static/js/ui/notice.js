@@ -39,6 +39,11 @@ export function detailTemplate(error, style = "muted") {
   return html`<span class=${style} lang=${language}>${text}</span>`;
 }
 
+/** @param {Failure} error @returns {string} in one line */
+export function errorText(error) {
+  return t("toast.text", explain(error));
+}
+
 /** @param {Failure|null} error */
 export function notice(error) {
   if (!error) return nothing;
