@@ -341,6 +341,7 @@ class RowProblem(Schema):
 class EstimateOut(Schema):
     model_config = example(
         rows=4990,
+        cached=0,
         model="deepseek-flash",
         currency="USD",
         based_on="rows",
@@ -351,6 +352,9 @@ class EstimateOut(Schema):
     )
 
     rows: int = Field(description="Rows that have not been run.")
+    cached: int = Field(
+        description="Of these: given kept answers for nothing, if all are as the sampled ones."
+    )
     model: str
     currency: str
     based_on: Literal["rows", "history", "limits"] = Field(

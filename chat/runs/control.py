@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -124,7 +125,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
     run.scene_version = _live_version(run)
     drafts = sampling.sample(run)
     estimated = estimating.estimate(run, drafts)
-    row_cost = estimated.likely.cost / estimated.rows if estimated.rows else 0
+    row_cost = _row_cost(estimated)
     begins_at = _begin(when, at, drafts.model.pk)
     is_later = begins_at > clock.now()
     changed = change_state(
@@ -142,6 +143,13 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
     )
     if not changed:
         raise Conflict("This run was changed meanwhile.", field="state")
+
+
+def _row_cost(estimated: estimating.Estimate) -> Decimal:
+    """What a row costs that no kept answer is given to."""
+    if fresh := estimated.rows - estimated.cached:
+        return estimated.likely.cost / fresh
+    return estimated.at_most.cost / estimated.rows if estimated.rows else Decimal(0)
 
 
 def _live_version(run: Run) -> int | None:

@@ -25,6 +25,7 @@ from chat.runs.creation import check_columns
 from chat.runs.feeding import cap_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.runs.sampling import Sample, sample
+from chat.services.sharing import count_answered
 
 #: Bytes per token where nothing is learnt: between English (4) and Chinese (5), and code (3).
 BYTES_PER_TOKEN = 3.5
@@ -101,9 +102,11 @@ class Amount:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """`likely` costs today's price of this hour, `off_peak` the same in the cheapest hours, and
-    `at_most` the dearest. `based_on`: tried rows, earlier tasks, or nothing (limits alone)."""
+    `at_most` the dearest. `based_on`: tried rows, earlier tasks, or nothing (limits alone).
+    `cached`: rows that kept answers are given to, for nothing, if all are as the sample."""
 
     rows: int
+    cached: int
     model: str
     currency: str
     based_on: str
@@ -132,6 +135,8 @@ def estimate(
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
+    # First: what bounds an answer below would make the requests others than are sent.
+    cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -147,8 +152,10 @@ def estimate(
     most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
+    tokens = _share_of(tokens, 1 - cached / max(rows, 1))
     return Estimate(
         rows=rows,
+        cached=cached,
         model=drafts.model.name,
         currency=price.currency,
         based_on=based_on,
@@ -159,6 +166,12 @@ def estimate(
         seconds=_seconds(rows, learnt, drafts.model),
         problems=drafts.problems,
         sampled=len(drafts.tasks) + len(drafts.refused),
+    )
+
+
+def _share_of(tokens: Tokens, share: float) -> Tokens:
+    return Tokens(
+        round(tokens.prompt * share), round(tokens.cached * share), round(tokens.completion * share)
     )
 
 

@@ -166,10 +166,12 @@ class Fed:
     back: list[UUID] = field(default_factory=list)
 
 
-def feed(run: Run, lease: Lease) -> Problem | None:
+def feed(run: Run, lease: Lease, most: int | None = None) -> Problem | None:
     """Feed rows until the window is full, none is pending, or something is in the way: that is
-    returned if it does not pass by itself. Raises LeaseLostError."""
+    returned if it does not pass by itself. `most`: so many at the most. Raises LeaseLostError."""
     room = window_of(run) - _count_unfinished(run)
+    if most is not None:
+        room = min(room, most)
     while room > 0:
         limit = affordable(run, min(room, PAGE))
         if limit <= 0:

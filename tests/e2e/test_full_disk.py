@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -40,7 +42,17 @@ def api_key(data_dir: Path) -> str:
 
 def service_pids(launcher: Launched) -> set[int]:
     words = ("supervisord", "bin/postgres -D", "valkey-server", "servers.daphne", "aily.exporter")
-    return {process.pid for word in words for process in launcher.matching(word)}
+    return {pid for word in words for pid in _without_forks(launcher.matching(word))}
+
+
+def _without_forks(processes: list[psutil.Process]) -> Iterator[int]:
+    """What a process has just forked, such as PostgreSQL for a connection, still has its command
+    line."""
+    pids = {process.pid for process in processes}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.ppid() not in pids:
+                yield process.pid
 
 
 def write_ahead(data_dir: Path) -> None:

@@ -19,6 +19,7 @@ from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.runs.states import change_state
 from chat.tables.ai import preparing
 from chat.tables.ai.config import in_order, store_config
+from chat.tables.ai.examples import resolved_mapping
 from chat.tables.ai.fields import live_ai_fields, request_options, require_readable_links
 from chat.tables.ai.selection import Scope, Survey, copy_rows, insert_rows, survey
 from chat.tables.ai.sources import Source, load_sources
@@ -112,7 +113,7 @@ def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewA
         name=row.name,
         format=KIND,
         scene=row.scene,
-        mapping=row.mapping,
+        mapping=resolved_mapping(source),
         options=request_options(row),
         deadline_at=new.deadline_at,
         webhook=new.webhook,
@@ -170,7 +171,7 @@ def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -
         source={"rows": KIND},
         scene=row.scene,
         scene_version=version if isinstance(version, int) else None,
-        mapping=row.mapping,
+        mapping=resolved_mapping(source),
         options=request_options(row),
         lane=Lane.BATCH,
         state=RunState.READY,

@@ -338,6 +338,8 @@ export interface Estimate {
     params: Record<string, string | number>;
   }[];
   sampled: number;
+  /** Rows that kept answers are given to, for nothing. */
+  cached: number;
 }
 
 /** A line of the file of results. */
