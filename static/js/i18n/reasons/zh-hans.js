@@ -15,7 +15,8 @@ export default {
   "rule.unknown_tag": "第 {line} 行：未知的标签 {name}",
   "rule.unavailable_tag": "第 {line} 行：提示词中不能使用 {name}",
   "rule.reserved_name": "第 {line} 行：名称不能以 __ 开头：{name}",
-  "rule.loop_name": "第 {line} 行：在循环中，`loop` 表示该循环的状态：请使用 `loop.index` 等，或为变量另起名称",
+  "rule.loop_name":
+    "第 {line} 行：在循环中，`loop` 表示该循环的状态：请使用 `loop.index` 等，或为变量另起名称",
   "rule.recursive_loop": "第 {line} 行：循环不能递归",
   "rule.template_broken": "模板无法编译：{detail}",
   "rule.template_unusable": "模板无法渲染：{detail}",
@@ -40,7 +41,8 @@ export default {
   "rule.no_schema": "{place} 不是 Schema。",
   "rule.inner_dialect": "{place}：$schema 只能出现在最外层。",
   "rule.more_entries": "{place} 的条目超过 {limit} 个。",
-  "rule.pattern_unusable": "{place}：{pattern} 无法使用：{detail}。模式采用 RE2 语法，不支持环视和反向引用。",
+  "rule.pattern_unusable":
+    "{place}：{pattern} 无法使用：{detail}。模式采用 RE2 语法，不支持环视和反向引用。",
   "rule.foreign_ref": "{place}：$ref 只能指向此 Schema 内部。",
   "rule.dead_ref": "{place} 指向不存在的位置：{detail}",
   "rule.circular_ref": "{place}：此 $ref 指回了自身所在的位置。",
