@@ -21,8 +21,10 @@ Problem
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
+from chat.reasons import Reason
 
 
 class UnknownModel(InvalidRequest):
@@ -37,7 +39,15 @@ class UnsuitableModel(InvalidRequest):
         super().__init__(f"The model {name!r} {does}: name another.", field=field)
 
 
-class InvalidVariable(InvalidRequest):
+class _Refused(InvalidRequest):
+    """Base of refusals of what an author or a user writes."""
+
+    @classmethod
+    def because(cls, reason: Reason, *, field: str | None = None) -> Self:
+        return cls(str(reason), field=field, params=reason.as_params())
+
+
+class InvalidVariable(_Refused):
     code, status, title = "invalid_variable", 422, "Invalid variable"
 
 
@@ -69,7 +79,7 @@ class PackedFile(InvalidRequest):
     code, title = "packed_file", "Packed file"
 
 
-class InvalidTemplate(InvalidRequest):
+class InvalidTemplate(_Refused):
     code, status, title = "invalid_template", 422, "Invalid template"
 
 

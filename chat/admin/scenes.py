@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import RolePermissionInline
 from accounts.models import User
 from aily.problems import Problem
+from chat.admin.problems import translated
 from chat.admin.readonly import ReadOnlyInline
 from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
@@ -91,7 +92,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
             service.validate_version(SceneVersion(**written), self.editor)
         except Problem as problem:
             field = problem.field if problem.field in self.fields else None
-            self.add_error(field, problem.message)
+            self.add_error(field, translated(problem))
         return cleaned
 
 
@@ -186,6 +187,6 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             action(chosen[0])
         except Problem as problem:
-            messages.error(request, f"{chosen[0]}: {problem.message}")
+            messages.error(request, f"{chosen[0]}: {translated(problem)}")
         else:
             messages.success(request, done % {"version": chosen[0]})

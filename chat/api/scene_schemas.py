@@ -278,6 +278,9 @@ class PreviewRefusal(Schema):
     code: str
     message: str
     field: str | None = None
+    params: dict[str, str | float] = Field(
+        default_factory=dict, description="What a text in another language needs, such as a `rule`."
+    )
 
 
 class PreviewOut(Schema):

@@ -116,7 +116,7 @@ def _check_output(connection: socket.socket, job: OutputJob) -> Reply:
             return {"errors": []}
         schema = _known_output_schema(job["output_schema"])
     except SchemaRefusedError as error:
-        raise InvalidTemplate(str(error), field="output_schema") from None
+        raise InvalidTemplate.because(error.reason, field="output_schema") from None
     send(connection, {"field": "text"})
     checked = schema.check(job["text"])
     return {"fitting": checked.text, "errors": list(checked.errors)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator, FormatChecker, SchemaError, ValidationError
 from referencing import Registry
 
+from chat.reasons import Reason, ReasonError
 from chat.rendering.keywords import Validator
 from chat.rendering.patterns import PatternError
 from chat.rendering.schema_survey import Survey, SurveyError
@@ -24,12 +25,12 @@ SCHEMA_MAX_DEPTH = 64
 MAX_MESSAGE = 300
 
 
-class SchemaRefusedError(ValueError):
-    """The schema cannot be used; the message, for its author, says why."""
+class SchemaRefusedError(ReasonError):
+    """The schema cannot be used; the reason is for its author."""
 
 
-class UncheckableError(ValueError):
-    """The value cannot be checked against the schema; the message says why."""
+class UncheckableError(ReasonError):
+    """The value cannot be checked against the schema."""
 
 
 def check_bounds(schema: dict[str, JsonValue]) -> None:
@@ -37,9 +38,9 @@ def check_bounds(schema: dict[str, JsonValue]) -> None:
     try:
         measure(schema, SCHEMA_MAX_BYTES, SCHEMA_MAX_VALUES, SCHEMA_MAX_DEPTH)
     except OutOfBoundsError as error:
-        raise SchemaRefusedError(f"This schema has {error}.") from None
+        raise SchemaRefusedError(error.reason) from None
     if len(json.dumps(schema)) > SCHEMA_MAX_BYTES:
-        raise SchemaRefusedError(f"A schema may have {SCHEMA_MAX_BYTES} bytes at most.")
+        raise SchemaRefusedError(Reason.of("schema_too_long", limit=SCHEMA_MAX_BYTES))
 
 
 def is_small(schema: dict[str, JsonValue]) -> bool:
@@ -68,11 +69,12 @@ class JsonSchema:
                 Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
             self._survey = Survey(schema)
         except SchemaError as error:
-            raise SchemaRefusedError(f"{error.json_path}: {error.message}"[:MAX_MESSAGE]) from None
+            reason = Reason.of("schema_invalid", place=error.json_path, detail=error.message)
+            raise SchemaRefusedError(reason) from None
         except SurveyError as error:
-            raise SchemaRefusedError(str(error)[:MAX_MESSAGE]) from None
+            raise SchemaRefusedError(error.reason) from None
         except RecursionError:
-            raise SchemaRefusedError("Its $refs are nested too deeply.") from None
+            raise SchemaRefusedError(Reason.of("deep_refs")) from None
         # A `$schema` would have jsonschema take its own keywords. An empty registry: nothing is
         # ever fetched.
         used = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
@@ -94,9 +96,9 @@ class JsonSchema:
         try:
             return list(islice(self._validator.iter_errors(value), limit))
         except RecursionError:
-            raise UncheckableError("This is nested too deeply.") from None
+            raise UncheckableError(Reason.of("too_deep")) from None
         except (MemoryError, PatternError):
             raise
         except Exception as error:  # noqa: BLE001 - some keywords fail with some values
-            message = f"These cannot be checked: {type(error).__name__}: {error}"
-            raise UncheckableError(message[:MAX_MESSAGE]) from None
+            detail = f"{type(error).__name__}: {error}"
+            raise UncheckableError(Reason.of("unchecked", detail=detail)) from None

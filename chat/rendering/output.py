@@ -92,7 +92,7 @@ def _read(text: str) -> _Found:
         except NoJsonError as error:
             problem = problem or f"This is no JSON: {error}"
         except OutOfBoundsError as error:
-            problem = problem or f"This has {error}."
+            problem = problem or str(error)
         if part == text and parts:
             break
     return _Found(parts, () if parts else (problem[:_MAX_ERROR_CHARS],))

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from aily.problems import Problem, TooLarge, Unavailable
 from chat.exceptions import InvalidTemplate, InvalidVariable, TemplateTimeout, TooManyRenderings
+from chat.reasons import Reason
 from chat.rendering.limits import Limits
 from chat.rendering.prompt import PromptSource
 from chat.rendering.protocol import (
@@ -298,8 +299,8 @@ class _Worker:
             return reply
         if reply["problem"] == OUT_OF_MEMORY:
             mebibytes = job.limits.memory_bytes // 1_048_576
-            message = f"Working on this takes more than {mebibytes} MiB of memory."
-            raise InvalidTemplate(message, field=reply["field"])
+            reason = Reason.of("too_much_memory", limit=mebibytes)
+            raise InvalidTemplate.because(reason, field=reply["field"])
         raise _PROBLEMS[reply["problem"]](
             reply["message"], field=reply["field"], params=reply.get("params")
         )
@@ -323,11 +324,9 @@ class _Worker:
 def _problem_of(end: _ChildEndedError, limits: Limits) -> Problem:
     if end.returncode in _OUT_OF_TIME:
         logger.warning("rendering was stopped: out of time at %s", end.field)
-        return TemplateTimeout(
-            f"Working on this takes more than {limits.cpu_seconds:g} s, and was stopped.",
-            field=end.field,
-        )
+        reason = Reason.of("too_much_time", limit=f"{limits.cpu_seconds:g}")
+        return TemplateTimeout.because(reason, field=end.field)
     logger.warning("a rendering process ended with %s at %s", end.returncode, end.field)
     if end.field is None:
         return Unavailable("Prompts cannot be rendered now.", retry_after_seconds=2)
-    return InvalidTemplate("Working on this fails, or takes too much memory.", field=end.field)
+    return InvalidTemplate.because(Reason.of("too_much_work"), field=end.field)

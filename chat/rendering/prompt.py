@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
+from chat.reasons import Reason
 from chat.rendering import schema as schemas
 from chat.rendering.limits import Limits
 from chat.rendering.sandbox import MAX_LOOP_STEPS, too_large
@@ -69,11 +70,8 @@ class Prompt:
         if any(template.uses_loop for template in self._templates.values()):
             hidden |= listed & {"loop"}
         if hidden:
-            raise InvalidTemplate(
-                f"{min(hidden)!r} means something else in these templates; give the variable "
-                "another name.",
-                field=schemas.FIELD,
-            )
+            reason = Reason.of("hidden_name", name=repr(min(hidden)))
+            raise InvalidTemplate.because(reason, field=schemas.FIELD)
 
     def render(
         self, variables: Mapping[str, JsonValue], limits: Limits, max_steps: int = MAX_LOOP_STEPS
@@ -117,4 +115,4 @@ def measure_variables(variables: object, limits: Limits) -> Size:
             limits.variables_max_depth,
         )
     except OutOfBoundsError as error:
-        raise InvalidVariable(f"This has {error}.", field="variables") from None
+        raise InvalidVariable.because(error.reason, field="variables") from None

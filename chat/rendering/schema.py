@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jsonschema import ValidationError
 
 from chat.exceptions import InvalidTemplate, InvalidVariable
+from chat.reasons import Reason
 from chat.rendering.json_schema import (
     MAX_MESSAGE,
     JsonSchema,
@@ -42,11 +43,11 @@ def default_schema(names: Collection[str]) -> dict[str, JsonValue]:
 def check_size(schema: object) -> None:
     """Raises InvalidTemplate if it is too large to be checked, or no schema of an object."""
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
-        raise InvalidTemplate("This must be the schema of an object.", field=FIELD)
+        raise InvalidTemplate.because(Reason.of("not_object_schema"), field=FIELD)
     try:
         check_bounds(schema)
     except SchemaRefusedError as error:
-        raise InvalidTemplate(str(error), field=FIELD) from None
+        raise InvalidTemplate.because(error.reason, field=FIELD) from None
 
 
 def properties_of(schema: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -65,7 +66,7 @@ class VariablesSchema:
         try:
             self._checked = JsonSchema(self.schema)
         except SchemaRefusedError as error:
-            raise InvalidTemplate(str(error), field=FIELD) from None
+            raise InvalidTemplate.because(error.reason, field=FIELD) from None
         self._check_names(names)
         self._is_default = self.schema == default_schema(names)
         self._names = set(names)
@@ -75,8 +76,8 @@ class VariablesSchema:
             return
         unlisted = set(names) - properties_of(self.schema).keys()
         if unlisted and "patternProperties" not in self.schema:
-            message = f"The templates use what this schema does not allow: {sorted(unlisted)}"
-            raise InvalidTemplate(message[:MAX_MESSAGE], field=FIELD)
+            reason = Reason.of("unlisted_names", names=sorted(unlisted))
+            raise InvalidTemplate.because(reason, field=FIELD)
 
     def is_little_work(self, variables: Mapping[str, JsonValue], size: Size) -> bool:
         if self._is_default and _are_strings(variables, self._names):
@@ -90,9 +91,10 @@ class VariablesSchema:
         try:
             errors = self._checked.errors(variables, 1)
         except PatternError as error:
-            raise InvalidTemplate(f"A pattern cannot be used: {error}.", field=FIELD) from None
+            reason = Reason.of("schema_invalid", place="pattern", detail=error)
+            raise InvalidTemplate.because(reason, field=FIELD) from None
         except UncheckableError as error:
-            raise InvalidVariable(str(error), field="variables") from None
+            raise InvalidVariable.because(error.reason, field="variables") from None
         for wrong in errors:
             # The message quotes the value, which may be as large as the request.
             message, field = wrong.message[:MAX_MESSAGE], _field_of(wrong)

@@ -9,6 +9,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from chat.reasons import Reason, ReasonError
 from chat.rendering.patterns import PatternError, compile_pattern
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ _MAX_LINEAR_ENUM = 100
 _MAX_PATH = 100
 
 
-class SurveyError(ValueError):
-    """The schema cannot be used; the message says where and why."""
+class SurveyError(ReasonError):
+    """The schema cannot be used; the reason has where and why."""
 
 
 class Survey:
@@ -77,7 +78,7 @@ class Survey:
         if isinstance(schema, bool):
             return
         if not isinstance(schema, dict):
-            raise SurveyError(f"{_shortened(path)} is no schema.")
+            raise SurveyError(Reason.of("no_schema", place=_shortened(path)))
         if id(schema) in self._open:
             # It contains itself, as trees do: the work depends on the depth of the value.
             self.is_linear = False
@@ -95,12 +96,12 @@ class Survey:
 
     def _check(self, schema: dict[str, object], path: str) -> None:
         if "$schema" in schema and path != "$":
-            raise SurveyError(f"{_shortened(path)}: $schema may stand at the top only.")
+            raise SurveyError(Reason.of("inner_dialect", place=_shortened(path)))
         for keyword in _COUNTED:
             entries = schema.get(keyword)
             if isinstance(entries, list | dict) and len(entries) > MAX_ENTRIES:
                 place = _shortened(f"{path}.{keyword}")
-                raise SurveyError(f"{place} has more than {MAX_ENTRIES} entries.")
+                raise SurveyError(Reason.of("more_entries", place=place, limit=MAX_ENTRIES))
         if isinstance(pattern := schema.get("pattern"), str):
             self._check_pattern(pattern, f"{path}.pattern")
         if isinstance(patterns := schema.get("patternProperties"), dict):
@@ -112,10 +113,13 @@ class Survey:
         try:
             size = compile_pattern(pattern).size
         except PatternError as error:
-            raise SurveyError(
-                f"{_shortened(path)}: {pattern[:100]!r} cannot be used: {error}. Patterns are "
-                "RE2's, without look-around and back-references."
-            ) from None
+            reason = Reason.of(
+                "pattern_unusable",
+                place=_shortened(path),
+                pattern=repr(pattern[:100]),
+                detail=error,
+            )
+            raise SurveyError(reason) from None
         self.pattern_size += size
 
     # --- What applies to one value --------------------------------------------------------------
@@ -127,18 +131,19 @@ class Survey:
 
     def _target(self, reference: str, path: str) -> object:
         if not reference.startswith("#"):
-            raise SurveyError(f"{_shortened(path)}: a $ref may only lead into this schema.")
+            raise SurveyError(Reason.of("foreign_ref", place=_shortened(path)))
         try:
             return self._resolver.lookup(reference).contents
         except Unresolvable as error:
-            raise SurveyError(f"{_shortened(path)} leads nowhere: {error}") from None
+            reason = Reason.of("dead_ref", place=_shortened(path), detail=error)
+            raise SurveyError(reason) from None
 
     def _count_applied(self, schema: object, path: str) -> int:
         if not isinstance(schema, dict):
             return 1
         known = self._applied.get(id(schema), 0)
         if known is None:
-            raise SurveyError(f"{_shortened(path)}: this $ref leads back to where it stands.")
+            raise SurveyError(Reason.of("circular_ref", place=_shortened(path)))
         if known:
             return known
         self._applied[id(schema)] = None
@@ -149,10 +154,8 @@ class Survey:
             # jsonschema applies all of them once more to find out what they have looked at.
             total *= 2
         if total > MAX_APPLIED:
-            raise SurveyError(
-                f"{_shortened(path)}: with what its $refs lead to, more than {MAX_APPLIED} schemas "
-                "apply here."
-            )
+            reason = Reason.of("more_schemas", place=_shortened(path), limit=MAX_APPLIED)
+            raise SurveyError(reason)
         self._applied[id(schema)] = total
         self.max_applied = max(self.max_applied, total)
         return total

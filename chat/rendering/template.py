@@ -13,6 +13,7 @@ from jinja2.visitor import NodeTransformer
 from aily.problems import Problem
 from chat.exceptions import InvalidTemplate, InvalidVariable
 from chat.llm.types import storable
+from chat.reasons import Reason
 from chat.rendering.sandbox import (
     CONCAT,
     COUNTED,
@@ -23,6 +24,11 @@ from chat.rendering.sandbox import (
     STEPS,
     LoopLimitError,
     joined,
+)
+from chat.rendering.template_errors import (
+    RestrictedSyntaxError,
+    reason_of_syntax_error,
+    reason_of_undefined,
 )
 from chat.rendering.template_work import TemplateWork, work_of
 
@@ -45,7 +51,7 @@ class _Restrict(NodeTransformer):
     """Rewrites a template's tree: loops and joins are counted, and a name in an expression is a
     variable, even if Jinja2 has something of that name.
 
-    Raises TemplateSyntaxError for statements that could recurse or collect without end.
+    Raises RestrictedSyntaxError for statements that could recurse or collect without end.
     """
 
     def __init__(self) -> None:
@@ -54,20 +60,14 @@ class _Restrict(NodeTransformer):
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> Any:
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
-            raise TemplateSyntaxError(
-                f"{type(node).__name__} is not available in prompts", node.lineno
-            )
+            raise RestrictedSyntaxError("unavailable_tag", node.lineno, type(node).__name__)
         return super().visit(node, *args, **kwargs)
 
     def visit_Name(self, node: nodes.Name) -> nodes.Name:  # noqa: N802 - jinja2 looks it up
         if node.name.startswith("__"):
-            raise TemplateSyntaxError(f"a name may not begin with __: {node.name}", node.lineno)
+            raise RestrictedSyntaxError("reserved_name", node.lineno, node.name)
         if node.name == _LOOP and self._loops:
-            raise TemplateSyntaxError(
-                "in a loop, `loop` is the state of that loop: use `loop.index` and the like, or "
-                "give the variable another name",
-                node.lineno,
-            )
+            raise RestrictedSyntaxError("loop_name", node.lineno)
         if node.name == "self":
             node.name = _SELF
         return node
@@ -107,7 +107,7 @@ class _Restrict(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
         if node.recursive:
-            raise TemplateSyntaxError("a loop may not be recursive", node.lineno)
+            raise RestrictedSyntaxError("recursive_loop", node.lineno)
         node.iter = _filtered(COUNTED, self.visit(node.iter))
         node.else_ = [self.visit(statement) for statement in node.else_]
         self._loops += 1
@@ -148,18 +148,17 @@ class Template:
         """Compile. Raises InvalidTemplate, naming `field`."""
         self._field = field
         if len(source.encode(errors="surrogatepass")) > TEMPLATE_MAX_BYTES:
-            message = f"A template may have {TEMPLATE_MAX_BYTES} bytes at most."
-            raise InvalidTemplate(message, field=field)
+            reason = Reason.of("template_too_long", limit=TEMPLATE_MAX_BYTES)
+            raise InvalidTemplate.because(reason, field=field)
         try:
             self._compile(source)
         except TemplateSyntaxError as error:
-            message = f"Line {error.lineno}: {error.message}"
-            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
+            raise InvalidTemplate.because(reason_of_syntax_error(error), field=field) from None
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - compiling works out constant expressions
-            message = f"{type(error).__name__}: {error}"
-            raise InvalidTemplate(message[:_MAX_MESSAGE], field=field) from None
+            reason = Reason.of("template_broken", detail=f"{type(error).__name__}: {error}")
+            raise InvalidTemplate.because(reason, field=field) from None
 
     def _compile(self, source: str) -> None:
         tree = ENVIRONMENT.parse(source)
@@ -194,20 +193,20 @@ class Template:
         except UndefinedError as error:
             message = (error.message or "").replace(f"'{_SELF}'", "'self'")[:_MAX_MESSAGE]
             field = self._field_of(message)
+            if field == "variables":
+                raise InvalidVariable.because(reason_of_undefined(message), field=field) from None
             raise InvalidVariable(message, field=field, params={"rule": "required"}) from None
-        except LoopLimitError as error:
+        except LoopLimitError:
             if max_steps < MAX_LOOP_STEPS:
                 raise HeavyWorkError from None
-            raise self._unusable(error) from None
+            reason = Reason.of("too_many_loop_steps", limit=MAX_LOOP_STEPS)
+            raise InvalidTemplate.because(reason, field=self._field) from None
         except TemplateError as error:
-            raise self._unusable(error) from None
+            reason = Reason.of("template_unusable", detail=error)
+            raise InvalidTemplate.because(reason, field=self._field) from None
         except Exception as error:  # noqa: BLE001 - expressions raise what they like
-            message = f"The template cannot be rendered with these variables: {error}"
-            raise InvalidVariable(message[:_MAX_MESSAGE], field="variables") from None
-
-    def _unusable(self, error: TemplateError) -> InvalidTemplate:
-        message = f"This template cannot be rendered: {error}"
-        return InvalidTemplate(message[:_MAX_MESSAGE], field=self._field)
+            reason = Reason.of("variables_unusable", detail=error)
+            raise InvalidVariable.because(reason, field="variables") from None
 
     def _field_of(self, message: str) -> str:
         for name in self.names:

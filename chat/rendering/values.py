@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chat.reasons import Reason, ReasonError
+
 #: Longer numbers are texts in disguise, and arithmetic with them is not linear.
 MAX_DIGITS = 100
 _MAX_BITS = int(MAX_DIGITS * math.log2(10))
@@ -19,8 +21,8 @@ class Size:
     values: int
 
 
-class OutOfBoundsError(ValueError):
-    """A value is larger than it may be; the message says in which way."""
+class OutOfBoundsError(ReasonError):
+    """A value is larger than it may be."""
 
 
 def measure(value: object, max_bytes: int, max_values: int, max_depth: int) -> Size:
@@ -31,18 +33,18 @@ def measure(value: object, max_bytes: int, max_values: int, max_depth: int) -> S
     for _ in range(max_depth + 1):
         total_values += len(level)
         if total_values > max_values:
-            raise OutOfBoundsError(f"more than {max_values} values")
+            raise OutOfBoundsError(Reason.of("more_values", limit=max_values))
         below: list[object] = []
         for item in level:
             total_bytes += _add(item, below)
             if total_bytes > max_bytes:
-                raise OutOfBoundsError(f"more than {max_bytes} bytes")
+                raise OutOfBoundsError(Reason.of("more_bytes", limit=max_bytes))
             if total_values + len(below) > max_values:
-                raise OutOfBoundsError(f"more than {max_values} values")
+                raise OutOfBoundsError(Reason.of("more_values", limit=max_values))
         if not below:
             return Size(total_bytes, total_values)
         level = below
-    raise OutOfBoundsError(f"nested more than {max_depth} levels deep")
+    raise OutOfBoundsError(Reason.of("more_levels", limit=max_depth))
 
 
 def _add(item: object, below: list[object]) -> int:
@@ -56,9 +58,9 @@ def _add(item: object, below: list[object]) -> int:
         below.extend(item)
     elif isinstance(item, int):
         if item.bit_length() > _MAX_BITS:
-            raise OutOfBoundsError(f"a number of more than {MAX_DIGITS} digits")
+            raise OutOfBoundsError(Reason.of("more_digits", limit=MAX_DIGITS))
     elif isinstance(item, float) and not math.isfinite(item):
-        raise OutOfBoundsError("a number that is too large")
+        raise OutOfBoundsError(Reason.of("number_too_large"))
     return 0
 
 

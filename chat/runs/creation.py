@@ -89,46 +89,54 @@ def create_run(
     """
     if key is None:
         _check(owner_id, api_key_id, new)
-    sha256, size = hashlib.sha256(), 0
-    pieces = _pieces(content)
     with transaction.atomic():
-        stored = StoredFile.objects.create(owner_id=owner_id, name=new.name, purpose=PURPOSE)
-
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for piece in pieces:
-                if not size:
-                    _refuse_packed(piece)
-                size += len(piece)
-                if size > settings.RUN_MAX_FILE_BYTES:
-                    message = f"A file has at most {settings.RUN_MAX_FILE_BYTES} bytes."
-                    raise TooLarge(message, field="file")
-                sha256.update(piece)
-                yield piece
-
-        append_pieces(stored.pk, counted())
-        if not size:
-            raise EmptyFile("The file is empty.", field="file")
-        digest = new.digest(sha256.hexdigest())
-        if key is not None and (earlier := _earlier(owner_id, key, digest)) is not None:
-            transaction.set_rollback(True)
-            return earlier, False
+        stored = _store_file(owner_id, new.name, content)
+        digest = new.digest(stored.sha256)
         if key is not None:
+            if (earlier := _earlier(owner_id, key, digest)) is not None:
+                transaction.set_rollback(True)
+                return earlier, False
             _check(owner_id, api_key_id, new)
-        stored.bytes, stored.sha256 = size, sha256.hexdigest()
-        stored.save(update_fields=["bytes", "sha256"])
         run = _row(owner_id, api_key_id, new, stored)
         run.idempotency_key, run.request_digest = key, digest if key else ""
-        try:
-            with transaction.atomic():
-                run.save(force_insert=True)
-        except IntegrityError:
-            raise Conflict(
-                "A request with this idempotency key is still running.",
-                field="Idempotency-Key",
-                retry_after_seconds=1,
-            ) from None
+        _insert(run)
     return run, True
+
+
+def _insert(run: Run) -> None:
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(
+            "A request with this idempotency key is still running.",
+            field="Idempotency-Key",
+            retry_after_seconds=1,
+        ) from None
+
+
+def _store_file(owner_id: int, name: str, content: Iterable[bytes]) -> StoredFile:
+    """Store a run's file in pieces, with its size and digest. Raises Problem."""
+    stored = StoredFile.objects.create(owner_id=owner_id, name=name, purpose=PURPOSE)
+    sha256 = hashlib.sha256()
+
+    def checked() -> Iterator[bytes]:
+        for piece in _pieces(content):
+            if not stored.bytes:
+                _refuse_packed(piece)
+            stored.bytes += len(piece)
+            if stored.bytes > settings.RUN_MAX_FILE_BYTES:
+                message = f"A file has at most {settings.RUN_MAX_FILE_BYTES} bytes."
+                raise TooLarge(message, field="file")
+            sha256.update(piece)
+            yield piece
+
+    append_pieces(stored.pk, checked())
+    if not stored.bytes:
+        raise EmptyFile("The file is empty.", field="file")
+    stored.sha256 = sha256.hexdigest()
+    stored.save(update_fields=["bytes", "sha256"])
+    return stored
 
 
 def _pieces(content: Iterable[bytes]) -> Iterator[bytes]:

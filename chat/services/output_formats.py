@@ -53,19 +53,19 @@ def find_format(
     response_format = params.get("response_format")
     if not isinstance(response_format, dict) or not asks_for_schema(response_format):
         return None
-    require_usable(OutputFormat(response_format).schema)
+    try:
+        require_usable(OutputFormat(response_format).schema)
+    except SchemaRefusedError as error:
+        raise InvalidRequest(str(error), field=FIELD) from None
     return response_format
 
 
 def require_usable(schema: dict[str, Any]) -> None:
-    """Raises InvalidRequest for a schema that is too large, and NeedsSchemaCheckError for one that
-    this process does not know to be usable."""
+    """Raises SchemaRefusedError for a schema that is too large, and NeedsSchemaCheckError for one
+    that was not checked in this process."""
     if _digest(schema) in _checked:
         return
-    try:
-        check_bounds(schema)
-    except SchemaRefusedError as error:
-        raise InvalidRequest(str(error), field=FIELD) from None
+    check_bounds(schema)
     raise NeedsSchemaCheckError(schema)
 
 

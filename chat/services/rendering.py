@@ -17,6 +17,8 @@ from aily.problems import InvalidRequest, Problem
 from chat.exceptions import InvalidTemplate
 from chat.models import SceneVersion
 from chat.observability import metrics
+from chat.reasons import Reason
+from chat.rendering.json_schema import SchemaRefusedError
 from chat.rendering.limits import Limits
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import Messages, Prompt, PromptSource, measure_variables
@@ -83,7 +85,7 @@ def render(version: SceneVersion, variables: Mapping[str, JsonValue]) -> Message
     if prompt is None:
         raise HeavyWorkError
     if isinstance(prompt, InvalidTemplate):
-        raise InvalidTemplate(prompt.message, field=prompt.field)
+        raise InvalidTemplate(prompt.message, field=prompt.field, params=prompt.params)
     return prompt.render_if_little_work(variables, size, limits)
 
 
@@ -170,11 +172,11 @@ def check_output_schema(schema: object, user_id: int) -> None:
     if schema is None:
         return
     if not isinstance(schema, dict):
-        raise InvalidTemplate("This must be a JSON object.", field="output_schema")
+        raise InvalidTemplate.because(Reason.of("not_object"), field="output_schema")
     try:
         output_formats.require_usable(schema)
-    except InvalidRequest as problem:
-        raise InvalidTemplate(problem.message, field="output_schema") from None
+    except SchemaRefusedError as error:
+        raise InvalidTemplate.because(error.reason, field="output_schema") from None
     except output_formats.NeedsSchemaCheckError:
         _return_connections()
         with _counted():

@@ -16,6 +16,7 @@ from aily.rest.json_input import exceeds
 from aily.rest.sizes import PARAMS_BYTES, TEXT_BYTES
 from chat.exceptions import InvalidTemplate
 from chat.models import LLMModel, Scene, SceneVersion, TaskKind, Tool
+from chat.reasons import Reason
 from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import flat, parameter_errors
@@ -43,26 +44,26 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
     May wait for another process: to be called outside transactions.
     """
     if not version.user_template.strip():
-        raise InvalidTemplate("This template is empty.", field="user_template")
+        raise InvalidTemplate.because(Reason.of("template_empty"), field="user_template")
     if not isinstance(version.params, dict):
-        raise InvalidTemplate("This must be a JSON object.", field="params")
+        raise InvalidTemplate.because(Reason.of("not_object"), field="params")
     for name, max_bytes in _MAX_BYTES.items():
         if exceeds(getattr(version, name), max_bytes):
-            raise InvalidTemplate(f"This may have {max_bytes} bytes at most.", field=name)
+            raise InvalidTemplate.because(Reason.of("too_many_bytes", limit=max_bytes), field=name)
     for name, message in parameter_errors(version.params):
-        raise InvalidTemplate(message, field=f"params.{name}".rstrip("."))
+        reason = Reason.of("parameter", detail=message)
+        raise InvalidTemplate.because(reason, field=f"params.{name}".rstrip("."))
     if version.model is not None and version.model.capability != TaskKind.CHAT:
         raise _no_chat_model(version.model.name, "model")
     if version.output_schema and "response_format" in flat(version.params):
-        message = "The version has an output_schema: leave one of them out."
-        raise InvalidTemplate(message, field="params.response_format")
+        raise InvalidTemplate.because(Reason.of("two_schemas"), field="params.response_format")
     _check_fallbacks(version.fallback_models)
     _check_tools(version)
     check_limits(version)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # The same error as for a model that does not exist.
-        raise InvalidTemplate(f"There is no model {denied[0]!r}.", field=field)
+        raise InvalidTemplate.because(Reason.of("no_model", name=repr(denied[0])), field=field)
     schema = _check(version, editor)
     rendering.check_output_schema(version.output_schema, editor.pk if editor else 0)
     return schema
@@ -81,13 +82,13 @@ def _check_fallbacks(names: object) -> None:
         or not all(isinstance(name, str) for name in names)
         or len(names) != len(set(names))
     ):
-        raise InvalidTemplate(
-            "This must be a JSON list of different model names.", field="fallback_models"
-        )
+        raise InvalidTemplate.because(Reason.of("no_model_list"), field="fallback_models")
     known = dict(LLMModel.objects.filter(name__in=names).values_list("name", "capability"))
     for name in names:
         if name not in known:
-            raise InvalidTemplate(f"There is no model {name!r}.", field="fallback_models")
+            raise InvalidTemplate.because(
+                Reason.of("no_model", name=repr(name)), field="fallback_models"
+            )
         if known[name] != TaskKind.CHAT:
             raise _no_chat_model(name, "fallback_models")
 
@@ -99,21 +100,19 @@ def _check_tools(version: SceneVersion) -> None:
         or not all(isinstance(name, str) for name in names)
         or len(names) != len(set(names))
     ):
-        raise InvalidTemplate(
-            "This must be a JSON list of different names of tools.", field="tools"
-        )
+        raise InvalidTemplate.because(Reason.of("no_tool_list"), field="tools")
     if len(names) > MAX_OFFERED:
-        raise InvalidTemplate(f"A scene offers {MAX_OFFERED} tools at most.", field="tools")
+        raise InvalidTemplate.because(Reason.of("too_many_tools", limit=MAX_OFFERED), field="tools")
     known = dict(Tool.objects.filter(function_name__in=names).values_list("function_name", "pk"))
     denied = denied_tools(version)
     for name in names:
         if name not in known or name in denied:
-            raise InvalidTemplate(f"There is no tool {name!r}.", field="tools")
+            raise InvalidTemplate.because(Reason.of("no_tool", name=repr(name)), field="tools")
     _check_currencies(version)
     if names and (version.single_flight or version.cache_ttl_seconds):
         # What a tool answers may be meant for one user alone.
         field = "single_flight" if version.single_flight else "cache_ttl_seconds"
-        raise InvalidTemplate("A version that offers tools shares no answers.", field=field)
+        raise InvalidTemplate.because(Reason.of("tools_not_shared"), field=field)
 
 
 def _check_currencies(version: SceneVersion) -> None:
@@ -135,7 +134,7 @@ def _check_currencies(version: SceneVersion) -> None:
 
 
 def _no_chat_model(name: str, field: str) -> InvalidTemplate:
-    return InvalidTemplate(f"The model {name!r} makes embeddings: name another.", field=field)
+    return InvalidTemplate.because(Reason.of("no_chat_model", name=repr(name)), field=field)
 
 
 def create_version(scene: Scene, author: User | None, fields: Mapping[str, object]) -> SceneVersion:

@@ -215,6 +215,22 @@ def test_actions_on_versions_say_why_not(admin: Client, scene: Scene) -> None:
     assert "published already" in act(admin, "sceneversion", "publish", versions[0].pk)
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"user_template": "{{ x|shout }}"}, "第 1 行：没有名为 &#x27;shout&#x27; 的过滤器"),
+        ({"user_template": "x", "variables_schema": '{"type": "array"}'}, "对象的 Schema"),
+        ({"user_template": "x", "fallback_models": '["none"]'}, "没有模型 &#x27;none&#x27;"),
+    ],
+)
+def test_a_version_is_refused_in_the_language_of_the_page(
+    admin: Client, scene: Scene, fields: dict[str, str], sentence: str
+) -> None:
+    path = "/admin/chat/sceneversion/add/"
+    page = admin.post(path, version_form(scene, **fields), headers={"Accept-Language": "zh-CN"})
+    assert sentence in page.text
+
+
 def test_what_is_not_so_has_no_red_cross() -> None:
     """Django's own icon for False is one, also where that is neither good nor bad."""
     icon = Path(str(finders.find("admin/img/icon-no.svg")))

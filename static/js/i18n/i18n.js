@@ -22,6 +22,10 @@ function supported(wanted) {
 export const language = supported(globalThis.document?.documentElement.lang ?? "en");
 /** Texts of single pages, loaded with them. @type {Record<Part, typeof CATALOGUES>} */
 const PARTS = {
+  reasons: {
+    en: () => import("./reasons/en.js"),
+    "zh-hans": () => import("./reasons/zh-hans.js"),
+  },
   tables: {
     en: () => import("./tables/en.js"),
     "zh-hans": () => import("./tables/zh-hans.js"),

@@ -1,4 +1,5 @@
 import type english from "./en.js";
+import type reasons from "./reasons/en.js";
 import type tables from "./tables/en.js";
 
 /** The forms of a text that has a `{count}`, by CLDR's plural categories. */
@@ -11,9 +12,9 @@ export interface Plural {
   other: string;
 }
 
-/** A page with a catalogue of its own. */
-export type Part = "tables";
-export type Key = keyof typeof english | keyof typeof tables;
+/** Catalogues that are loaded with the pages that need them. */
+export type Part = "reasons" | "tables";
+export type Key = keyof typeof english | keyof typeof reasons | keyof typeof tables;
 /** The texts of all pages but those with catalogues of their own. */
 export type MainCatalogue = Record<keyof typeof english, string | Plural>;
 export type Catalogue = Record<Key, string | Plural>;

@@ -1,12 +1,12 @@
 /** The page of a scene: a form for its variables. Running it begins a conversation. */
 
 import { Form } from "../../forms/form.js";
-import { t } from "../../i18n/i18n.js";
+import { loadTexts, t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { ApiError } from "../../net/api.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { detail, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 
 /**
@@ -15,6 +15,8 @@ import { RequestState } from "../../ui/request_state.js";
  */
 
 const TITLE_CHARS = 80;
+
+await loadTexts("reasons");
 
 /** @param {App} app @param {string|null} slug @returns {Page} @throws {ApiError} */
 export default function createPage(app, slug) {
@@ -107,7 +109,7 @@ class ScenePage {
   /** Beside its input, if it has one. @param {any} error */
   #showError(error) {
     const path = /^variables\.(.+)$/s.exec(error.field ?? "")?.[1];
-    const message = t("form.refused", { message: error.message });
+    const message = t("form.refused", { message: detail(error).text });
     if (!path || !this.#form.showError(path, message)) throw error;
   }
 

@@ -1,13 +1,13 @@
 /** The page on which the versions of a scene are written, tried, compared and published. */
 
 import { Form } from "../../forms/form.js";
-import { t } from "../../i18n/i18n.js";
+import { loadTexts, t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { request } from "../../net/api.js";
-import { notice } from "../../ui/notice.js";
+import { detail, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
 import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
@@ -20,6 +20,8 @@ import { Versions } from "./versions.js";
  */
 
 const PREVIEW_MS = 350;
+
+await loadTexts("reasons");
 
 /** @param {App} app @param {string|null} slug @returns {Page} */
 export default function createPage(app, slug) {
@@ -146,7 +148,7 @@ class WorkshopPage {
   async #fail(error) {
     const field = NAMES.find((name) => error.field === name || error.field?.startsWith(`${name}.`));
     if (field) {
-      const message = error.code === "not_json" ? t("form.not_json") : error.message;
+      const message = error.code === "not_json" ? t("form.not_json") : detail(error).text;
       this.#errors = { ...this.#errors, [field]: message };
     } else if (error.code === "precondition_failed") {
       await this.#readTheirs(error);
@@ -217,7 +219,7 @@ class WorkshopPage {
       const error = /** @type {any} */ (caught);
       this.#prompt = null;
       this.#promptRefusal = t("workshop.broken");
-      const message = error.code === "not_json" ? t("form.not_json") : error.message;
+      const message = error.code === "not_json" ? t("form.not_json") : detail(error).text;
       if (NAMES.includes(error.field)) errors = { [error.field]: message };
       else this.#request.error = error;
     }

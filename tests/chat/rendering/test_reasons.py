@@ -1,0 +1,117 @@
+"""Refusals of templates and schemas have a name and parameters, for other languages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from aily.problems import InvalidRequest
+from chat.exceptions import InvalidTemplate, InvalidVariable
+from chat.reasons import SENTENCES
+from chat.rendering.pool import RenderingPool
+from chat.rendering.prompt import Prompt, PromptSource
+from tests.catalogues import ROOT
+from tests.chat.rendering.conftest import Publish, SubmitVariables
+from tests.chat.rendering.pools import ALICE, limits
+from tests.conftest import ClientOf
+
+ANY: dict[str, Any] = {"type": "object"}
+
+
+def refused(
+    template: str = "{{ x }}", schema: Any = ANY, variables: Any = None
+) -> tuple[str, dict[str, Any]]:
+    """Rule and parameters of what compiling, or rendering `variables`, is refused for."""
+    with pytest.raises(InvalidRequest) as caught:
+        Prompt(PromptSource("", template, schema)).render(variables or {}, limits())
+    params = caught.value.params
+    rule = str(params["rule"])
+    if rule in SENTENCES:
+        assert caught.value.message == SENTENCES[rule] % params
+    return rule, params
+
+
+@pytest.mark.parametrize(
+    ("template", "reason", "params"),
+    [
+        ("{{ x|shout }}", "unknown_filter", {"line": "1", "name": "'shout'"}),
+        ("{{ x is loud }}", "unknown_test", {"line": "1", "name": "'loud'"}),
+        ("\n{% while x %}", "unknown_tag", {"line": "2", "name": "'while'"}),
+        ("{% if x %}", "template_ends", {"line": "1"}),
+        ("{{ x y }}", "expected_token", None), ("{{ x", "template_ends", None),
+        ("{{ x ? }}", "unexpected_token", {"line": "1", "found": "'?'"}),
+        ("{{ }}", "template_syntax", None),
+        ("{% macro m() %}{% endmacro %}", "unavailable_tag", {"line": "1", "name": "Macro"}),
+        ("{{ __x }}", "reserved_name", {"line": "1", "name": "__x"}),
+        ("{% for i in x %}{{ loop }}{% endfor %}", "loop_name", None),
+        ("x" * 65_537, "template_too_long", {"limit": "65536"}),
+        ("{{ x }}", "required", {}),
+        ("{{ 'a'.b.c }}", "undefined_part", None),
+        ("{% for i in range(999) %}" * 2 + "{% endfor %}" * 2, "too_many_loop_steps", None),
+        ("{{ 1 / 0 }}", "variables_unusable", None),
+        ("{% if x is defined %}x{% endif %}", "not_empty", {}),
+    ],
+)  # fmt: skip
+def test_a_template_is_refused_with_a_reason(
+    template: str, reason: str, params: dict[str, str] | None
+) -> None:
+    found = refused(template)
+    assert found[0] == reason
+    if params is not None:
+        assert found[1].items() >= params.items()
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "array"}, "not_object_schema"),
+        ({"properties": {"x": {"type": "strng"}}}, "schema_invalid"),
+        ({"properties": {"x": {"$ref": "#/$defs/no"}}}, "dead_ref"),
+        ({"properties": {"x": {"$ref": "https://x.example"}}}, "foreign_ref"),
+        ({"properties": {"x": {"pattern": "(?=a)"}}}, "pattern_unusable"),
+        ({"additionalProperties": False}, "unlisted_names"),
+    ],
+)
+def test_a_schema_is_refused_with_a_reason(schema: Any, reason: str) -> None:
+    assert refused(schema=schema, variables={"x": "1"})[0] == reason
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "reason"),
+    [("{{ x|shout }}", InvalidTemplate, "unknown_filter"),
+     ("{{ x }}", InvalidVariable, "required")],
+)  # fmt: skip
+def test_a_reason_comes_back_from_a_rendering_process(
+    template: str, kind: type[InvalidRequest], reason: str
+) -> None:
+    pool = RenderingPool(1, 1)
+    source = PromptSource("", template, ANY)
+    with pytest.raises(kind) as caught:
+        pool.submit(ALICE, source, {}, limits(5)).result()
+    assert caught.value.params["rule"] == reason
+
+
+def test_errors_of_rest_have_the_rule_and_its_parameters(
+    publish: Publish, submit_variables: SubmitVariables, staff: User, client_of: ClientOf
+) -> None:
+    refusal = publish("{{ x|shout }}").json()
+    assert refusal["params"] == {"rule": "unknown_filter", "line": "1", "name": "'shout'"}
+    publish("{{ x }}")
+    refusal = submit_variables({}).json()
+    assert refusal["params"] == {"rule": "required"}
+    path, json = "/api/scenes/odd/preview", "application/json"
+    preview = client_of(staff).post(path, {"user_template": "{{ x }}"}, json).json()
+    assert preview["refusal"]["params"] == {"rule": "required"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_the_web_app_has_every_sentence_with_its_parameters(language: str) -> None:
+    source = (ROOT / f"static/js/i18n/reasons/{language}.js").read_text()
+    texts = dict(re.findall(r'"rule\.(\w+)":\s+"((?:[^"\\]|\\.)*)",', source))
+    assert texts.keys() == SENTENCES.keys()
+    for name, sentence in SENTENCES.items():
+        expected = sorted(re.findall(r"%\((\w+)\)s", sentence))
+        assert sorted(re.findall(r"{(\w+)}", texts[name])) == expected, name
