@@ -24,7 +24,7 @@ ROWS = 100_000
 
 _FILL = """
 INSERT INTO {table} (id, pos, {name}, {count})
-SELECT n, n, 'row ' || n %% 1000, (n * 7919) %% {rows} FROM generate_series(1, {rows}) n
+SELECT n, n, 'row ' || n %% 1000, (n::bigint * 7919) %% {rows} FROM generate_series(1, {rows}) n
 """
 
 
