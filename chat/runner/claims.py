@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError
 
+from aily.concurrency.batching import LOAD_PACE
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Job, Jobs
 from aily.database.errors import is_outage
@@ -27,7 +28,7 @@ from chat.runner.lease import HeldLease
 from chat.runner.observing import observe_start
 from chat.runner.pools import Deployment, Pool, Pools
 from chat.runner.slots import Slots
-from chat.runner.storage import PACE, retry_until_database_returns
+from chat.runner.storage import retry_until_database_returns
 from chat.runner.upstreams import load_pools
 from chat.scheduler import Probe
 
@@ -79,12 +80,7 @@ class Claimer:
         await run_for_ever("claiming", lambda: self._claim_when_woken(pool))
 
     async def _claim_when_woken(self, pool: Pool) -> None:
-        try:
-            wait_seconds = POLL_SECONDS if pool.wait_seconds is None else pool.wait_seconds
-            async with asyncio.timeout(min(wait_seconds, POLL_SECONDS)):
-                await pool.woken.wait()
-        except TimeoutError:
-            pass
+        await self._wait_for_turn(pool)
         pool.woken.clear()
         began = time.monotonic()
         try:
@@ -98,7 +94,22 @@ class Claimer:
             # So that the next claim takes several tasks. Where tasks wait for capacity, what
             # gets free is taken at once.
             busy_seconds = time.monotonic() - began
-            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
+            pause_seconds = LOAD_PACE.after(busy_seconds, pool.mean_taken)
+            await asyncio.sleep(max(pause_seconds - busy_seconds, 0))
+
+    async def _wait_for_turn(self, pool: Pool) -> None:
+        """Return when there may be tasks to claim, and it is this worker's turn to look."""
+        is_rung = True
+        try:
+            wait_seconds = POLL_SECONDS if pool.wait_seconds is None else pool.wait_seconds
+            async with asyncio.timeout(min(wait_seconds, POLL_SECONDS)):
+                await pool.woken.wait()
+        except TimeoutError:
+            is_rung = False
+        # Where tasks wait for capacity, what gets free is taken at once.
+        delay = pool.precedence.delay_seconds(is_rung=is_rung and not pool.has_waiting)
+        if delay:
+            await asyncio.sleep(delay)
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)
@@ -116,6 +127,8 @@ class Claimer:
             await self._slots.renew()
         pool.has_waiting, pool.wait_seconds = claimed.left > 0, claimed.wait_seconds
         task_ids = claimed.task_ids
+        if limit and (task_ids or not claimed.left):
+            pool.precedence.note_claim(is_empty=not task_ids)
         if task_ids:
             await self._start_taken(pool, claimed)
         elif claimed.left and limit:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chat.llm.types import Upstream
 from chat.models.provider_fields import StructuredOutput
 from chat.models.transitions import Route
+from chat.runner.precedence import Precedence
 from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
 
 
@@ -29,6 +30,8 @@ class EndedCalls(NamedTuple):
     used: dict[str, int]
 
 
+#: A claim counts so much in the mean of the last ones.
+_WEIGHT = 0.1
 #: How a model is asked for answers that fit a JSON Schema: each way once it refused the one before.
 _OUTPUT_MODES = (StructuredOutput.NATIVE, StructuredOutput.JSON_OBJECT, StructuredOutput.PROMPT)
 #: For how long a refusal is believed: another may be one caller's schema's fault.
@@ -180,6 +183,9 @@ class Pool:
     wait_seconds: float | None = None
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    precedence: Precedence = field(default_factory=Precedence)
+    #: Of the tasks that the claims of late have brought, without those that brought none.
+    mean_taken: float = 1.0
 
     @property
     def is_held(self) -> bool:
@@ -211,9 +217,13 @@ class Pool:
 
     def note_taken(self, taken: Mapping[str, Taken]) -> None:
         """Note what a claim has said of each deployment."""
+        count = 0
         for name, found in taken.items():
             self.deployments[name].is_usable = found.is_usable
             self.deployments[name].slots += len(found.task_ids)
+            count += len(found.task_ids)
+        if count:
+            self.mean_taken += (count - self.mean_taken) * _WEIGHT
 
     def has_other(self, tried: Iterable[str]) -> bool:
         """Whether a deployment that is not among these could be called now."""

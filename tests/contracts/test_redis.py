@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import select
 from typing import Any
 
 from aily.redis.clients import async_redis, close_async_clients
@@ -35,4 +37,36 @@ async def test_a_command_is_written_by_the_part_that_does_not_wait_for_a_timeout
     await connection._send_packed_command([b"*1\r\n$4\r\n", b"PING\r\n"])
     assert await connection.read_response() == b"PONG"
     await client.connection_pool.release(connection)
+    await close_async_clients()
+
+
+async def test_a_connection_with_an_answer_that_nobody_reads_is_not_used_again() -> None:
+    client: Any = async_redis()
+    connection = await client.connection_pool.get_connection()
+    assert not await connection.can_read_destructive()
+    await connection.send_command("PING")
+    # Once the answer has come, to the kernel at least.
+    await asyncio.to_thread(_wait_for_bytes, connection)
+    assert await connection.can_read_destructive()
+    await connection.disconnect()
+    assert await connection.can_read_destructive()
+    await client.connection_pool.release(connection)
+    assert await client.ping()
+    await close_async_clients()
+
+
+def _wait_for_bytes(connection: Any) -> None:
+    unread = select.poll()
+    unread.register(connection._writer.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    assert unread.poll(5_000)
+
+
+async def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    client: Any = async_redis()
+    connection = await client.connection_pool.get_connection()
+    await connection.send_command("CLIENT", "ID")
+    number = await connection.read_response()
+    await client.connection_pool.release(connection)
+    assert await async_redis().client_kill_filter(_id=number, skipme=False) in (0, 1)
+    assert await client.ping()
     await close_async_clients()
