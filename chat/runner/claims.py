@@ -80,7 +80,12 @@ class Claimer:
         await run_for_ever("claiming", lambda: self._claim_when_woken(pool))
 
     async def _claim_when_woken(self, pool: Pool) -> None:
-        await self._wait_for_turn(pool)
+        try:
+            wait_seconds = POLL_SECONDS if pool.wait_seconds is None else pool.wait_seconds
+            async with asyncio.timeout(min(wait_seconds, POLL_SECONDS)):
+                await pool.woken.wait()
+        except TimeoutError:
+            pass
         pool.woken.clear()
         began = time.monotonic()
         try:
@@ -96,20 +101,6 @@ class Claimer:
             busy_seconds = time.monotonic() - began
             pause_seconds = LOAD_PACE.after(busy_seconds, pool.mean_taken)
             await asyncio.sleep(max(pause_seconds - busy_seconds, 0))
-
-    async def _wait_for_turn(self, pool: Pool) -> None:
-        """Return when there may be tasks to claim, and it is this worker's turn to look."""
-        is_rung = True
-        try:
-            wait_seconds = POLL_SECONDS if pool.wait_seconds is None else pool.wait_seconds
-            async with asyncio.timeout(min(wait_seconds, POLL_SECONDS)):
-                await pool.woken.wait()
-        except TimeoutError:
-            is_rung = False
-        # Where tasks wait for capacity, what gets free is taken at once.
-        delay = pool.precedence.delay_seconds(is_rung=is_rung and not pool.has_waiting)
-        if delay:
-            await asyncio.sleep(delay)
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)
@@ -127,8 +118,6 @@ class Claimer:
             await self._slots.renew()
         pool.has_waiting, pool.wait_seconds = claimed.left > 0, claimed.wait_seconds
         task_ids = claimed.task_ids
-        if limit and (task_ids or not claimed.left):
-            pool.precedence.note_claim(is_empty=not task_ids)
         if task_ids:
             await self._start_taken(pool, claimed)
         elif claimed.left and limit:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from chat.llm.types import Upstream
 from chat.models.provider_fields import StructuredOutput
 from chat.models.transitions import Route
-from chat.runner.precedence import Precedence
 from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
 
 
@@ -183,8 +182,7 @@ class Pool:
     wait_seconds: float | None = None
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    precedence: Precedence = field(default_factory=Precedence)
-    #: Of the tasks that the claims of late have brought, without those that brought none.
+    #: How many tasks a claim of late has brought, without those that brought none.
     mean_taken: float = 1.0
 
     @property
