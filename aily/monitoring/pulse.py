@@ -15,7 +15,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 
 from aily.concurrency.faults import surviving
 from aily.observability import metrics
-from aily.observability.shared_files import return_to_files
+from aily.observability.shared_files import write_changes
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ class Pulse:
         metrics.memory().set(self._process.memory_info().rss)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._note_lag, time.monotonic())
-        return_to_files()
         for sampler in self._samplers:
             with surviving("pulse"):
                 sampler()
+        write_changes()
 
     def _note_lag(self, scheduled_at: float) -> None:
         self._loop_ran_at = time.monotonic()

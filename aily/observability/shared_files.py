@@ -3,6 +3,10 @@
 prometheus_client makes a sparse file and maps it into memory: when the disk is full, the first
 write to a page of it kills the process (SIGBUS). Here blocks are allocated before they are mapped.
 If there are none left, the values are kept in memory until there is room again.
+
+Where the pulse runs, what has changed is written once a second: a task changes twenty values, most
+of them of the same series (what that saves: docs/performance.md). A process that is killed loses
+the counts of its last second.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import mmap
 import os
 import struct
 from io import BytesIO
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from prometheus_client import mmap_dict, values
@@ -24,12 +29,20 @@ _ENTRY_BYTES = 32
 
 #: Those of this process that have no file at the moment.
 _without_file: set[AllocatedDict] = set()
+#: All that are open.
+_open: set[AllocatedDict] = set()
+#: Whether the pulse writes what has changed.
+_has_writer = False
 
 
 class AllocatedDict(mmap_dict.MmapedDict):
     """prometheus_client's dictionary, whose file has blocks for every byte that is mapped."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
+        #: Values and timestamps that are not written yet, by key.
+        self._changed: dict[str, tuple[float, float]] = {}
+        self._process_id = os.getpid()
+        _open.add(self)
         self._has_file = read_mode or _allocate(filename, _INITIAL_BYTES)
         if self._has_file:
             super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
@@ -42,6 +55,31 @@ class AllocatedDict(mmap_dict.MmapedDict):
         self._m = mmap.mmap(-1, self._capacity)
         self._m[:_HEADER_BYTES] = _HEADER.pack(self._used, 0)
         _without_file.add(self)
+
+    def write_value(self, key: str, value: float, timestamp: float) -> None:
+        if _has_writer:
+            self._changed[key] = (value, timestamp)
+        else:
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+
+    def read_value(self, key: str) -> tuple[float, float]:
+        changed = self._changed.get(key)
+        return changed or super().read_value(key)  # type: ignore[no-untyped-call]
+
+    def write_changes(self) -> None:
+        """Values are totals: what changes meanwhile is written by the next call."""
+        if self._process_id != os.getpid():
+            # Of the process that this one was forked from.
+            return
+        # `popitem` and setting an item are atomic; those who count need no lock of this.
+        while self._changed:
+            key, (value, timestamp) = self._changed.popitem()
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self.write_changes()
+        _open.discard(self)
+        super().close()  # type: ignore[no-untyped-call]
 
     def _init_value(self, key: str) -> None:
         """Make room first: prometheus_client's own way to grow allocates nothing."""
@@ -105,7 +143,15 @@ def use_allocated_files() -> None:
     values.ValueClass = values.MultiProcessValue(_Process().pid)  # type: ignore[no-untyped-call]
 
 
-def return_to_files() -> None:
-    """Write what was kept in memory to files, if there is room: called by the pulse."""
+def write_changes() -> None:
+    """Write what has changed to files: called by the pulse, and when the process ends."""
+    global _has_writer
+    _has_writer = True
+    for shared in [*_open]:
+        shared.write_changes()
     for kept in [*_without_file]:
         kept.return_to_file()
+
+
+# Workers are children of Dramatiq, which end without Python's `atexit`.
+Finalize(None, write_changes, exitpriority=0)

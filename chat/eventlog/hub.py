@@ -76,8 +76,7 @@ class Hub:
         self._routed = 0
         self._was_connected = False
 
-    @asynccontextmanager
-    async def task_feed(
+    def task_feed(
         self,
         task_id: str,
         owner_id: int,
@@ -85,12 +84,11 @@ class Hub:
         text: bool,
         source: Source | None = None,
         pool: FeedPool | None = None,
-    ) -> AsyncIterator[Feed]:
+    ) -> _Registration:
         """A feed of one task, and of `source` where its text comes from there.
 
         Once entered, it gets everything that is appended later, or is marked as lagging.
         """
-        feed = Feed(TASK_FEED_BYTES, pool=pool)
         places = [(self._life_of_task, task_id)]
         channels = {user_channel(owner_id)}
         if source is not None:
@@ -100,23 +98,19 @@ class Hub:
             text_of = source.task_id if source is not None else task_id
             places.append((self._text_of_task, text_of))
             channels.add(text_channel(text_of))
-        async with self._registered(feed, places, channels):
-            yield feed
+        return _Registration(self, Feed(TASK_FEED_BYTES, pool=pool), places, channels)
 
-    @asynccontextmanager
-    async def user_feed(self, user_id: int, *, skip: Callable[[str], bool]) -> AsyncIterator[Feed]:
+    def user_feed(self, user_id: int, *, skip: Callable[[str], bool]) -> _Registration:
         """A feed of the life-cycle events of one user's tasks, without those that `skip(task id)`
         is true of."""
-        feed, channel = Feed(USER_FEED_BYTES, skip), user_channel(user_id)
-        async with self._registered(feed, [(self._of_user, channel)], {channel}):
-            yield feed
+        channel = user_channel(user_id)
+        feed = Feed(USER_FEED_BYTES, skip)
+        return _Registration(self, feed, [(self._of_user, channel)], {channel})
 
-    @asynccontextmanager
-    async def change_feed(self, channel: str) -> AsyncIterator[Feed]:
+    def change_feed(self, channel: str) -> _Registration:
         """A feed of the notices that something, such as a run, has changed. They have no frames."""
         feed = Feed(CHANGE_FEED_BYTES)
-        async with self._registered(feed, [(self._of_user, channel)], {channel}):
-            yield feed
+        return _Registration(self, feed, [(self._of_user, channel)], {channel})
 
     @asynccontextmanager
     async def user_ends(self, user_id: int) -> AsyncIterator[UserEnds]:
@@ -128,12 +122,12 @@ class Hub:
         ends = self._ends_of_user.get(channel)
         if ends is None:
             ends = self._ends_of_user[channel] = UserEnds()
-            self._count_channels({channel})
+            self.count_channels({channel})
         ends.enter()
         try:
             # While Redis is away what follows is refused, and should be so at once.
             if not is_redis_unavailable():
-                await self._subscribe({channel})
+                await self.subscribe({channel})
             yield ends
         finally:
             ends.leave()
@@ -145,7 +139,7 @@ class Hub:
         ends = self._ends_of_user.get(channel)
         if ends is not None and not ends.has_users:
             del self._ends_of_user[channel]
-            self._jobs.spawn(self._unsubscribe({channel}))
+            self._jobs.spawn(self.unsubscribe({channel}))
 
     async def aclose(self) -> None:
         """End the subscription. A feed that is entered later begins another one."""
@@ -156,30 +150,12 @@ class Hub:
         self._reader = self._pubsub = None
         self._confirmed.clear()
 
-    @asynccontextmanager
-    async def _registered(
-        self, feed: Feed, places: Sequence[tuple[_FeedTable, str]], channels: Collection[str]
-    ) -> AsyncIterator[None]:
-        for table, key in places:
-            table[key].add(feed)
-        try:
-            self._count_channels(channels)
-            await self._subscribe(channels)
-            yield
-        finally:
-            feed.clear()
-            for table, key in places:
-                table[key].discard(feed)
-                if not table[key]:
-                    del table[key]
-            await self._unsubscribe(channels)
-
     # --- Channels -------------------------------------------------------------------------------
-    def _count_channels(self, channels: Collection[str]) -> None:
+    def count_channels(self, channels: Collection[str]) -> None:
         for channel in channels:
             self._channels[channel] = self._channels.get(channel, 0) + 1
 
-    async def _subscribe(self, channels: Collection[str]) -> None:
+    async def subscribe(self, channels: Collection[str]) -> None:
         """Return once Redis confirmed them all, or while it is away (feeds are then lagging)."""
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_for_ever())
@@ -195,7 +171,7 @@ class Hub:
         if waiting:
             await asyncio.wait(waiting, timeout=_CONFIRM_SECONDS)
 
-    async def _unsubscribe(self, channels: Collection[str]) -> None:
+    async def unsubscribe(self, channels: Collection[str]) -> None:
         for channel in channels:
             self._channels[channel] -= 1
             if not self._channels[channel]:
@@ -285,6 +261,49 @@ class Hub:
                     feed.mark_lagging()
         for ends in self._ends_of_user.values():
             ends.mark_lagging()
+
+
+class _Registration:
+    """A feed's place in the hub, for as long as this context lasts.
+
+    No generator: every followed task enters one (figures in docs/performance.md).
+    """
+
+    __slots__ = ("_channels", "_feed", "_hub", "_places")
+
+    def __init__(
+        self,
+        hub: Hub,
+        feed: Feed,
+        places: Sequence[tuple[_FeedTable, str]],
+        channels: Collection[str],
+    ) -> None:
+        self._hub = hub
+        self._feed = feed
+        self._places = places
+        self._channels = channels
+
+    async def __aenter__(self) -> Feed:
+        for table, key in self._places:
+            table[key].add(self._feed)
+        self._hub.count_channels(self._channels)
+        try:
+            await self._hub.subscribe(self._channels)
+        except BaseException:
+            await self._leave()
+            raise
+        return self._feed
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        self._feed.clear()
+        for table, key in self._places:
+            table[key].discard(self._feed)
+            if not table[key]:
+                del table[key]
+        await self._hub.unsubscribe(self._channels)
 
 
 @per_loop

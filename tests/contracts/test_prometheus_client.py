@@ -34,14 +34,17 @@ def test_the_class_is_looked_up_where_it_is_replaced() -> None:
 _FORK = """
 import os
 import aily.observability
+from aily.observability.shared_files import write_changes
 from prometheus_client import Counter
 counter = Counter("calls", "")
 counter.inc(2)
 if (child := os.fork()) == 0:
     counter.inc(3)
+    write_changes()
     os._exit(0)
 os.waitpid(child, 0)
 counter.inc(5)
+write_changes()
 print(child, os.getpid())
 """
 

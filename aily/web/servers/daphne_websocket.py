@@ -64,8 +64,10 @@ class BoundedWebSocket(WebSocketProtocol):
             self.onMessage(text, False)
 
     def _is_too_large(self, text: bytes) -> bool:
-        limits = (self.maxMessagePayloadSize, self.maxFramePayloadSize)
-        return any(0 < limit < len(text) for limit in limits)
+        # 0: no limit.
+        return 0 < self.maxMessagePayloadSize < len(text) or 0 < self.maxFramePayloadSize < len(
+            text
+        )
 
     def _is_between_messages(self) -> bool:
         # The others have no value before the socket is open.

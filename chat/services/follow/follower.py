@@ -63,7 +63,7 @@ class Share:
         self.feeds = FeedPool(MAX_FEED_BYTES)
 
 
-async def follow(
+def follow(
     task_id: str,
     owner_id: int,
     after: EventId = START,
@@ -83,20 +83,8 @@ async def follow(
     the follower gets all further events, and returns False if there was none before. The caller
     must have checked that the task is the owner's, and close the generator (`contextlib.aclosing`).
     """
-    share = share or Share()
-    follower = _Follower(task_id, owner_id, after, text, share.pages)
-    while not follower.is_over:
-        feeding = get_hub().task_feed(
-            task_id, owner_id, text=text, source=follower.source, pool=share.feeds
-        )
-        async with feeding as feed:
-            is_current = is_new and not text and not may_have_events()
-            async with aclosing(follower.frames(feed, is_new, is_current)) as frames:
-                async for frame in frames:
-                    yield frame
-                    if frame.is_terminal:
-                        return
-        is_new = False
+    follower = _Follower(task_id, owner_id, after, text, share or Share())
+    return follower.frames(is_new, may_have_events)
 
 
 class _Follower:
@@ -105,13 +93,15 @@ class _Follower:
     feed: Feed
 
     def __init__(
-        self, task_id: str, owner_id: int, after: EventId, text: bool, pages: asyncio.Semaphore
+        self, task_id: str, owner_id: int, after: EventId, text: bool, share: Share
     ) -> None:
         self.task_id = task_id
         self.owner_id = owner_id
         self.cursor = after
         self.text = text
-        self.pages = pages
+        self.share = share
+        #: The row as it was last seen; None: it was accepted a moment ago, or deleted.
+        self.state: TaskState | None = None
         #: The task whose call this one shares, as far as is known; None: it has a log of its own.
         self.source: Source | None = None
         #: Of the source's events, those before this one are this task's as well.
@@ -123,34 +113,61 @@ class _Follower:
         self.is_current = False
         #: No notice came for a while, and none is known to be missing.
         self.is_silent = False
+        #: A server was away since the last look at the row.
+        self.must_look = False
         #: The row was deleted: nothing will come any more.
         self.is_gone = False
         self.is_over = False
 
-    async def frames(self, feed: Feed, is_new: bool, is_current: bool) -> AsyncGenerator[Followed]:
-        """Yield all frames to the end, or until they come from elsewhere than `feed`.
+    async def frames(
+        self, is_new: bool, may_have_events: Callable[[], bool]
+    ) -> AsyncGenerator[Followed]:
+        """Yield all frames to the end. While PostgreSQL or Redis is away there are just none.
 
-        While PostgreSQL or Redis is away there are just none.
+        What comes live passes this one generator only: each layer costs with every frame.
         """
-        self.feed = feed
-        self.is_current = is_current
-        state = None
+        while not self.is_over:
+            feeding = get_hub().task_feed(
+                self.task_id,
+                self.owner_id,
+                text=self.text,
+                source=self.source,
+                pool=self.share.feeds,
+            )
+            async with feeding as self.feed:
+                self.is_current = is_new and not self.text and not may_have_events()
+                while is_new or await self.look():
+                    is_new = False
+                    if self.may_lack_frames():
+                        async with aclosing(self.past()) as frames:
+                            async for frame in frames:
+                                yield frame
+                                if frame.is_terminal:
+                                    return
+                    while (live := await self.next_live()) is not None:
+                        yield live
+                        if live.is_terminal:
+                            return
+
+    async def look(self) -> bool:
+        """Look at the row. Returns False if what comes next is in another feed, or nothing is."""
         while not self.is_over:
             try:
-                if not is_new:
-                    load = recheck_state if self.is_silent else load_state
-                    state = await load(self.task_id)
-                    self.is_gone = state is None
-                if state is not None and self.source_changed(state):
-                    return
-                async with aclosing(self.round(state)) as frames:
-                    async for frame in frames:
-                        yield frame
+                load = recheck_state if self.is_silent else load_state
+                self.state = await load(self.task_id)
             except AWAY as error:
-                self.is_current = False
-                logger.warning("following %s: a server is away (%s)", self.task_id, error)
-                await asyncio.sleep(AWAY_SECONDS)
-            is_new = False
+                await self.wait_for_server(error)
+            else:
+                self.must_look = False
+                self.is_gone = self.state is None
+                return self.state is None or not self.source_changed(self.state)
+        return False
+
+    async def wait_for_server(self, error: Exception) -> None:
+        self.is_current = False
+        self.must_look = True
+        logger.warning("following %s: a server is away (%s)", self.task_id, error)
+        await asyncio.sleep(AWAY_SECONDS)
 
     def source_changed(self, state: TaskState) -> bool:
         """Note whose log is to be read, and how far. True when it is another one than before."""
@@ -161,46 +178,50 @@ class _Follower:
     def source_id(self) -> str:
         return self.source.task_id if self.source else self.task_id
 
-    async def round(self, state: TaskState | None) -> AsyncGenerator[Followed]:
-        """Yield what there is, and then what comes, until it is time to look again."""
-        is_queued = state is not None and state.status == Status.QUEUED
-        if state is not None and is_queued and await self.has_moved(state):
-            yield self.queued()
-        if not self.needs_no_replay(state):
+    def may_lack_frames(self) -> bool:
+        """Whether `past` may have any."""
+        is_queued = self.state is not None and self.state.status == Status.QUEUED
+        return is_queued or not self.needs_no_replay()
+
+    async def past(self) -> AsyncGenerator[Followed]:
+        """Yield what there is: the place in the queue, what the log has, the end that it lacks."""
+        try:
+            state = self.state
+            if state is not None and state.status == Status.QUEUED and await self.has_moved(state):
+                yield self.queued()
+            if self.needs_no_replay():
+                return
             if self.text:
                 await eventlog.announce_listener(self.source_id)
             self.feed.clear_lag()
-            async with aclosing(self.replay(state)) as frames:
+            async with aclosing(self.replay()) as frames:
                 async for frame in frames:
                     yield frame
-        ended = state.ended if state is not None else None
-        if ended is not None and self.log_is_behind(ended):
-            self.is_over = True
-            async with self.pages:
-                whole = await load_ended(self.task_id)
-                if whole is not None:
-                    for frame in frames_of_row(whole, self.cursor, text=self.text):
-                        yield frame
-            return
-        if self.is_gone:
-            self.is_over = True
-            return
-        async with aclosing(self.live()) as frames:
-            async for frame in frames:
-                yield frame
+            if state is not None and state.ended is not None and self.log_is_behind(state.ended):
+                async with self.share.pages:
+                    whole = await load_ended(self.task_id)
+                    self.is_over = True
+                    if whole is not None:
+                        for frame in frames_of_row(whole, self.cursor, text=self.text):
+                            yield frame
+            elif self.is_gone:
+                self.is_over = True
+        except AWAY as error:
+            await self.wait_for_server(error)
 
     def lacks_tool_events(self, state: TaskState) -> bool:
         """True when Redis has lost the log of a task that waits for its tools, or for its user: no
         worker writes into it then."""
         return state.status in WAITING and self.cursor.attempt < state.attempt
 
-    def needs_no_replay(self, state: TaskState | None) -> bool:
+    def needs_no_replay(self) -> bool:
         """True when the row shows that the log has no further life-cycle events.
 
         So a follower without text costs the log nothing while its task waits or runs.
         """
         if self.text or not self.is_current or self.feed.is_lagging or self.is_gone:
             return False
+        state = self.state
         # None: it was accepted a moment ago.
         return state is None or (state.ended is None and state.attempt == self.cursor.attempt)
 
@@ -221,12 +242,12 @@ class _Follower:
         is_old = ended.finished_at is not None and ended.finished_at < settled
         return has_seen_the_end or is_whole or is_old or now - self.closing_since >= CLOSE_SECONDS
 
-    async def replay(self, state: TaskState | None) -> AsyncGenerator[Followed]:
+    async def replay(self) -> AsyncGenerator[Followed]:
         """Yield what the log has after the cursor."""
         async with aclosing(self.pages_of_log()) as frames:
             async for frame in frames:
                 yield frame
-        if state is not None and self.lacks_tool_events(state):
+        if self.state is not None and self.lacks_tool_events(self.state):
             await in_database(_restore_tool_events, UUID(self.task_id))
             async with aclosing(self.pages_of_log()) as frames:
                 async for frame in frames:
@@ -237,7 +258,7 @@ class _Follower:
         count = eventlog.FIRST_PAGE
         while True:
             # Until all of the page is taken: for a client that does not read, few are read.
-            async with self.pages:
+            async with self.share.pages:
                 page = await eventlog.read(self.source_id, self.cursor, count)
                 if not page:
                     self.is_current = True
@@ -252,24 +273,28 @@ class _Follower:
                             yield piece
             count = eventlog.next_count(page)
 
-    async def live(self) -> AsyncGenerator[Followed]:
-        """Yield frames as they come. Ends when one is missing, or none came for a while."""
+    async def next_live(self) -> Followed | None:
+        """Return the next frame that comes. None when it is time to look at the row: a frame is
+        missing, none came for a while, a server was away, or all have come."""
+        if self.is_over or self.must_look:
+            return None
         self.is_silent = False
         while notice := await self.feed.next(self.check_after_seconds()):
             event_id = notice.event_id
             followed = self.to_frame(event_id, notice.frame)
             if self.must_recheck_row(followed, notice.task_id):
-                return
-            if event_id is not None:
-                if event_id <= self.cursor:
-                    continue
+                return None
+            if event_id is None:
+                return followed
+            if event_id > self.cursor:
                 is_gap = self.text and not event_id.follows(self.cursor)
                 # What comes in pieces is read from the log, so that all before it is known.
                 if is_in_pieces(followed) or (is_gap and followed.type != "task.snapshot"):
-                    return
+                    return None
                 self.cursor = event_id
-            yield followed
+                return followed
         self.is_silent = self.closing_since is None and not self.feed.is_lagging
+        return None
 
     def to_frame(self, event_id: EventId | None, frame: bytes) -> Followed:
         """An event as one of this task, if it is its source's."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
-from aily.database.rows import Row
+from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from aily.problems import NotFound
 from chat.eventlog import Source
@@ -117,35 +117,44 @@ _LARGE = (
 
 
 class _Row(Row, frozen=True):
-    """The columns of `_load_states`, in the order in which it asks for them."""
+    """What `_STATES` reads of a task, and of the task whose call it shares."""
 
-    pk: UUID
+    id: UUID
     owner_id: int
     model_id: int
     status: str
     attempt: int
     not_before: datetime | None
     leader_id: UUID | None
-    leader__owner_id: int | None
-    leader__model_id: int | None
-    leader__attempt: int | None
-    leader__not_before: datetime | None
+    leader_owner_id: int | None
+    leader_model_id: int | None
+    leader_attempt: int | None
+    leader_not_before: datetime | None
+
+
+#: A statement of its own: the ORM takes five times as long to write it and to read its rows.
+_STATES = """
+SELECT task.id, task.owner_id, task.model_id, task.status, task.attempt, task.not_before,
+       task.leader_id, leader.owner_id AS leader_owner_id, leader.model_id AS leader_model_id,
+       leader.attempt AS leader_attempt, leader.not_before AS leader_not_before
+  FROM chat_task task LEFT JOIN chat_task leader ON leader.id = task.leader_id
+ WHERE task.id = ANY(%s)
+"""
 
 
 def _load_states(task_ids: list[str]) -> list[TaskState | None]:
     """Run one light query for all, and another for those that have ended."""
-    found = Task.objects.filter(pk__in=set(task_ids))
-    rows = [_Row(*values) for values in found.values_list(*_Row.__struct_fields__)]
-    ended = [row.pk for row in rows if row.status not in ACTIVE]
+    rows = fetch_rows(_Row, _STATES, [[UUID(task_id) for task_id in set(task_ids)]])
+    ended = [row.id for row in rows if row.status not in ACTIVE]
     tasks = Task.objects.defer(*_LARGE).in_bulk(ended) if ended else {}
-    by_id = {str(row.pk): _state(row, tasks.get(row.pk)) for row in rows}
+    by_id = {str(row.id): _state(row, tasks.get(row.id)) for row in rows}
     return [by_id.get(task_id) for task_id in task_ids]
 
 
 def _state(row: _Row, ended: Task | None) -> TaskState:
-    if row.leader_id is None or row.leader__owner_id is None or row.leader__model_id is None:
+    if row.leader_id is None or row.leader_owner_id is None or row.leader_model_id is None:
         return TaskState(row.owner_id, row.model_id, row.status, row.attempt, row.not_before, ended)
-    attempt = row.leader__attempt or 0
+    attempt = row.leader_attempt or 0
     if ended is not None:
         source_limit = EventId(ended.attempt, ended.last_event)
     else:
@@ -153,11 +162,11 @@ def _state(row: _Row, ended: Task | None) -> TaskState:
         source_limit = EventId(attempt + 1, 0)
     return TaskState(
         row.owner_id,
-        row.leader__model_id,
+        row.leader_model_id,
         row.status,
         attempt,
-        row.leader__not_before,
+        row.leader_not_before,
         ended,
-        Source(str(row.leader_id), row.leader__owner_id),
+        Source(str(row.leader_id), row.leader_owner_id),
         source_limit,
     )

@@ -305,8 +305,8 @@ async def test_without_text_the_log_is_not_read_while_the_row_shows_nothing_new(
     looks: list[bool] = []
     needs_no_replay = follower._Follower.needs_no_replay
 
-    def note(self: Any, state: Any) -> bool:
-        looks.append(needs_no_replay(self, state))
+    def note(self: Any) -> bool:
+        looks.append(needs_no_replay(self))
         return looks[-1]
 
     monkeypatch.setattr(follower._Follower, "needs_no_replay", note)
