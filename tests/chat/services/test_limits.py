@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -91,8 +92,13 @@ def test_counts_that_are_soon_too_old_are_taken_again_with_those_that_are(
 ) -> None:
     counted: list[set[int]] = []
     now = 100.0
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
-    monkeypatch.setattr(limits, "_count_rows", lambda owners: counted.append(set(owners)) or {})
+
+    def count(owners: set[int]) -> dict[int, limits.CountRow]:
+        counted.append(set(owners))
+        return {}
+
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(limits, "_count_rows", count)
     depths = limits.Depths()
 
     def admit(owner: int) -> None:
