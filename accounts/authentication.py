@@ -69,7 +69,7 @@ class Identity:
         return self.api_key.lane if self.api_key is not None else ""
 
     @property
-    def holds_seconds(self) -> float:
+    def valid_seconds(self) -> float:
         """How long the credentials are valid unless revoked; for a session, how long at most."""
         if self.api_key is None:
             # Its exact end is in its row. Unless it is renewed it is not later than this.

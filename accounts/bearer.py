@@ -42,8 +42,8 @@ class KeyCaller:
         return Access(self.owner_id, self.key.pk)
 
     @property
-    def holds_seconds(self) -> float:
-        return self.key.holds_seconds
+    def valid_seconds(self) -> float:
+        return self.key.valid_seconds
 
     async def identify_again(self, *, check: bool) -> KeyCaller | None:
         """Return the caller anew, None if the access has ended; `check`: as for `identify`."""

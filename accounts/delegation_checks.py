@@ -164,7 +164,7 @@ def _check_role_limits(sender: object, instance: RoleLimits, **kwargs: object) -
 
 
 def _check_object_grant(sender: type[ObjectGrant], instance: ObjectGrant, **kwargs: object) -> None:
-    """Check a permission on a single object, both as stored and as it is to be."""
+    """Check a permission on a single object, both as stored and as it will be."""
     actor = current_actor()
     if actor is None or actor.is_superuser:
         return

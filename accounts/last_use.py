@@ -34,7 +34,7 @@ class LastUse(Generic[Key, Use]):
         self._batcher = per_loop(lambda: Batcher(self._write_batch, pace=Pace()))
 
     def is_due(self, key: Key) -> bool:
-        """Return whether a use is to be written now. If so, it counts as written."""
+        """Return whether to write a use now. If so, it counts as written."""
         now = time.monotonic()
         written_at = self._written_at.get(key)
         if written_at is not None and written_at > now - _PRECISION_SECONDS:

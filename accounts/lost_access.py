@@ -31,7 +31,7 @@ class Credentials(Protocol):
     @property
     def access(self) -> Access: ...
     @property
-    def holds_seconds(self) -> float: ...
+    def valid_seconds(self) -> float: ...
     async def identify_again(self, *, check: bool) -> _Holding | None:
         """Return the credentials anew, None if they do not work any more. `check`: bypass this
         process's copies."""
@@ -39,7 +39,7 @@ class Credentials(Protocol):
 
 class _Holding(Protocol):
     @property
-    def holds_seconds(self) -> float: ...
+    def valid_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class _OfRequest:
         return self.request.auth.access
 
     @property
-    def holds_seconds(self) -> float:
-        return self.request.auth.holds_seconds
+    def valid_seconds(self) -> float:
+        return self.request.auth.valid_seconds
 
     async def identify_again(self, *, check: bool) -> _Holding | None:
         return await identify_again(self.request, check=check)
@@ -109,9 +109,9 @@ class _Watch:
         self.users = 0
         self._credentials = credentials
         self._checks = count()
-        first_check = min(FIRST_CHECK_SECONDS, credentials.holds_seconds)
+        first_check = min(FIRST_CHECK_SECONDS, credentials.valid_seconds)
         self._registration = open_sockets().registered(
-            credentials.access, self._close, self._holds_seconds, first_check
+            credentials.access, self._close, self._valid_seconds, first_check
         )
         self._is_begun = False
         self._can_begin = asyncio.Lock()
@@ -120,7 +120,7 @@ class _Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self) -> None:
-        """Return once a revocation would be heard of. May be called again."""
+        """Return once this process receives revocations. May be called again."""
         if self._is_begun:
             return
         async with self._can_begin:
@@ -156,9 +156,9 @@ class _Watch:
         if code == CLOSE_UNAUTHENTICATED:
             self.lost.set()
 
-    async def _holds_seconds(self) -> float:
+    async def _valid_seconds(self) -> float:
         # The first check finds an access that was revoked just before this was registered. This
         # process's copies will do for it; most requests have ended by the second.
         is_first = next(self._checks) == 0
         found = await self._credentials.identify_again(check=not is_first)
-        return 0 if found is None else found.holds_seconds
+        return 0 if found is None else found.valid_seconds

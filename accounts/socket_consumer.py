@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from accounts.authentication import Identity
-from accounts.websocket import identify_websocket, websocket_holds_seconds
+from accounts.websocket import identify_websocket, websocket_valid_seconds
 from aily.observability.context import begin_request
 from aily.observability.metrics import WEBSOCKETS_OPEN, WEBSOCKETS_OPENED
 from aily.problems import LimitReached
@@ -76,7 +76,7 @@ class SocketConsumer(AsyncConsumer):
         raise NotImplementedError
 
     async def refuse(self, code: int) -> None:
-        """Refuse the handshake, for the reason that this close code stands for."""
+        """Refuse the handshake, for the reason of this close code."""
         await self.accept()
         await self.close(code)
 
@@ -109,9 +109,9 @@ class SocketConsumer(AsyncConsumer):
         identity = await identify_websocket(self.scope)
         if identity is None:
             return None
-        check = partial(websocket_holds_seconds, self.scope)
+        check = partial(websocket_valid_seconds, self.scope)
         registered = open_sockets().registered(
-            identity.access, self.close, check, identity.holds_seconds
+            identity.access, self.close, check, identity.valid_seconds
         )
         await self.registrations.enter_async_context(registered)
         # It may have been revoked before this socket was registered.

@@ -68,10 +68,10 @@ def _origin(scope: Scope) -> Origin:
     return Origin.at(scope_address(scope), _header(scope, b"user-agent"))
 
 
-async def websocket_holds_seconds(scope: Scope) -> float:
+async def websocket_valid_seconds(scope: Scope) -> float:
     """Return how long the credentials of this socket are still valid; 0 if they are not."""
     identity = await identify_websocket(scope, check=True)
-    return 0 if identity is None else identity.holds_seconds
+    return 0 if identity is None else identity.valid_seconds
 
 
 class OriginRequiredForCookies:

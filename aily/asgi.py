@@ -25,7 +25,7 @@ _pulse = observe("web")
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Pass a connection to its route. The first one names the event loop that is to be watched."""
+    """Pass a connection to its route. The first one names the event loop to watch."""
     _pulse.watch(asyncio.get_running_loop())
     await routes(scope, receive, send)
 

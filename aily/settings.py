@@ -205,6 +205,7 @@ def _redis_role_url(variable: str, database: int | None = None) -> str:
 
 _redis_address("REDIS_URL", REDIS_URL)
 DRAMATIQ_REDIS_URL = _redis_role_url("DRAMATIQ_REDIS_URL", 1)
+# A single server, as MGET and UNLINK take keys of several hash slots (docs/decisions/hash-tags.md).
 CACHE_URL = _redis_role_url("CACHE_URL", 2)
 RATES_REDIS_URL = _redis_role_url("RATES_REDIS_URL")
 LAYER_REDIS_URL = _redis_role_url("LAYER_REDIS_URL")
@@ -505,7 +506,7 @@ if OIDC_ISSUER:
         "openid_connect": {
             "APPS": [
                 {
-                    # Part of the key of who is who: a subject is one with its issuer only.
+                    # Part of a user's identity: a subject is unique with its issuer only.
                     "provider_id": OIDC_ISSUER,
                     "name": OIDC_NAME,
                     "client_id": OIDC_CLIENT_ID,

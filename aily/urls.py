@@ -1,4 +1,4 @@
-"""Every path of aily. The composition root of the web: the one place that knows all apps."""
+"""Every path of aily. The composition root of the web: the one place that imports all apps."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def parse_frame(data: str | bytes) -> Frame:
         return _adapter.validate_python(decode_json(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        # The first part of a location is the frame's type, which the client knows.
+        # The first part of a location is the frame's type, which the client has sent.
         path = path_of([part for part in first["loc"] if not _is_tag(part)])
         if first["type"].startswith("union_tag"):
             path = "type"

@@ -14,7 +14,7 @@ from django.utils import timezone
 from chat.models import Run, Task
 from chat.models.ids import first_id
 from chat.models.runs import ENDED_RUNS
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.models.vectors import delete_older
 
 #: Rows removed in one transaction: bounds how long it holds locks and how much WAL it writes.

@@ -1,4 +1,4 @@
-"""Vectors as they are stored and sent: pure data, which knows no Django."""
+"""Vectors as they are stored and sent: pure data, without Django."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Vectors(msgspec.Struct, frozen=True):
         return [b64encode(self.floats[start : start + size]).decode() for start in starts]
 
     def as_numbers(self) -> list[list[float]]:
-        """Each vector as the numbers that its 32-bit floats stand for, exactly."""
+        """Each vector as the exact numbers of its 32-bit floats."""
         size = self.bytes_each
         starts = range(0, len(self.floats), size)
         return [little_endian(self.floats[start : start + size]).tolist() for start in starts]

@@ -37,15 +37,15 @@ case "${1:-}" in
             aily.asgi:application
         ;;
     worker)
-        # How often, in milliseconds, an idle worker looks for Dramatiq's messages.
+        # How often, in milliseconds, an idle worker polls for Dramatiq's messages.
         export dramatiq_worker_timeout="${dramatiq_worker_timeout:-500}"
-        # Dramatiq waits longer than the calls do, and whoever stops this process longer still.
+        # Dramatiq waits longer than the calls do, and the process manager longer still.
         case "${WORKER_GRACE_SECONDS:-25}" in
             *[!0-9]*) refuse "WORKER_GRACE_SECONDS must be a number of seconds, not '$WORKER_GRACE_SECONDS'" ;;
         esac
-        patience="$(((${WORKER_GRACE_SECONDS:-25} + 10) * 1000))"
+        timeout_ms="$(((${WORKER_GRACE_SECONDS:-25} + 10) * 1000))"
         exec python -m dramatiq aily.worker --processes 1 --threads 2 \
-            --worker-shutdown-timeout "$patience"
+            --worker-shutdown-timeout "$timeout_ms"
         ;;
     scheduler)
         exec python manage.py crontab --no-heartbeat

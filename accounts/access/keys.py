@@ -34,7 +34,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property
-    def holds_seconds(self) -> float:
+    def valid_seconds(self) -> float:
         """How long the key is valid unless revoked."""
         return (
             inf if self.expires_at is None else (self.expires_at - timezone.now()).total_seconds()

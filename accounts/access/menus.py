@@ -93,7 +93,7 @@ def menu_language(request: HttpRequest) -> str:
     accepted = parse_accept_lang_header(request.headers.get("Accept-Language", "").lower())
     chosen = request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME, "").lower()
     for code in (chosen, *(code for code, _quality in accepted)):
-        # Such as zh-cn, which stands for zh-hans, and de-at.
+        # Such as zh-cn, an alias of zh-hans, and de-at.
         variants = (code, *LANG_INFO.get(code, {}).get("fallback", ()), code.partition("-")[0])
         if known := next((code for code in variants if code in MENU_LANGUAGES), None):
             return str(known)

@@ -12,7 +12,7 @@ Count = int | None
 
 
 class LimitsPatch(RequestSchema):
-    """In place of the installation's. Null: the next best holds; of roles the most generous."""
+    """Limits in place of the installation's. Null: a role's most generous, else the setting."""
 
     model_config = example(requests_per_minute=1200, max_tasks_in_flight=500, max_tasks_queued=None)
 

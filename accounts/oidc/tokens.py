@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 from django.utils.crypto import constant_time_compare
 
-#: What a token says of its subject, or a document of the provider.
+#: Claims about a token's subject, or a document of the provider.
 Claims = dict[str, Any]
 #: Signatures made with a private key: neither "none" nor those of the client secret.
 ALGORITHMS = [

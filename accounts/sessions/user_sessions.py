@@ -77,7 +77,7 @@ async def note_use(user_id: int, session_key: str, origin_of: Callable[[], Origi
 
 
 def note_use_in_thread(user_id: int, request: HttpRequest) -> None:
-    """As `note_use`, from a synchronous view."""
+    """`note_use` for a synchronous view."""
     key = request.session.session_key
     if key is not None and _last_use.is_due(session_hash(key)):
         _write([Use(user_id, key, Origin.of(request))])

@@ -13,7 +13,7 @@ from aily.admin.lists import LargeTable, NewestChoices, NewestRelated, users_nam
 
 admin.site.unregister(LogEntry)
 
-#: Of the list's column of changed fields.
+#: Characters of the list's column of changed fields.
 MAX_CHANGES_CHARS = 75
 
 

@@ -28,7 +28,7 @@ from django.utils.translation import gettext
 
 #: Name of the hidden input that carries the digests.
 SEEN = "_seen"
-#: Of each stored value that is shown after a refusal.
+#: Characters of each stored value that is shown after a refusal.
 MAX_VALUE_CHARS = 2_000
 #: Digests in a request, at most; a form has far fewer fields.
 _MAX_SEEN_BYTES = 20_000

@@ -1,4 +1,4 @@
-"""Translates what models say about themselves: names, help texts and choices.
+"""Translates the texts of models: names, help texts and choices.
 
 Django asks for `gettext_lazy` around each of them, and derives from class and field names what a
 model leaves out, in English for good. Here all are wrapped at once when an app is ready, derived

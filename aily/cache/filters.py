@@ -39,7 +39,7 @@ class ExistingKeys(Generic[K]):
         self._built_at = float("-inf")
 
     def impossible(self, keys: Collection[K]) -> set[K]:
-        """Those of the keys that do not exist for certain. Raises RedisUnavailable."""
+        """Return the keys that certainly do not exist. Raises RedisUnavailable."""
         mark = self._read_mark()
         with self._lock:
             if mark is None or mark != self._mark:

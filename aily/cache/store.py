@@ -53,7 +53,7 @@ def unlink(keys: Iterable[str]) -> None:
     try:
         retry_removals()
     except RedisUnavailable as error:
-        logger.warning("%d cached values are to be removed later: %s", len(_to_remove), error)
+        logger.warning("%d cached values could not be removed yet: %s", len(_to_remove), error)
 
 
 def retry_removals() -> None:

@@ -236,7 +236,7 @@ class Cached(Generic[K, V]):
         return {key: found.get(key) for key in keys}
 
     def _encode(self, key: K, value: V | None) -> tuple[str, str, bytes, int]:
-        """As `store_built` takes it. The value carries when it stops being fresh (Unix time)."""
+        """Build an entry for `store_built`. The value has the Unix time until which it is fresh."""
         seconds = self.keyspace.null_seconds if value is None else self.keyspace.seconds
         seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, hides nothing
         # The old value is kept for as long again: for readers while a process builds a new one.

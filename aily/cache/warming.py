@@ -26,5 +26,5 @@ def register_warmers(kind: str, *warmers: Warmer) -> None:
 
 
 def all_warmers() -> dict[str, tuple[Warmer, ...]]:
-    """By kind, in the order of registration."""
+    """Return the warmers by kind, in the order of registration."""
     return dict(_warmers)

@@ -34,7 +34,7 @@ def per_loop(make: Callable[[], T]) -> Callable[[], T]:
 def close_with_loop(close: Callable[[], Awaitable[None]]) -> None:
     """Await `close` when the running loop shuts down, as `asyncio.run` and asgiref end theirs.
 
-    A loop closes its asynchronous generators at its end, so one that waits stands for `close`.
+    A loop closes its asynchronous generators at its end, so a waiting one calls `close`.
     """
 
     async def wait_for_end() -> AsyncGenerator[None, None]:
@@ -44,7 +44,7 @@ def close_with_loop(close: Callable[[], Awaitable[None]]) -> None:
             await close()
 
     generator = wait_for_end()
-    # The loop knows a generator from its first step on, but keeps none alive.
+    # The loop tracks a generator from its first step on, by a weak reference only.
     with suppress(StopIteration):
         generator.__anext__().__await__().__next__()
     _waiting.setdefault(asyncio.get_running_loop(), []).append(generator)

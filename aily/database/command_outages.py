@@ -1,4 +1,4 @@
-"""Commands, unlike servers, do not wait for PostgreSQL or Redis: they say so and end."""
+"""Commands, unlike servers, do not wait for PostgreSQL or Redis: they print an error and end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aily.redis.errors import RedisUnavailable
 #: How long a command waits for its first connection to be accepted.
 _PROBE_SECONDS = 1.0
 _EXIT_CODE = 2
-#: They would say the same again.
+#: They would log the same error again.
 _LOGGERS = ("aily.concurrency.circuit_breaker", "psycopg.pool")
 
 

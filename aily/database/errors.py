@@ -1,4 +1,4 @@
-"""What a database error says: PostgreSQL is away, busy, or refuses the statement."""
+"""What a database error means: PostgreSQL is away, busy, or refuses the statement."""
 
 from __future__ import annotations
 

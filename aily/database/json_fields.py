@@ -39,5 +39,5 @@ class OrderedJSONField(models.JSONField):
         return json.loads(value) if isinstance(value, str) else value
 
     def formfield(self, **options: Any) -> forms.Field | None:
-        """Of several lines, as people write it."""
+        """Return a form field whose JSON is indented, on several lines."""
         return super().formfield(**{"encoder": _Indented, **options})

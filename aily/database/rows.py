@@ -79,7 +79,7 @@ def fetch_column(kind: type[T], sql: str, params: Params = ()) -> list[T]:
 
 
 def fetch_tuples(sql: str, params: Params = ()) -> list[tuple[object, ...]]:
-    """Run a statement whose columns only the caller knows, as those of users' tables are, and
+    """Run a statement with columns chosen by the caller, as those of users' tables are, and
     return the driver's tuples. Raises django.db.Error."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)

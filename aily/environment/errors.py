@@ -22,6 +22,6 @@ class ConfigurationError(SystemExit):
 
 
 def refuse(message: str) -> NoReturn:
-    """Say the sentence on standard error, and end the process with exit code 2."""
+    """Print the sentence on standard error, and end the process with exit code 2."""
     sys.stderr.write(f"aily: {message}\n")
     raise ConfigurationError(message)

@@ -35,7 +35,7 @@ from aily.process.lifetimes import tied_to_parent
 _READY_SECONDS = 90
 #: A killed PostgreSQL may have to wait for its last children before it can start again.
 _SERVICE_RETRY_SECONDS = 10
-#: Seconds between two looks at the supervised processes while all is well.
+#: Seconds between two checks of the supervised processes while all is well.
 _WATCH_SECONDS = 2
 #: What supervisord has given up is tried again: a full disk may last for hours.
 _TRY_AGAIN_SECONDS = 15

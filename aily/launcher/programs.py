@@ -25,7 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 WEB_MODULES = {"uvicorn": "aily.web.servers.uvicorn"}
 
 #: Web or worker processes that `manage.py scale` can bring a running installation to. supervisord
-#: knows each from the start, and every look at it lists them all.
+#: needs each of them from the start, and lists them all whenever it is queried.
 MAX_SCALED_PROCESSES = 16
 
 #: How this machine reaches a process that listens on all addresses.
@@ -125,7 +125,7 @@ class Options:
             "AILY_DATA_DIR": str(self.data_dir),
             "DJANGO_SETTINGS_MODULE": "aily.settings",
             "PYTHONUNBUFFERED": "1",
-            # Milliseconds after which an idle worker looks for messages again, at the latest. Idle
+            # Milliseconds after which an idle worker polls for messages again, at the latest. Idle
             # polling costs CPU, and pub/sub wakes workers for new tasks at once.
             "dramatiq_worker_timeout": "500",
         }

@@ -82,7 +82,7 @@ class Scaler:
             try:
                 call(f"{program}:{program}-{number}", False)
             except xmlrpc.client.Fault as fault:
-                # Another one was quicker: it is in the state that it was to be in.
+                # Another one was quicker: it is in the intended state already.
                 if fault.faultString.partition(":")[0] not in ("ALREADY_STARTED", "NOT_RUNNING"):
                     message = f"{program}-{number}: {fault.faultString}"
                     raise ScalingError(message) from fault

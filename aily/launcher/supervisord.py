@@ -1,4 +1,4 @@
-"""supervisord, which goes on when its logs cannot be written, and knows IPv6: run by `python -m`.
+"""supervisord, made to survive unwritable logs and to support IPv6: run by `python -m`.
 
 By itself it ends when the disk of a log is full, and takes every process along.
 """
@@ -38,7 +38,7 @@ class LossyFile(loggers.RotatingFileHandler):
 
 
 class _IPv6Socket(InetStreamSocketConfig):
-    """supervisor's listening socket, which knows IPv4 only."""
+    """supervisor's listening socket, which supports IPv4 only."""
 
     def create_and_bind(self) -> socket.socket:
         return socket.create_server(self.addr(), family=socket.AF_INET6)

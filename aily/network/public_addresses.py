@@ -1,6 +1,6 @@
 """Which IP addresses are of the public internet, by IANA's registries of special-purpose addresses.
 
-Python's `ipaddress` knows a part of them, which changes with each release. Here are all of them:
+Python's `ipaddress` has a part of them, which changes with each release. Here are all of them:
 https://www.iana.org/assignments/iana-ipv4-special-registry and
 https://www.iana.org/assignments/iana-ipv6-special-registry, as of 2025-10. Webhooks and
 providers check addresses here, as users and name servers supply them.

@@ -10,7 +10,7 @@ import logging
 import time
 from http import HTTPStatus
 
-#: Servers that are away, as this process knows.
+#: Servers that are away, as seen by this process.
 _away: set[str] = set()
 #: What failed during an outage may be logged this long after it.
 _LATE_SECONDS = 5.0

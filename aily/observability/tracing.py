@@ -54,7 +54,7 @@ def span(
 
     `kind` is internal, server, client, producer or consumer. `parent` is a traceparent; without it
     the current span is the parent. `began_at` is in Unix seconds, if the span began before the
-    block. `__` in the name of an attribute stands for a dot. Of an exception only the type is
+    block. `__` in the name of an attribute becomes a dot. Of an exception only the type is
     recorded.
     """
     if _tracer is None:

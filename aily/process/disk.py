@@ -1,4 +1,4 @@
-"""Whether the disk of the data directory has room for what is to be stored."""
+"""Whether the disk of the data directory has room for new data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 #: Looking takes 2 µs; a second's submits write a few megabytes.
-_LOOK_SECONDS = 0.5
+_MEASURE_SECONDS = 0.5
 
 
 class DiskRoom:
@@ -15,18 +15,18 @@ class DiskRoom:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._looked_at = -_LOOK_SECONDS
+        self._measured_at = -_MEASURE_SECONDS
         self._free_bytes = 0
 
     def is_below(self, min_free_bytes: int) -> bool:
         """Whether fewer bytes are free. False if they cannot be looked up."""
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
-            self._free_bytes = self._look(default=min_free_bytes)
+        if now - self._measured_at >= _MEASURE_SECONDS:
+            self._measured_at = now
+            self._free_bytes = self._measure(default=min_free_bytes)
         return self._free_bytes < min_free_bytes
 
-    def _look(self, default: int) -> int:
+    def _measure(self, default: int) -> int:
         try:
             status = os.statvfs(self._directory)
         except OSError:

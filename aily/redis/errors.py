@@ -18,7 +18,7 @@ class RedisDiskError(redis.ResponseError):
     """
 
 
-# redis-py knows no class for it. One for all clients: whatever catches RedisUnavailable gets it.
+# redis-py has no class for it. All clients raise this one; it is caught as RedisUnavailable.
 DefaultParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
 
 #: Redis did not answer. What a circuit counts as a failure of the server.

@@ -149,7 +149,7 @@ class _AsyncReportingConnection:
             self._require_open_pool()
 
     def _record_failure(self) -> None:
-        """Unless it is the end of this connection alone: of the server that says nothing."""
+        """Count a failure of the server, unless only this pool's connections were closed."""
         if not self.is_pool_closed():
             self.circuit.record_failure()
 

@@ -88,7 +88,7 @@ class _Watchdog:
         await self._connection.disconnect(nowait=True)
 
     async def _is_alive(self) -> bool:
-        """Whether Redis said something within QUIET_SECONDS, or then within as long of a ping."""
+        """Whether Redis sent something within QUIET_SECONDS, or then within as long of a ping."""
         if await self._had_news():
             return True
         with suppress(redis.RedisError):

@@ -39,7 +39,7 @@ def is_sentinel(url: str) -> bool:
 
 
 def service_of(url: str) -> str:
-    """The service's name and the Sentinels' addresses: what tells one server from another."""
+    """The service's name and the Sentinels' addresses: what identifies a server."""
     service = _parsed(url)
     return f"{service.name}@{urlsplit(url).netloc.rpartition('@')[2]}"
 

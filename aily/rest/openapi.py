@@ -148,17 +148,19 @@ def example(**fields: JsonValue) -> ConfigDict:
 
 
 def partial_example(**fields: JsonValue) -> ConfigDict:
-    """The same for a schema whose fields are left as they are where they are not given.
-
-    Their defaults are not documented: generated clients would send them.
-    """
+    """The same for a part of a PATCH body, whose missing fields keep their values."""
 
     def extend(schema: JsonObject) -> None:
         schema["examples"] = [fields]
-        for field in schema["properties"].values():
-            field.pop("default", None)
+        _drop_defaults(schema)
 
     return ConfigDict(json_schema_extra=extend)
+
+
+def _drop_defaults(schema: JsonObject) -> None:
+    """Document no defaults: generated clients would send them, and overwrite what is stored."""
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
 
 
 def documented_responses(responses: JsonObject, *problems: int) -> JsonObject:
@@ -175,6 +177,8 @@ def add_standard_parts(document: JsonObject) -> None:
     components["responses"] = {
         name: _problem_response(status, name, text) for status, (name, text) in _PROBLEMS.items()
     }
+    for name in _patch_bodies(document):
+        _drop_defaults(components["schemas"][name])
     # HEAD and other methods share a GET's details object, so each object is completed once.
     for schema in components["schemas"].values():
         _drop_defaults_of_objects(schema)
@@ -184,6 +188,14 @@ def add_standard_parts(document: JsonObject) -> None:
         for method, operation in path.items():
             _complete_operation(method, operation)
             _add_examples(operation, components["schemas"])
+
+
+def _patch_bodies(document: JsonObject) -> Iterator[str]:
+    """Names of the schemas of PATCH bodies."""
+    for operations in document["paths"].values():
+        body = operations.get("patch", {}).get("requestBody", {})
+        for content in body.get("content", {}).values():
+            yield content["schema"]["$ref"].rpartition("/")[2]
 
 
 def _drop_defaults_of_objects(schema: JsonObject) -> None:

@@ -153,13 +153,13 @@ def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> 
 
 
 def _field_path(location: Sequence[str | int]) -> str:
-    """The field that a caller knows, such as `query.limit` or `items.0.name`."""
+    """The field's name for the caller, such as `query.limit` or `items.0.name`."""
     source, *path = location
     if source in ("form", "file") and path:
         source, *path = path
     elif source == "body":
-        # The name of the endpoint's argument comes first, which no caller knows. The field itself
-        # has its own name, as when a service or a frame refuses it.
+        # The name of the endpoint's argument comes first: it means nothing to a caller. The field
+        # itself has its own name, as when a service or a frame refuses it.
         path = path[1:]
         if path:
             source, *path = path

@@ -70,7 +70,7 @@ class Access:
 
 
 class _Message(TypedDict):
-    """What the channel layer carries. `is_revoked` False: the access is to be checked."""
+    """The message on the channel layer. `is_revoked` False: receivers check the access."""
 
     type: str
     is_revoked: bool

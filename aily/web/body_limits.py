@@ -49,7 +49,7 @@ error_forms: dict[str, ErrorForm] = {}
 larger_bodies: dict[str, Callable[[], int]] = {}
 #: The same for paths with an id in them: beginning and end of the path.
 larger_bodies_between: dict[tuple[str, str], Callable[[], int]] = {}
-#: Of a form: its fields beside the file.
+#: Bytes of a form: its fields beside the file.
 _FORM_BYTES = 1_048_576
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]

@@ -121,7 +121,7 @@ def preflight_headers(scope: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _allowed_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """Those that a page may send: new versions of OpenAI's clients add more of their own."""
+    """Return the headers that a page may send, with those that OpenAI's clients keep adding."""
     known = [*ALLOWED_HEADERS, *OPENAI_HEADERS, *MCP_HEADERS, *_STAINLESS_HEADERS]
     asked = (_value(headers, b"access-control-request-headers") or b"").decode("latin1").lower()
     names = [name.strip() for name in asked.split(",")]

@@ -115,7 +115,7 @@ class _TextBytes(Row, frozen=True):
         )
 
     def all_calls(self) -> Tokens:
-        """Of that one, and of the one whose answer it was to repair."""
+        """Estimate the tokens of the last call and, if it was a repair, of the call before."""
         last = self.last_call()
         if not self.first_bytes:
             return last

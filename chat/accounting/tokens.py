@@ -17,7 +17,7 @@ BYTES_PER_TOKEN = 2
 MAX_COUNT = 10**9
 #: Reserved for an image, an upper bound; for a longer file too, which is charged when it has ended.
 OTHER_PART_TOKENS = 2000
-#: Reserved for what aily itself says of a JSON Schema, and of what does not fit it, in two prompts.
+#: Reserved for aily's own sentences about a JSON Schema, and about misfits, in two prompts.
 STRUCTURED_TOKENS = 1_500
 #: The names that providers have for the same parameter.
 MAX_TOKENS_NAMES = ("max_completion_tokens", "max_tokens")
@@ -75,7 +75,7 @@ def max_usage(task: Task) -> Tokens:
 
 
 def expected_tokens(task: Task) -> int:
-    """As `max_usage` of one call, of a task that may stay without a limit: its model's counts."""
+    """Return the most tokens of one call; a task without a limit counts with its model's."""
     if task.kind == TaskKind.EMBEDDINGS:
         return _prompt_tokens(task)
     completion = _named_limit(task) or task.model.default_max_tokens

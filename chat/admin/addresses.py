@@ -12,7 +12,7 @@ from chat.services.providers import Addresses, resolve_blocking
 
 
 class AddressesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Its form has the attributes `actor` (who saves) and `addresses` (of the URLs in it)."""
+    """Its form has the attributes `actor` (the user who saves) and `addresses` (of its URLs)."""
 
     #: Fields of the form that are URLs.
     address_fields: tuple[str, ...]

@@ -281,7 +281,7 @@ class DeploymentAdmin(PausedAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Deployment | None = None
     ) -> tuple[str, ...]:
-        # What Redis knows, and what tasks say, of a deployment is its model's.
+        # State in Redis and tasks belong to a deployment of one model.
         return ("model",) if obj else ()
 
     def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:

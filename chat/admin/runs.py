@@ -1,4 +1,4 @@
-"""Admin of runs: who runs what, how far it is, and the brake."""
+"""Admin of runs: owner, progress, and actions to pause, resume and cancel."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from chat.admin.task_tools import ShownCall, Tools, tools_of
 from chat.models import Delivery, Status, Task, TaskKind
 from chat.models.vectors import VectorsSize, size_of
 
-#: Of each text on the page.
+#: Characters of each text on the page.
 MAX_SHOWN_CHARS = 100_000
 #: Messages of a prompt, the last ones.
 MAX_MESSAGES = 200

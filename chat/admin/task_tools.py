@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from chat.models import Task, ToolCall, ToolStep
 from chat.models.tool_calls import CallState
 
-#: Of one task, the first ones; and characters of each text of a call.
+#: Calls of one task, the first ones; and characters of each text of a call.
 MAX_CALLS = 100
 MAX_CHARS = 4_000
 

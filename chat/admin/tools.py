@@ -32,7 +32,7 @@ from chat.tools.results import ToolFault
 
 #: Servers whose tools one action lists, one after the other.
 MAX_LISTED = 10
-#: Of an OpenAPI document that is pasted.
+#: Characters of an OpenAPI document that is pasted.
 _MAX_DOCUMENT_CHARS = 2_000_000
 #: `cleaned_data` of a form.
 _Cleaned = dict[str, Any]
@@ -230,7 +230,7 @@ class ToolServerAdmin(AddressesAdmin):
 
 @admin.register(Tool)
 class ToolAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What an MCP server says of its tools is only shown; tools over HTTP are written here."""
+    """Descriptions from an MCP server are read-only; tools over HTTP are written here."""
 
     actions = ("enable", "disable", "mark_seen")
     list_display = (
@@ -256,7 +256,7 @@ class ToolAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     )  # fmt: skip
     inlines = (RolePermissionInline,)
 
-    #: What the server of an MCP tool says.
+    #: Fields that an MCP tool's server writes.
     _said = ("title", "description", "input_schema", "output_schema")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tool | None = None) -> tuple[str, ...]:

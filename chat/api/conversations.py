@@ -25,7 +25,7 @@ from chat import settlement
 from chat.exceptions import ConversationBusy
 from chat.models import Conversation, Message, Task
 from chat.models.ids import is_own
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 
 router = Router(tags=["conversations"])
 

@@ -60,7 +60,7 @@ _SCENE_PATH = re.compile(r"/api/llmchat/prompts/([-a-zA-Z0-9_]+)/(api|stream)", 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a path stands for: the route's name in metrics, and the scene, if it names one."""
+    """What a path addresses: the route's name in metrics, and the scene, if it names one."""
 
     route: str
     is_stream: bool

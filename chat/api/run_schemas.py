@@ -361,7 +361,9 @@ class ResultsFormat(Schema):
         True,
         description="CSV: put an apostrophe before what a spreadsheet takes for a formula.",
     )
-    bom: bool = Field(True, description="CSV: begin with the mark by which Excel knows UTF-8.")
+    bom: bool = Field(
+        True, description="CSV: begin with the byte order mark by which Excel recognises UTF-8."
+    )
 
 
 ENDED = tuple(state for state in RunState if state.is_terminal)

@@ -17,7 +17,7 @@ from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from chat.api.task_schemas import Usage
 from chat.models import Lane
-from chat.models.tasks import Status
+from chat.models.task_states import Status
 
 _ENDED = """
 SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS model,
@@ -170,7 +170,7 @@ def _error(stored: object) -> dict[str, object] | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    """As Django's encoder writes it: milliseconds, and Z for UTC."""
+    """Format a time like Django's encoder: milliseconds, and Z for UTC."""
     if moment is None:
         return None
     text = moment.isoformat()

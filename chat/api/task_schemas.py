@@ -28,8 +28,9 @@ from aily.rest.requests import CreatedBetween, Moment
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.api.tool_call_schemas import MAX_SHOWN_CALLS, ToolCallOut
 from chat.models import Deployment, Lane, Task
-from chat.models.tasks import ACTIVE, TaskQuerySet
-from chat.models.tasks import Status as TaskStatus
+from chat.models.task_states import ACTIVE
+from chat.models.task_states import Status as TaskStatus
+from chat.models.tasks import TaskQuerySet
 from chat.models.tool_calls import ToolCall
 from chat.models.transitions.earlier_attempts import MAX_EARLIER_ATTEMPTS
 from chat.services.submission import MAX_METADATA_BYTES, LaneName
@@ -260,7 +261,7 @@ class _Task(Schema):
 
     @staticmethod
     def resolve_is_simulated(task: Task) -> bool:
-        """Of the deployment that was called, if the task was read with `with_called`."""
+        """Whether the called deployment is simulated, if the task was read with `with_called`."""
         own: bool = task.model.provider.is_simulated
         called: bool | None = vars(task).get("is_called_simulated")
         return own if called is None else called

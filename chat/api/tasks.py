@@ -35,7 +35,7 @@ from chat.api.tool_call_schemas import load_calls
 from chat.events import START
 from chat.models import Lane, Task, TaskKind, paused_models
 from chat.models.ids import ais_own
-from chat.models.tasks import Status as TaskStatus
+from chat.models.task_states import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.models.vectors import load_vectors
 from chat.services.cancel import cancel

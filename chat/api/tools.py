@@ -110,7 +110,7 @@ class ToolDetail(ToolOut):
 
 
 class ToolPatch(RequestSchema):
-    """What an MCP server says of its tool is not changed here."""
+    """Fields that an MCP tool's server writes cannot be changed here."""
 
     model_config = example(is_enabled=True, policy="automatic", is_idempotent=True)
 
@@ -161,7 +161,7 @@ class ToolFilter(Schema):
     ordering: Literal["name", "-name"] = "name"
 
 
-#: What the server of an MCP tool says, and staff do not.
+#: Fields that an MCP tool's server writes, not staff.
 _DEFINITION = frozenset(
     ("title", "description", "input_schema", "output_schema", "method", "path", "parameters")
 )

@@ -22,7 +22,7 @@ from chat.services.follow import Share, follow
 
 #: Tasks one socket may follow at once.
 MAX_FOLLOWED = 20_000
-#: Other things, such as tables: each costs a look at the database every few seconds.
+#: Other things, such as tables: each costs a query every few seconds.
 MAX_OTHERS_FOLLOWED = 100
 #: Tasks of which one socket remembers the last event sent.
 MAX_REMEMBERED = 1_000
@@ -50,7 +50,7 @@ class Subscriptions:
         #: Keys of what is neither a task nor a run.
         self._others: set[str] = set()
         self._own_feed: Feed | None = None
-        #: Tasks that the client has asked to follow, while their rows are looked at.
+        #: Tasks that the client has asked to follow, while their rows are read.
         self._expected: set[str] = set()
         #: New tasks whose follower gets no events yet, and whether there may have been any.
         self._starting: dict[str, bool] = {}

@@ -30,11 +30,11 @@ class Wants:
         return cls(dict(scenes) if slugs else {}, dict(models) if names else {})
 
     def task(self, endpoint: WebhookEndpoint, task: EndedTask) -> bool:
-        """True if the endpoint is to be sent the task's end."""
+        """True if the endpoint wants the task's end."""
         return self.event(endpoint, task, EVENT_OF[task.status])
 
     def event(self, endpoint: WebhookEndpoint, task: EndedTask, event: str) -> bool:
-        """True if the endpoint is to be sent this event of the task."""
+        """True if the endpoint wants this event of the task."""
         if endpoint.pk == task.webhook_id:
             return True
         return (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -16,6 +17,36 @@ from chat.delivery.filters import Wants
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.delivery import BUDGET_EVENT, EVENT_OF, SUMMARY_EVENT
 from chat.models.ended import EndedTask
+
+
+def create_webhooks(
+    endpoints: Sequence[WebhookEndpoint],
+    event: str,
+    data: Mapping[str, object],
+    subject: UUID,
+    ended_at: datetime | None,
+) -> None:
+    """Insert a delivery of an event to each endpoint, in the caller's transaction.
+
+    Once for each end of the subject, which may be retried and end once more.
+    """
+    now = timezone.now()
+    turn = f"{ended_at or now:%Y%m%d%H%M%S%f}"
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                owner_id=endpoint.owner_id,
+                kind=Delivery.Kind.WEBHOOK,
+                endpoint=endpoint,
+                event=event,
+                data=dict(data),
+                key=f"{event}:{subject.hex}:{endpoint.pk}:{turn}",
+                next_attempt_at=now,
+            )
+            for endpoint in endpoints
+        ],
+        ignore_conflicts=True,
+    )
 
 
 def create_deliveries(tasks: Sequence[EndedTask]) -> int:

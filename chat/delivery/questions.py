@@ -72,7 +72,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A step whose user is to be asked."""
+    """A step with a question for its user."""
 
     step_id: int
     scene: str | None
@@ -86,7 +86,7 @@ class _Question(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Of this time that the step asks: its tools may ask again."""
+        """A key of this announcement: the tools of one step may ask several times."""
         return f"{self.step_id}.{self.asked}" if self.asked else str(self.step_id)
 
     def data(self) -> dict[str, object]:

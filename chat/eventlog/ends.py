@@ -14,7 +14,7 @@ from chat.events import TERMINAL_TYPES, event_type
 #: Ends that came before their tasks' ids were known here, and their bytes.
 MAX_EARLY, MAX_EARLY_BYTES = 1_000, 4_194_304
 
-#: Called with the terminal notice, or with None if notices may have been lost: look at the row.
+#: Called with the terminal notice, or with None if notices may have been lost: read the row.
 OnEnd = Callable[[Notice | None], object]
 
 
@@ -31,7 +31,7 @@ class UserEnds:
         self._early: dict[str, Notice] = {}
         self._early_bytes = 0
         #: Ends were lost that a request might still ask for.
-        self._has_lost = False
+        self._has_dropped = False
 
     @property
     def has_users(self) -> bool:
@@ -50,7 +50,7 @@ class UserEnds:
         if notice is not None:
             self._early_bytes -= len(notice.frame)
         self._waiting[task_id] = on_end
-        if notice is not None or self._has_lost:
+        if notice is not None or self._has_dropped:
             on_end(notice)
         self._forget_early()
 
@@ -60,7 +60,7 @@ class UserEnds:
     def push(self, notice: Notice) -> None:
         """A notice of one of the user's tasks has come, whichever."""
         on_end = self._waiting.get(notice.task_id)
-        # All who entered wait: the tasks of other notices are of no interest here.
+        # Every user of the hub waits for a task by now: notices of other tasks are not kept.
         if on_end is None and self._users <= len(self._waiting):
             return
         if event_type(notice.frame) not in TERMINAL_TYPES:
@@ -71,8 +71,8 @@ class UserEnds:
             self._keep_early(notice)
 
     def mark_lagging(self) -> None:
-        """Notices may have been lost: have all look at their rows."""
-        self._lose_early()
+        """Notices may have been lost: have all waiters read their rows."""
+        self._drop_early()
         for on_end in list(self._waiting.values()):
             on_end(None)
 
@@ -80,15 +80,15 @@ class UserEnds:
         self._early[notice.task_id] = notice
         self._early_bytes += len(notice.frame)
         if len(self._early) > MAX_EARLY or self._early_bytes > MAX_EARLY_BYTES:
-            self._lose_early()
+            self._drop_early()
 
-    def _lose_early(self) -> None:
+    def _drop_early(self) -> None:
         self._early.clear()
         self._early_bytes = 0
-        self._has_lost = self._users > len(self._waiting)
+        self._has_dropped = self._users > len(self._waiting)
 
     def _forget_early(self) -> None:
         if self._users <= len(self._waiting):
             self._early.clear()
             self._early_bytes = 0
-            self._has_lost = False
+            self._has_dropped = False

@@ -41,7 +41,7 @@ def life_channel(task_id: str, user_id: int, *, is_quiet: bool) -> str:
 
 
 def run_channel(run_id: str) -> str:
-    """Channel that says a run has changed; the news is in its row."""
+    """Channel of notices that a run has changed; its row has the change."""
     return f"aily:run:{{{run_id}}}"
 
 

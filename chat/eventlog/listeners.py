@@ -26,7 +26,7 @@ TEXT_WAIT_SECONDS = 30.0
 
 
 class TextListeners:
-    """Whether one task's text has listeners, as far as its worker knows."""
+    """Whether one task's text has listeners, as seen by its worker."""
 
     def __init__(self) -> None:
         #: True before it is known.
@@ -49,7 +49,7 @@ class TextListeners:
         return 0.0 if self.are_there else READ_DELAY_SECONDS
 
     def is_text_due(self, waits_since: float) -> bool:
-        """Whether text that waits since then (monotonic) is to be appended now."""
+        """Whether to append text now that waits since then (monotonic)."""
         return self.are_there or time.monotonic() - waits_since > TEXT_WAIT_SECONDS
 
 

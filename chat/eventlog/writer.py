@@ -36,7 +36,7 @@ class LogWriter:
     def __init__(self, keep_seconds: int) -> None:
         self._keep_seconds = keep_seconds
         self._dirty: dict[TaskLog, None] = {}
-        #: When the oldest of what is to be appended was written.
+        #: When the oldest pending event was written.
         self._dirty_since = time.time()
         self._wake = asyncio.Event()
         #: Logs that have ended, which do not wait for the rest of a pause.
@@ -47,7 +47,7 @@ class LogWriter:
         self._faults = 0
 
     def open(self, task_id: str, owner_id: int, attempt: int, *, is_quiet: bool = False) -> TaskLog:
-        """The log of an attempt. `is_quiet`: only those who follow its text hear of it."""
+        """The log of an attempt. `is_quiet`: notices go to followers of its text only."""
         channel = life_channel(task_id, owner_id, is_quiet=is_quiet)
         return TaskLog(self, task_id, channel, attempt, self._keep_seconds)
 

@@ -211,11 +211,10 @@ class JsonBody:
         return error
 
 
-class HtmlBody:
-    """An HTML page instead of an answer: its text becomes the error message."""
+class _FailedBody:
+    """A body that becomes the message of an error, also where it is incomplete."""
 
-    def __init__(self, state: StreamState) -> None:
-        self._state = state
+    def __init__(self) -> None:
         self._body = bytearray()
 
     def feed(self, piece: bytes) -> bytes:
@@ -231,30 +230,29 @@ class HtmlBody:
         return self._error()
 
     def _error(self) -> ProviderError:
+        raise NotImplementedError
+
+
+class HtmlBody(_FailedBody):
+    """An HTML page instead of an answer: its text becomes the error message."""
+
+    def __init__(self, state: StreamState) -> None:
+        super().__init__()
+        self._state = state
+
+    def _error(self) -> ProviderError:
         text = redact(plain_text(self._body.decode("utf-8", "replace")), self._state.secret)
         return InvalidResponseError(f"the response is a page, no stream of events: {text}")
 
 
-class ErrorBody:
-    """The body of a status other than 2xx. Also an incomplete body is an error with that status."""
+class ErrorBody(_FailedBody):
+    """The body of a status other than 2xx."""
 
     def __init__(self, status: int, headers: dict[str, str], secret: str | None) -> None:
+        super().__init__()
         self._status = status
         self._headers = headers
         self._secret = secret
-        self._body = bytearray()
-
-    def feed(self, piece: bytes) -> bytes:
-        self._body += piece
-        if len(self._body) >= MAX_ERROR_BODY_BYTES:
-            raise self._error()
-        return b""
-
-    def end(self) -> None:
-        raise self._error()
-
-    def cut(self, error: ProviderError) -> ProviderError | None:
-        return self._error()
 
     def _error(self) -> ProviderError:
         body = bytes(self._body[:MAX_ERROR_BODY_BYTES])

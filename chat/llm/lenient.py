@@ -27,7 +27,7 @@ from chat.llm.wire import (
 
 #: Decoding into objects takes up to 15 ns a byte, and holds the event loop meanwhile.
 MAX_BYTES = 4 * 1024 * 1024
-#: Of parts within parts.
+#: Levels of parts within parts.
 MAX_DEPTH = 4
 MAX_QUOTED_CHARS = 200
 _MAX_DIGITS = 20

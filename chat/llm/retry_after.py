@@ -57,7 +57,7 @@ def parse_retry_after(value: str) -> float | None:
 
 
 def parse_reset(value: str) -> float | None:
-    """As `parse_retry_after`, for what providers write: `1s`, `6m0s`, `500ms`, seconds, a time
+    """Parse when a limit is reset, as providers write it: `1s`, `6m0s`, `500ms`, seconds, a time
     since 1970 or a date."""
     return _first(value, _number_or_epoch, _duration, _iso_date, _http_date)
 

@@ -25,7 +25,7 @@ from chat.llm.wire import (
     WireToolCall,
     decode_chunk,
     decode_name,
-    says_something,
+    has_value,
     value_of,
 )
 
@@ -92,7 +92,7 @@ class StreamState:
         self._usage = Usage()
         self._has_text = self._has_deltas = self._is_refusal = False
         #: Whether the finish reason stood by itself; some send one with each piece of text.
-        self._stood_alone = False
+        self._finish_was_alone = False
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
         self._text: list[str] = []
@@ -103,7 +103,7 @@ class StreamState:
     @property
     def is_finished(self) -> bool:
         """Whether the finish reason is known to be the answer's end: nothing more is needed."""
-        if self.finish_reason is None or not self._stood_alone or self._went_on:
+        if self.finish_reason is None or not self._finish_was_alone or self._went_on:
             return False
         has_answer = self._has_text or bool(self._tool_calls)
         return has_answer or self.finish_reason.lower() in _MAY_BE_EMPTY | _BROKEN_OFF.keys()
@@ -130,7 +130,7 @@ class StreamState:
         if not self.is_named:
             self.name(data)
         chunk = decode_chunk(data)
-        if chunk is None or (not chunk.choices and chunk.says_nothing):
+        if chunk is None or (not chunk.choices and chunk.is_blank):
             chunk = self._read_odd(data)
         self._add_chunk(chunk)
 
@@ -165,7 +165,7 @@ class StreamState:
 
     def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
         """Take events from `start` on, up to one that has something else than text, reasoning or
-        tool calls, and returns which that is: it is to be taken by `add_json`.
+        tool calls, and returns it for `add_json`.
 
         The loop that each token goes through.
         """
@@ -263,14 +263,14 @@ class StreamState:
 
     # --- The parts of an event ------------------------------------------------------------------
     def _raise_error(self, chunk: WireChunk) -> None:
-        if says_something(chunk.error):
+        if has_value(chunk.error):
             raise error_from_event(value_of(chunk.error), self.secret)
         problem = find_error({"base_resp": value_of(chunk.base_resp)})
         if problem is not None:
             raise error_from_event(problem, self.secret)
 
     def _add_choice(self, choice: WireChoice) -> None:
-        if choice.error and says_something(choice.error):
+        if choice.error and has_value(choice.error):
             raise error_from_event(value_of(choice.error), self.secret)
         payloads = self.payloads
         if choice.delta is not None:
@@ -287,14 +287,14 @@ class StreamState:
         if has_payload and self.finish_reason is not None:
             self._went_on = True
         if choice.finish_reason:
-            self._finish(choice.finish_reason, stands_alone=not has_payload)
+            self._finish(choice.finish_reason, is_alone=not has_payload)
 
-    def _finish(self, reason: str, *, stands_alone: bool) -> None:
+    def _finish(self, reason: str, *, is_alone: bool) -> None:
         known = reason.strip().lower()
         if known in _NO_REASON:
             return
         self.payloads += 1
-        self._stood_alone = stands_alone
+        self._finish_was_alone = is_alone
         # A reason that says the provider gave up is final: a later one does not replace it.
         if (self.finish_reason or "").lower() not in _BROKEN_OFF:
             self.finish_reason = storable(_SAME_AS.get(known, reason))[:MAX_ID_CHARS]
@@ -318,7 +318,7 @@ class StreamState:
 
     def _add_tool_calls(self, calls: list[WireToolCall], *, is_whole: bool) -> None:
         for position, call in enumerate(calls):
-            self._tool_calls.add(call, is_whole=is_whole or _stands_alone(position, call))
+            self._tool_calls.add(call, is_whole=is_whole or _is_own_call(position, call))
 
     def _add_text(self, text: str) -> None:
         self._text.append(text)
@@ -344,7 +344,7 @@ class StreamState:
         return text, room
 
 
-def _stands_alone(position: int, call: WireToolCall) -> bool:
+def _is_own_call(position: int, call: WireToolCall) -> bool:
     """Whether a fragment has neither id nor index: in one event, each such is a call of its own."""
     is_unmarked = not call.id and call.index is None
     return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
@@ -352,6 +352,6 @@ def _stands_alone(position: int, call: WireToolCall) -> bool:
 
 def _other_reasoning(message: WireMessage) -> str:
     for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
-        if field and says_something(field) and (text := lenient.reasoning_of(value_of(field))):
+        if field and has_value(field) and (text := lenient.reasoning_of(value_of(field))):
             return text
     return ""

@@ -30,8 +30,8 @@ _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Text that PostgreSQL and UTF-8 can hold: U+FFFD stands for U+0000 and lone surrogates, and
-    the two halves of a pair become the character that they stand for."""
+    """Text that PostgreSQL and UTF-8 can hold: U+FFFD replaces U+0000 and lone surrogates, and
+    the two halves of a pair become the character that they encode."""
     if _is_storable(text):
         return text
     return _UNSTORABLE.sub("\ufffd", _SURROGATE_PAIR.sub(_character, text))
@@ -188,7 +188,7 @@ def _user(user_id: str, params: JsonObject) -> str:
 
 
 def _renamed(body: JsonObject, request_fields: Iterable[tuple[str, str | None]]) -> JsonObject:
-    """The body with the fields that a provider knows by other names, or not at all."""
+    """The body with fields renamed or left out, where the provider has other names or none."""
     for name, other in request_fields:
         if name in body:
             value = body.pop(name)

@@ -11,8 +11,8 @@ import msgspec
 #: A field that may be anything, as JSON; empty, if it was not there.
 Anything = msgspec.Raw
 MISSING = msgspec.Raw()
-_SAYS_NOTHING = frozenset({b"", b"null", b"false", b'""'})
-_LONGEST_NOTHING = 5
+_BLANK = frozenset({b"", b"null", b"false", b'""'})
+_LONGEST_BLANK = 5
 
 
 class WireFunction(msgspec.Struct, gc=False):
@@ -94,7 +94,7 @@ class WireChoice(msgspec.Struct, gc=False):
     message: WireMessage | None = None
     finish_reason: str | None = None
     text: str | None = None
-    """Of servers that answer as the older completions do."""
+    """Sent by servers with the older completions API."""
     usage: WireUsage | None = None
     """Moonshot's."""
     error: Anything = MISSING
@@ -126,7 +126,7 @@ class WireChunk(msgspec.Struct, gc=False):
     x_groq: WireGroq | None = None
 
     @property
-    def says_nothing(self) -> bool:
+    def is_blank(self) -> bool:
         """Neither text nor counts: it may be an error in a form of the vendor's own."""
         return not self.choices and self.usage is None and self.x_groq is None
 
@@ -162,9 +162,9 @@ def decode_name(data: bytes) -> WireName:
         return WireName()
 
 
-def says_something(field: Anything) -> bool:
+def has_value(field: Anything) -> bool:
     """Whether the field is there, and neither null, false nor empty."""
-    return len(field) > _LONGEST_NOTHING or bytes(field) not in _SAYS_NOTHING
+    return len(field) > _LONGEST_BLANK or bytes(field) not in _BLANK
 
 
 def value_of(field: Anything) -> object:
@@ -177,5 +177,5 @@ def value_of(field: Anything) -> object:
         return None
 
 
-#: Of a field that may be anything: values are decoded into objects, tens of bytes for each.
+#: Bytes of a field that may be anything: values are decoded into objects, tens of bytes for each.
 MAX_FIELD_BYTES = 1024 * 1024

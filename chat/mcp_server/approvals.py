@@ -19,7 +19,7 @@ from chat.models import Task, ToolCall
 from chat.models.tool_calls import REASON_CHARS, CallState
 from chat.services.tool_approvals import approve, find_call, reject
 
-#: Of the arguments in a question; longer ones are in the task itself.
+#: Characters of the arguments in a question; longer ones are in the task itself.
 MAX_SHOWN_CHARS = 4_000
 MAX_ANSWERS = 128
 

@@ -52,7 +52,7 @@ class Call:
     tool: SceneTool | None
     #: How a client of an earlier revision than 2026-07-28 cancels it; None: by hanging up.
     legacy_id: CallId | None
-    #: The client knows the tasks extension.
+    #: The client supports the tasks extension.
     takes_task: bool
     report: Report | None
 

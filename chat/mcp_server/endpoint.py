@@ -1,4 +1,4 @@
-"""`POST /mcp`: who asks, and from where; then the `mcp` package answers.
+"""`POST /mcp`: checks caller and origin; then the `mcp` package answers.
 
 What it leaves to a single process is done here for all of them: a session is only an id that its
 client repeats, and a call of an earlier revision is cancelled by its id in Redis.

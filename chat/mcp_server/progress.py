@@ -1,4 +1,4 @@
-"""Tells the client of a call how its task stands: the place in the queue, and the text's length."""
+"""Progress notifications of a call: its task's place in the queue, and the text's length."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ Context = ServerRequestContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """What the endpoint knows of a request, for the handlers."""
+    """Context of a request, from the endpoint for the handlers."""
 
     caller: Caller
     #: Empty: the client keeps no session.
@@ -67,7 +67,7 @@ _input_schema: ContextVar[dict[str, Any] | None] = ContextVar("mcp_input_schema"
 
 
 class TaskParams(types.RequestParams):
-    """Of the methods of the tasks extension; what else they send is not used."""
+    """Parameters of the tasks extension's methods; further ones are ignored."""
 
     task_id: str
     #: Of `tasks/update`: answers by the keys of the questions.

@@ -15,11 +15,11 @@ from chat.events import (
     TaskFailed,
 )
 from chat.models import Status, Task
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 
 #: Key of a result's `_meta` with the id of its task.
 TASK_ID_META = "aily/task_id"
-#: How often a client of the tasks extension is to look at a task.
+#: How often a client of the tasks extension should poll a task.
 POLL_MILLISECONDS = 1_000
 _DAY_MILLISECONDS = 86_400_000
 

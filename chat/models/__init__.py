@@ -21,7 +21,8 @@ from chat.models.responses import StoredResponse
 from chat.models.runs import RowState, Run, RunRow, RunState
 from chat.models.scenes import Scene, SceneVersion
 from chat.models.seeds import Seed
-from chat.models.tasks import Lane, ServedFrom, Status, Task
+from chat.models.task_states import Lane, ServedFrom, Status
+from chat.models.tasks import Task
 from chat.models.tool_calls import CallState, ToolCall, ToolStep
 from chat.models.tools import Tool, ToolPolicy, ToolServer, ToolServerAuth, ToolServerKind
 from chat.models.vectors import TaskVectors

@@ -9,7 +9,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from chat.models.ids import tagged_id
-from chat.models.tasks import Status, Task
+from chat.models.task_states import Status
+from chat.models.tasks import Task
 
 #: The event of a task's end, by its status.
 EVENT_OF: dict[str, str] = {

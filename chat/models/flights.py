@@ -27,7 +27,8 @@ from django.db.models.functions import Now
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from chat.models import transitions
 from chat.models.conversations import AssistantTurn, store_assistant_turns
-from chat.models.tasks import ServedFrom, Status, Task
+from chat.models.task_states import ServedFrom, Status
+from chat.models.tasks import Task
 from chat.models.transitions import AttemptResult, EndedWithoutCall
 
 #: Followers whose deadline has passed, expired in one call.
@@ -114,7 +115,7 @@ class _EndedFollower(Row, frozen=True):
 
 
 class Successor(Row, frozen=True):
-    """A follower that has taken the place of its leader, and is to be made ready."""
+    """A follower that has taken the place of its leader; its caller makes it ready."""
 
     id: UUID
     owner_id: int
@@ -219,8 +220,8 @@ def _end_followers(leader_ids: Iterable[UUID]) -> dict[UUID, FlightOutcome]:
 
 
 def promote(leader_ids: Sequence[UUID]) -> list[Successor]:
-    """Of the followers of each of these tasks, cancelled or expired in this transaction, let one
-    lead the others: the oldest of the most urgent lane."""
+    """Make one follower of each task the leader of the others: the oldest of the most urgent lane.
+    The tasks were cancelled, or have expired, in this transaction."""
     if not leader_ids:
         return []
     return fetch_rows(Successor, _PROMOTE, {"leader_ids": list(leader_ids)})

@@ -346,6 +346,6 @@ def pool_name(model_id: int) -> str:
 def deployment_name(pk: int | None, provider_id: int) -> str:
     """The name of a deployment in its pool; without a row (`pk` None) it is the model's own.
 
-    Another provider makes it another deployment: what Redis knows of one says nothing of the other.
+    With another provider it is another deployment: their states in Redis are separate.
     """
     return f"{pk or 0}.{provider_id}"

@@ -75,7 +75,7 @@ def insert_responses(responses: Sequence[StoredResponse]) -> None:
 
 
 def streamed_responses(task_ids: Collection[UUID]) -> list[UUID]:
-    """Those of these tasks that are responses whose text was streamed."""
+    """Return the tasks among these that are responses with a streamed text."""
     if not task_ids:
         return []
     found = StoredResponse.objects.filter(task_id__in=list(task_ids), is_streamed=True)

@@ -13,7 +13,7 @@ from chat.models.files import StoredFile
 from chat.models.ids import tagged_id
 from chat.models.llm_models import LLMModel
 from chat.models.money import money_field
-from chat.models.tasks import Lane
+from chat.models.task_states import Lane
 
 
 class RunState(models.TextChoices):

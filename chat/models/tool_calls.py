@@ -126,7 +126,7 @@ class ToolStep(models.Model):
 
 class ToolCall(models.Model):
     """A tool call that the model asks for. Every change of `state` is one conditional UPDATE under
-    the lock of the task's row (chat/models/transitions/tool_steps.py)."""
+    the lock of the task's row (chat/models/transitions/tool_steps)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="own_tool_calls")
@@ -204,7 +204,7 @@ class ToolCall(models.Model):
 
     @property
     def open_question(self) -> InputQuestion | None:
-        """What the tool waits to be told; None where the call waits for approval, or for nobody."""
+        """The question that the tool waits for; None if the call waits for approval or nobody."""
         if self.state != CallState.REQUIRES_ACTION or not self.questions:
             return None
         return msgspec.convert(self.questions[-1], InputQuestion)

@@ -9,10 +9,10 @@ from django.utils.translation import gettext as _
 
 from chat.models.provider_fields import MAX_KEY_CHARS, check_header_name, check_service_url
 
-#: Of the argument mapping of a tool.
+#: Parameters of a tool's argument mapping, and characters of its path.
 MAX_PARAMETERS = 100
 MAX_PATH_CHARS = 500
-#: Of a placeholder in a path, and of a parameter.
+#: Characters of a placeholder in a path, and of a parameter.
 _MAX_NAME_CHARS = 100
 #: What providers allow as the name of a function.
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

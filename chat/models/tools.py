@@ -45,7 +45,7 @@ class ToolServerKind(models.TextChoices):
 
 
 class ToolServerAuth(models.TextChoices):
-    """How calls of a server show who they come from."""
+    """How calls of a server are authenticated."""
 
     NONE = "none", "Nothing is sent"
     BEARER = "bearer", "Authorization: Bearer"
@@ -234,7 +234,7 @@ class Tool(models.Model):
         help_text="As models, scenes and requests call it.",
     )
     title = models.CharField(max_length=200, blank=True)
-    description = models.TextField(blank=True, help_text="What the model is told about it.")
+    description = models.TextField(blank=True, help_text="Sent to the model.")
     input_schema = OrderedJSONField(
         default=dict, blank=True, help_text="JSON Schema (2020-12) of the arguments."
     )
@@ -347,7 +347,7 @@ class Tool(models.Model):
 
     @property
     def is_offered(self) -> bool:
-        """Whether models may be told of it: staff have enabled it, and its server still has it."""
+        """Whether models may be offered it: staff have enabled it, and its server still has it."""
         return (
             self.is_enabled
             and self.policy != ToolPolicy.NEVER

@@ -156,7 +156,7 @@ class _Model:
 
     @property
     def cap(self) -> int:
-        """Of the deployments that take tasks; of all if none does."""
+        """The sum of the caps of deployments that take tasks; of all if none does."""
         caps = [row.max_concurrency for row in self.deployments if row.weight]
         return sum(caps or [row.max_concurrency for row in self.deployments])
 
@@ -298,7 +298,7 @@ class QueueGauges:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What Redis knows of a deployment."""
+    """The state of a deployment in Redis."""
 
     limit: int | None
     pause_seconds: float

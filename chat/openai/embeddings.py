@@ -31,7 +31,7 @@ from chat.vectors import FLOAT_BYTES, little_endian
 
 #: Bytes of vectors that are read at once.
 PART_BYTES = 131_072
-#: Of a body, beside its input.
+#: Bytes of a body, beside its input.
 OTHER_BYTES = 65_536
 _encode = msgspec.json.Encoder().encode
 

@@ -75,7 +75,7 @@ class OpenAIError(Exception):
 
     @classmethod
     def of(cls, problem: Problem) -> OpenAIError:
-        """The error that stands for a problem of aily."""
+        """OpenAI's error for a problem of aily."""
         if _is_about_the_model(problem):
             message = problem.message
             return cls(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")

@@ -29,15 +29,15 @@ class Page:
     is_ascending: bool = False
 
     @classmethod
-    def asked(cls, query: Mapping[str, str], *, default: int, most: int) -> Page:
+    def asked(cls, query: Mapping[str, str], *, default: int, max_limit: int) -> Page:
         """Read the query of a request. Raises OpenAIError."""
         order = query.get("order", "desc")
         if order not in _ORDERS:
             raise _invalid("It is asc or desc.", "order")
         text = query.get("limit", str(default))
-        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
-        if not (is_number and 1 <= int(text) <= most):
-            raise _invalid(f"It is a number from 1 to {most}.", "limit")
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(max_limit))
+        if not (is_number and 1 <= int(text) <= max_limit):
+            raise _invalid(f"It is a number from 1 to {max_limit}.", "limit")
         return cls(int(text), query.get("after"), order == "asc")
 
     def of(

@@ -91,7 +91,7 @@ def _with_variables(fields: Object, version: SceneVersion | None) -> Object:
 
 
 def _typed(value: JsonValue, schema: JsonValue, root: Mapping[str, JsonValue]) -> JsonValue:
-    """The value that a text of metadata stands for, by the schema of its variable.
+    """The value of a text of metadata, parsed by the schema of its variable.
 
     What is no JSON stays a text: the check of the variables names what is wrong with it.
     """

@@ -27,13 +27,13 @@ AGAIN_SECONDS = 1
 
 def seconds_to_wait(request: Request) -> float:
     """How long a plain request waits, so that it is answered before its client gives up."""
-    most: float = settings.OPENAI_WAIT_SECONDS
+    longest: float = settings.OPENAI_WAIT_SECONDS
     try:
-        patience = float(request.headers.get(_READ_TIMEOUT, ""))
+        read_timeout = float(request.headers.get(_READ_TIMEOUT, ""))
     except ValueError:
-        return most
+        return longest
     # A second, and a hundredth, for the way of the answer.
-    return min(most, patience * 0.99 - 1) if patience >= _MIN_READ_TIMEOUT else most
+    return min(longest, read_timeout * 0.99 - 1) if read_timeout >= _MIN_READ_TIMEOUT else longest
 
 
 async def wait_for(

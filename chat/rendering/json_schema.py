@@ -33,7 +33,7 @@ class UncheckableError(ValueError):
 
 
 def check_bounds(schema: dict[str, JsonValue]) -> None:
-    """Raises SchemaRefusedError where the schema is too large to be looked at."""
+    """Raises SchemaRefusedError if the schema is too large to be checked."""
     try:
         measure(schema, SCHEMA_MAX_BYTES, SCHEMA_MAX_VALUES, SCHEMA_MAX_DEPTH)
     except OutOfBoundsError as error:

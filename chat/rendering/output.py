@@ -17,7 +17,7 @@ from chat.rendering.values import OutOfBoundsError, Size, measure
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-#: Of one answer. Texts have the bound of a task's text, which is cut there.
+#: Values of one answer. Texts have the bound of a task's text, which is cut there.
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 200
 #: Longer answers are checked in another process, whatever the schema is.

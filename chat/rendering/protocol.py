@@ -13,7 +13,7 @@ from chat.tool_calls import PromptMessage
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-#: Of a job or a reply. JSON of a byte may take six.
+#: Bytes of a job or a reply. JSON of a byte may take six.
 MAX_BYTES = 16 * 1024 * 1024
 
 #: What a reply calls a MemoryError; other problems go by the names of their classes.

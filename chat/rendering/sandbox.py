@@ -135,8 +135,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         """No `str.format`: a width in its pattern makes a text of any length."""
 
 
-#: The names that templates call, and what the environment knows the functions by. So a variable may
-#: have any of these names.
+#: The names that templates call, and the names of the functions in the environment. So a variable
+#: may have any of these names.
 FUNCTIONS = {"range": "__range", "namespace": "__namespace"}
 COUNTED, CONCAT = "__counted", "__concat"
 

@@ -39,7 +39,7 @@ def default_schema(names: Collection[str]) -> dict[str, JsonValue]:
 
 
 def check_size(schema: object) -> None:
-    """Raises InvalidTemplate where it is too large to be looked at, or no schema of an object."""
+    """Raises InvalidTemplate if it is too large to be checked, or no schema of an object."""
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise InvalidTemplate("This must be the schema of an object.", field=FIELD)
     try:

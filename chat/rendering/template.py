@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TEMPLATE_MAX_BYTES = 65_536
 _MAX_MESSAGE = 300
 _STATEMENTS = (nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.With)
-#: Stands for the variable `self`: in Jinja2 that name always means the template.
+#: Replaces the variable name `self`: in Jinja2 that name always means the template.
 _SELF = "__self"
 _LOOP = "loop"
 

@@ -57,7 +57,7 @@ def has_little_code(source: str) -> bool:
 
 
 def _nesting(tree: nodes.Template) -> int:
-    """Of all expressions together: jinja2 takes a time with the cube of an expression's depth."""
+    """Sum the squared depths of all expressions: jinja2's time grows with the cube of a depth."""
     total = 0
     level: list[tuple[nodes.Node, int]] = [(tree, 0)]
     while level:
@@ -195,7 +195,7 @@ class _Weigher(NodeVisitor):
         self.generic_visit(node)
 
     def visit_Add(self, node: nodes.Add) -> None:  # noqa: N802
-        """Of numbers, one of them written down: texts and lists would grow."""
+        """Allow sums with a literal number only: texts and lists would grow."""
         sides = (node.left, node.right)
         if not any(
             isinstance(side, nodes.Const) and not isinstance(side.value, str) for side in sides

@@ -5,10 +5,10 @@ The unit is about a nanosecond: the cost of a byte in an operation that reads ea
 
 from __future__ import annotations
 
-#: Of one rendering in the process that asks: some 3 ms at the worst, as many of them may come
+#: Work of one rendering in the calling process: some 3 ms at the worst, as many of them may come
 #: together in one batch of submits.
 MAX_WORK = 500_000
-#: Of an operation, however small its operands.
+#: Work of an operation, however small its operands.
 OPERATION = 100
 #: Characters of a template between its delimiters: more takes too long to compile.
 MAX_CODE = 4_096

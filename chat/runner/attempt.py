@@ -74,9 +74,9 @@ class NextStep:
     falls_back: bool = False
     #: What the next attempt is to repair.
     repair: Repair | None = None
-    #: Another deployment of its model is to be called, at once and as if nothing had failed.
+    #: Call another deployment of its model, at once and as if nothing had failed.
     moves_on: bool = False
-    #: The tool calls that are to be made before the next attempt.
+    #: The tool calls to make before the next attempt.
     tools: NewStep | None = None
 
 

@@ -32,7 +32,7 @@ from chat.llm.types import (
     TimeLimits,
 )
 from chat.models import Status, TaskKind
-from chat.models.tasks import REFUSAL, is_held_to_schema
+from chat.models.task_states import REFUSAL, is_held_to_schema
 from chat.models.transitions import StartedTask
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Deployment, Pool
@@ -120,7 +120,7 @@ class Call:
                 self._asking.cancel()
 
     async def ask(self) -> None:
-        """Return when the provider has nothing more to say. Raises nothing: an error of ours fails
+        """Return when the provider has sent everything. Raises nothing: an error of ours fails
         the task with `internal`."""
         self.log.on_refused = self._refused
         self.log.start(self.pool.model)
@@ -282,7 +282,7 @@ class Call:
 
     @property
     def text_and_reasoning(self) -> tuple[str, str]:
-        """Of the answer so far: what is held back, or what the log has."""
+        """The answer so far: what is held back, or what the log has."""
         if self.structured is not None and any(held := self.structured.held):
             return held
         return self.log.text, self.log.reasoning

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 #: Tasks taken at once: one transaction starts them all.
 CLAIM_SIZE = 100
-#: How often a pool is looked at even without a ring, in case one was lost.
+#: How often a pool is checked even without a ring, in case one was lost.
 POLL_SECONDS = 1.0
 
 

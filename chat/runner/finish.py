@@ -135,7 +135,7 @@ class Finisher:
             event_id = str(EventId(result.attempt, result.last_event))
             shared = terminal_event(result, event_id, ServedFrom.FLIGHT)
             followers = [(str(task.id), task.owner_id) for task in outcome.followers]
-            # Before the leader's own end, at which their followers would all look at their rows.
+            # Before the leader's own end, at which their followers would all read their rows.
             call.log.publish_to_followers(followers, shared)
         call.log.end(lambda event_id: terminal_event(result, event_id))
         if outcome.successor:

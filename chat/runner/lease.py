@@ -68,7 +68,7 @@ def renew(worker_id: UUID) -> bool:
     return bool(living.update(lease_until=lease_until, steady_since=steady_since))
 
 
-def can_tell_the_dead() -> bool:
+def can_detect_dead_workers() -> bool:
     """Return True once some worker has renewed in time for a while, and has just done so.
 
     After an outage of PostgreSQL leases have run out, and living workers renew theirs within

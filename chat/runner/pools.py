@@ -1,4 +1,4 @@
-"""What a worker knows of each pool: its model, where its calls go, and which of them have ended."""
+"""A worker's state of each pool: its model, where its calls go, and which of them have ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
 
 
 class EndedCalls(NamedTuple):
-    """What the next claim says of a deployment's calls that have ended.
+    """What the next claim reports of a deployment's calls that have ended.
 
     `released`: tasks whose slots are given back. `mean_seconds`: of their calls, None if unknown.
     `succeeded`: how many of the calls the provider answered, for the tasks of `owners`. `used`: the
@@ -39,7 +39,7 @@ REFUSAL_SECONDS = 600.0
 
 @dataclass(slots=True)
 class LearntOutput:
-    """How a model is asked for answers that fit a JSON Schema, where staff have not said so."""
+    """How a model is asked for answers that fit a JSON Schema, where staff have not set it."""
 
     _place: int = 0
     #: Monotonic.
@@ -134,7 +134,7 @@ class Deployment:
         self._owners.add(owner_id)
 
     def take_ended(self) -> EndedCalls:
-        """Return what the next claim has to say, and forget it."""
+        """Return what the next claim has to report, and forget it."""
         seconds = self._seconds
         mean_seconds = sum(seconds) / len(seconds) if seconds else None
         ended = EndedCalls(self._released, mean_seconds, self._succeeded, self._owners, self._used)
@@ -143,7 +143,7 @@ class Deployment:
         return ended
 
     def put_back(self, ended: EndedCalls) -> None:
-        """Keep for a later claim what one could not say."""
+        """Keep for a later claim what a failed one did not report."""
         self._released += ended.released
         self._succeeded += ended.succeeded
         self._owners |= ended.owners
@@ -214,7 +214,7 @@ class Pool:
             self.woken.set()
 
     def note_taken(self, taken: Mapping[str, Taken]) -> None:
-        """Note what a claim has said of each deployment."""
+        """Store the reply of a claim about each deployment."""
         count = 0
         for name, found in taken.items():
             self.deployments[name].is_usable = found.is_usable

@@ -40,7 +40,7 @@ from chat.scheduler import DeploymentKey
 
 logger = logging.getLogger(__name__)
 
-#: Queued tasks looked at in one go; the ready set is asked for all of them at once.
+#: Queued tasks read in one query; the ready set is asked for all of them at once.
 PAGE = 1000
 #: Pages of tasks that one sweep diverts at the most.
 DIVERT_PAGES = 50
@@ -85,7 +85,7 @@ def drop_dead_workers() -> set[str]:
 
 def declare_dead() -> int:
     """Take the lease from workers that did not renew it. Compare-and-set: it happens once."""
-    if not lease.can_tell_the_dead():
+    if not lease.can_detect_dead_workers():
         return 0
     overdue = Worker.objects.filter(is_dead=False, lease_until__lt=Now())
     dead = [
@@ -177,7 +177,7 @@ def _crashed(task: RecoveredTask, last_event: int, error: dict[str, str]) -> Tas
 
 def tend_tool_loops() -> set[str]:
     """Put right the tool loops that wait: calls of dead workers, questions that nobody has answered
-    in time, tasks whose deadline has passed, calls that no worker has heard of."""
+    in time, tasks whose deadline has passed, calls that no worker has received a message about."""
     if not tool_steps.has_waiting():
         return set()
     _expire_waiting()
@@ -212,7 +212,7 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
 
 
 def announce_questions() -> int:
-    """Have users asked who are to approve tool calls. Returns how many deliveries were made."""
+    """Announce tool calls that wait for approval to their users. Returns how many deliveries."""
     with transaction.atomic():
         task_ids, deliveries = delivery.announce_questions()
         if task_ids:

@@ -12,7 +12,7 @@ from chat.eventlog import TaskLog
 from chat.events import FRAME_BYTES, Event, TaskCompleted, TaskExpired, TaskFailed
 from chat.models import ServedFrom, Status
 from chat.models.responses import TranscriptEntry
-from chat.models.tasks import FINISH_REASON_CHARS
+from chat.models.task_states import FINISH_REASON_CHARS
 from chat.models.transitions import INTERNAL, AttemptResult, StartedTask
 from chat.runner.attempt import NextStep
 from chat.runner.call import Call
@@ -83,8 +83,8 @@ def transcript_of(call: Call, stored: tuple[str, str], status: Status) -> Transc
 
 
 def _usage(call: Call) -> dict[str, int] | None:
-    """Of this call, of the one whose answer it was to repair, and of the steps of its tool loop
-    before. None: the row keeps those."""
+    """Sum up the usage of this call, of the call that it repairs, and of the earlier steps of its
+    tool loop. None: the row keeps its own."""
     completion = call.state.completion
     if completion is None:
         return None

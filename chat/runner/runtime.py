@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 #: How often a lease is renewed before it would run out.
 RENEWALS = 4
-#: How often a draining worker looks whether its calls have ended.
+#: How often a draining worker checks whether its calls have ended.
 DRAIN_POLL_SECONDS = 0.1
 #: Time to store calls that are handed back, before the process ends.
 HAND_BACK_SECONDS = 5.0
@@ -58,7 +58,7 @@ class Runtime:
         self._is_stopping = False
         self._is_draining = False
         self._on_drained = on_drained
-        #: Set to have the rows looked at now: models, and this worker's own.
+        #: Set to have the rows read now: models, and this worker's own.
         self._reload = asyncio.Event()
 
     def start(self) -> None:

@@ -93,7 +93,7 @@ class ResultStore:
     async def _store(
         self, results: Sequence[AttemptResult]
     ) -> list[FlightOutcome | Exception | None]:
-        # One of several may have what the database does not take: the others are to be stored.
+        # One of several may have what the database refuses: the others are stored without it.
         max_failures = 1 if len(results) > 1 else 0
         try:
             work = partial(flights.end, self._worker_id, results)

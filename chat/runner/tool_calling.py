@@ -1,4 +1,4 @@
-"""Makes one tool call, and says how it has ended."""
+"""Makes one tool call, and returns how it has ended."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def with_tool_calls(call: Call, loop: ToolLoop, step: NextStep) -> NextSte
 def _status(step: NewStep) -> Status:
     if step.has(CallState.REQUIRES_ACTION):
         return Status.REQUIRES_ACTION
-    # Where no call can be made, the model is told so at once.
+    # Where no call can be made, the model gets their errors at once.
     return Status.CALLING_TOOLS if step.has(CallState.QUEUED) else Status.QUEUED
 
 

@@ -19,7 +19,7 @@ from aily.database.threads import in_database
 from aily.observability import context, tracing
 from aily.redis.errors import RedisUnavailable
 from chat.eventlog import LogWriter
-from chat.models.tasks import Status
+from chat.models.task_states import Status
 from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
 from chat.models.transitions import tool_steps
@@ -30,12 +30,12 @@ from chat.runner.storage import retry_until_database_returns
 
 logger = logging.getLogger(__name__)
 
-#: What the doorbell says where tool calls wait, in place of a pool's name.
+#: The doorbell's message for waiting tool calls, in place of a pool's name.
 TOOLS = "tools"
 #: Calls taken at once.
 CLAIM_SIZE = 200
 END_SECONDS = 1.0
-#: What the model is told of a call whose worker died in the middle of it.
+#: The result, for the model, of a call whose worker died in the middle of it.
 UNKNOWN = EndedCall(
     id=UUID(int=0),
     state=CallState.UNKNOWN,
@@ -69,7 +69,7 @@ class ToolRunner:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         #: Claimed by their rows, and about to be made.
         self._claimed: set[UUID] = set()
-        #: Their rows may name this worker before this process knows it.
+        #: Their rows may name this worker before the claim has returned.
         self._is_claiming = False
         self._by_task: defaultdict[str, set[UUID]] = defaultdict(set)
         #: Servers all of whose places are taken, until when (monotonic).

@@ -1,18 +1,17 @@
-"""Tells others about runs: webhooks at the end or a pause, and notices for those who watch."""
+"""Announces runs: webhooks at the end or a pause, and notices for followers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from django.utils import timezone
-
 from aily.concurrency.faults import note_fault
 from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
+from chat.delivery import outbox
 from chat.eventlog.keys import run_channel
 from chat.eventlog.notices import Notice, encode_notice
-from chat.models import Delivery, Run, RunState, WebhookEndpoint
+from chat.models import Run, RunState, WebhookEndpoint
 
 #: The event of a run, by the state that it has come to.
 EVENT_OF: dict[str, str] = {
@@ -28,7 +27,7 @@ def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = No
     """Insert a delivery for each endpoint that wants the event: those that name it among their
     events, and the one that the run names. Once for each time that the run comes to this state.
 
-    `data` is what they tell; None: all that is known of a run.
+    `data`: of the webhooks; None: `data_of`.
     """
     active = WebhookEndpoint.objects.filter(owner=run.owner_id, is_active=True)
     wanting = [
@@ -36,28 +35,12 @@ def create_webhooks(run: Run, event: str, data: Mapping[str, object] | None = No
         for endpoint in active
         if endpoint.pk == run.webhook_id or (event in endpoint.events and not endpoint.only_named)
     ]
-    now = timezone.now()
-    # A run that was retried ends once more.
-    turn = f"{run.ended_at or now:%Y%m%d%H%M%S%f}"
-    Delivery.objects.bulk_create(
-        [
-            Delivery(
-                owner_id=run.owner_id,
-                kind=Delivery.Kind.WEBHOOK,
-                endpoint=endpoint,
-                event=event,
-                data=data_of(run) if data is None else dict(data),
-                key=f"{event}:{run.pk.hex}:{endpoint.pk}:{turn}",
-                next_attempt_at=now,
-            )
-            for endpoint in wanting
-        ],
-        ignore_conflicts=True,
-    )
+    sent = data_of(run) if data is None else data
+    outbox.create_webhooks(wanting, event, sent, run.pk, run.ended_at)
 
 
 def data_of(run: Run) -> dict[str, object]:
-    """What a webhook tells of a run."""
+    """The data of a run in a webhook."""
     return {
         "run_id": str(run.pk),
         "name": run.name,
@@ -79,7 +62,7 @@ def data_of(run: Run) -> dict[str, object]:
 
 
 def publish(run_ids: Iterable[UUID]) -> None:
-    """Wake those who watch these runs. Raises nothing: they look again by themselves."""
+    """Wake the followers of these runs. Raises nothing: they also read by themselves."""
     try:
         with sync_redis().pipeline(transaction=False) as pipe:
             for run_id in run_ids:

@@ -18,7 +18,7 @@ from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.runs import clock, estimating, feeding
 from chat.runs.creation import check_columns
 from chat.runs.leases import leased

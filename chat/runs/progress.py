@@ -1,4 +1,4 @@
-"""How far a run is, for those who watch: from its one row, at most twice a second."""
+"""The progress of a run, for its followers: from its one row, at most twice a second."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from chat.models import Run, RunState
 from chat.models.ids import is_own
 from chat.runs.kinds import kind_of
 
-#: Between two looks at the row.
+#: Between two reads of the row.
 MIN_SECONDS = 0.5
-#: Without news the row is looked at all the same: a notice may be lost.
+#: Without notices the row is read all the same: one may be lost.
 MAX_SECONDS = 5.0
 #: The time over which results are averaged, as in results.py.
 RATE_SECONDS = 30.0

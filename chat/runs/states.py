@@ -24,7 +24,7 @@ def change_state(
 ) -> bool:
     """Change the state if it is one of `states`, and these fields with it. Returns whether it was.
 
-    `run` then has what the row has. What is to be told of it is made in the same transaction.
+    `run` then has what the row has. Its announcements are stored in the same transaction.
     """
     fields = {"reason": reason, "message": message[:500], **fields, "state": to}
     with transaction.atomic():

@@ -118,7 +118,7 @@ def _lane_member(owner_id: int, lane: int) -> str:
 async def failing_lanes(
     deployment: DeploymentKey, lanes: Sequence[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Those of these (owner, lane) of which a task failed at this deployment.
+    """Return the (owner, lane) pairs of which a task failed at this deployment.
 
     Raises RedisUnavailable.
     """
@@ -133,7 +133,7 @@ async def failing_lanes(
 def blocks(
     deployments: Collection[DeploymentKey],
 ) -> tuple[dict[DeploymentKey, Block], dict[DeploymentKey, Block]]:
-    """Those of these deployments that are paused, and those whose breaker is open.
+    """Return the deployments that are paused, and those whose breaker is open.
 
     Raises RedisUnavailable.
     """

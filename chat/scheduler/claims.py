@@ -124,7 +124,7 @@ class Claim:
 
     @property
     def may_probe(self) -> dict[str, int]:
-        """By deployment; those that may be probed."""
+        """How many probes each deployment may have; only deployments with any."""
         return {name: taken.may_probe for name, taken in self.taken.items() if taken.may_probe}
 
 
@@ -144,25 +144,23 @@ async def claim(
     none but `probe`, if one may be made.
     """
     names = tuple(deployment.name for deployment in deployments)
+    arguments: list[Argument] = [
+        worker_id,
+        lease_seconds,
+        want,
+        LANE_WIDTH,
+        COUNTING_MS,
+        WINDOW_SECONDS,
+        FRESH_PROBE_SECONDS,
+        settings.LLM_RETRY_AFTER_MAX_SECONDS,
+        *((probe.task_id, probe.kind, names.index(probe.deployment) + 1) if probe else ("", "", 0)),
+        settings.BATCH_MAX_SHARE,
+        BUCKET_MS,
+        len(deployments),
+        *(argument for deployment in deployments for argument in deployment.arguments()),
+    ]
     left, is_counting, wait, probing, tried, *replies = await _claim.acall(
-        _keys(pool, worker_id, names),
-        [
-            worker_id,
-            lease_seconds,
-            want,
-            LANE_WIDTH,
-            COUNTING_MS,
-            WINDOW_SECONDS,
-            FRESH_PROBE_SECONDS,
-            settings.LLM_RETRY_AFTER_MAX_SECONDS,
-            probe.task_id if probe else "",
-            probe.kind if probe else "",
-            names.index(probe.deployment) + 1 if probe else 0,
-            settings.BATCH_MAX_SHARE,
-            BUCKET_MS,
-            len(deployments),
-            *(argument for deployment in deployments for argument in deployment.arguments()),
-        ],
+        _keys(pool, worker_id, names), arguments
     )
     return Claim(
         {name: _taken(reply) for name, reply in zip(names, replies, strict=True)},

@@ -14,7 +14,7 @@ from functools import lru_cache
 #: message that goes with it reaches, a little later, a worker that was not subscribed.
 DOORBELL = "aily:doorbell"
 
-#: Pub/sub channel that has workers look at their rows now: a model or provider was changed, or a
+#: Pub/sub channel that has workers read their rows now: a model or provider was changed, or a
 #: worker is to drain. Without it they would find out with the next renewal of their lease.
 RELOAD = "aily:reload"
 

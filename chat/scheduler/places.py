@@ -97,7 +97,7 @@ def later(place: Place | None, retry: Place | None) -> Place | None:
 
 
 def held_by_staff(place: Place | None) -> Place:
-    """The place of a task whose model or provider staff have paused: nobody knows until when."""
+    """The place of a task whose model or provider staff have paused, without an end."""
     return Place(place.position if place else None, None, WaitingFor("staff"))
 
 
@@ -132,7 +132,7 @@ def _read_places(pipe: Pipeline | AsyncPipeline, tasks: Sequence[tuple[str, str]
 
 
 def _to_places(tasks: Sequence[tuple[str, str]], replies: Sequence[object]) -> list[Place | None]:
-    """Of the replies to the commands of `_read_places`, in their order."""
+    """Convert the replies to the commands of `_read_places`, in their order."""
     pools = _pools(tasks)
     seconds, micros = cast("tuple[int, int]", replies[0])
     stats = cast("list[list[bytes | None]]", replies[1 : 1 + len(pools)])

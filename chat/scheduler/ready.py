@@ -29,7 +29,7 @@ PROBE_CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A queued task, as the ready set knows it. `weight` is its owner's share in the lane.
+    """An entry of the ready set: a queued task. `weight` is its owner's share in the lane.
 
     `tokens` that it may use, where its model has a limit of tokens a minute. `tried`: the names of
     deployments that have failed it; it goes to others first.
@@ -119,7 +119,7 @@ def remove(pool: str, task_ids: Sequence[str]) -> None:
 
 
 def missing(pool: str, task_ids: Sequence[str]) -> list[str]:
-    """Those of `task_ids` that are not in the ready set."""
+    """Return the `task_ids` that are not in the ready set."""
     if not task_ids:
         return []
     found = sync_redis().zmscore(pool_keys(pool).ready, list(task_ids))

@@ -112,7 +112,7 @@ def announce_cancelled(cancelled: Cancelled, *, is_quiet: bool = False) -> None:
         recovery.stop_calls(cancelled.tool_calls)
         _enqueue(cancelled.successors)
     except RedisUnavailable as error:
-        # Workers notice when they renew their lease, followers at their next look at the row.
+        # Workers notice when they renew their lease, followers when they next read the row.
         logger.warning("cancelled, but Redis is away: %s", error)
     except Exception:  # noqa: BLE001 - logged; the rows are what counts, as above
         note_fault("cancelling")

@@ -234,7 +234,7 @@ MODELS: Cached[str, str] = Cached(keys.MODELS, str, _load_models)
 
 
 def scene_keys() -> list[str]:
-    """Of the scenes that can be submitted to: what `warm_cache` fills the cache with."""
+    """Return the keys of the scenes that can be submitted to, for `warm_cache`."""
     slugs = list(Scene.objects.usable().values_list("slug", flat=True))
     versions, _ = _versions(versions_query(slugs, []).fetch())
     return [_key(slug, versions[slug]) for slug in slugs if slug in versions]

@@ -163,7 +163,7 @@ def snapshot() -> Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """What Redis knows. Without it, nothing."""
+    """The part that Redis has; empty while Redis is away."""
 
     is_known: bool = False
     ready: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -234,7 +234,7 @@ def _model(
     rows = [queued.get((model.pk, lane)) for lane in Lane]
     counts = [0 if row is None else row.tasks for row in rows]
     if queue.is_known:
-        # Rows know tasks that wait for a retry as well; the ready set knows those beyond MAX_ROWS.
+        # Rows include tasks that wait for a retry; the ready set includes those beyond MAX_ROWS.
         counts = [max(pair) for pair in zip(counts, queue.ready[model.pool], strict=True)]
     called = [row for row in deployments if row.weight] or deployments
     cap = sum(row.max_concurrency for row in called)

@@ -35,7 +35,7 @@ def drain(workers: Sequence[Worker]) -> None:
     try:
         scheduler.reload_workers()
     except RedisUnavailable as error:
-        logger.warning("workers could not be told to drain: Redis is away (%s)", error)
+        logger.warning("workers were not notified of the drain: Redis is away (%s)", error)
 
 
 def still_running(workers: Sequence[Worker]) -> int:

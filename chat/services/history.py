@@ -101,7 +101,7 @@ class StoredMessage:
     number: int = 1
 
     @property
-    def says_something(self) -> bool:
+    def has_content(self) -> bool:
         return bool(self.content.strip() or self.parts or self.tool_calls or self.role == "tool")
 
     def as_sent(self) -> PromptMessage:
@@ -217,7 +217,7 @@ def answered_exchanges(history: History, replaces: UUID | None = None) -> list[E
     exchanges: list[Exchange] = []
     by_task: dict[UUID, Exchange] = {}
     for message in history.messages:
-        if not message.says_something or (replaces and message.task_id == replaces):
+        if not message.has_content or (replaces and message.task_id == replaces):
             continue
         if message.role == "assistant":
             # Behind the next question already, where its task was stopped just before that.

@@ -109,7 +109,7 @@ class _Count:
 
 
 class Depths:
-    """What one process knows of the number of queued and running tasks."""
+    """One process's copy of the number of queued and running tasks."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -117,15 +117,15 @@ class Depths:
         #: Tasks admitted and perhaps not committed yet, by owner.
         self._pending: Counter[int] = Counter()
 
-    def admit(self, wishes: Sequence[Sequence[Bound]]) -> list[tuple[Bound, int] | None]:
+    def admit(self, asked: Sequence[Sequence[Bound]]) -> list[tuple[Bound, int] | None]:
         """Admit a task for each list of bounds, in order, where all of them have room.
 
         For each that is refused: the bound that has no room, and how many places must get free.
         """
         with self._lock:
-            self._count_again(wishes)
+            self._count_again(asked)
             refused: Counter[Bound] = Counter()
-            return [self._admit_one(bounds, refused) for bounds in wishes]
+            return [self._admit_one(bounds, refused) for bounds in asked]
 
     def clear_pending(self, admitted: Iterable[Sequence[Bound]]) -> None:
         """The tasks admitted for these are committed now, or never will be."""
@@ -145,9 +145,9 @@ class Depths:
             self._pending[owner] += 1
         return None
 
-    def _count_again(self, wishes: Sequence[Sequence[Bound]]) -> None:
+    def _count_again(self, asked: Sequence[Sequence[Bound]]) -> None:
         now = time.monotonic()
-        wanted = Counter(bound for bounds in wishes for bound in bounds)
+        wanted = Counter(bound for bounds in asked for bound in bounds)
         stale = {
             bound.owner for bound, tasks in wanted.items() if not self._suffices(bound, tasks, now)
         }
@@ -195,16 +195,16 @@ _depths = Depths()
 def admitted(tasks: Sequence[Task]) -> Iterator[dict[UUID, LimitReached]]:
     """Give the refusals of those tasks for which there is no room, by task id.
 
-    The others are to be stored before this ends.
+    The caller stores the others before this ends.
     """
     limits = limits_of({task.owner_id for task in tasks})
-    wishes = [_bounds(task.owner_id, limits[task.owner_id]) for task in tasks]
-    refusals = _depths.admit(wishes)
+    asked = [_bounds(task.owner_id, limits[task.owner_id]) for task in tasks]
+    refusals = _depths.admit(asked)
     try:
         yield _problems(tasks, refusals)
     finally:
         _depths.clear_pending(
-            bounds for bounds, refusal in zip(wishes, refusals, strict=True) if refusal is None
+            bounds for bounds, refusal in zip(asked, refusals, strict=True) if refusal is None
         )
 
 

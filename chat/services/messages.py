@@ -93,7 +93,7 @@ class MessageToolCall(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_a_result(cls, value: object) -> object:
-        """As they are in a task's result: a name and arguments beside the id."""
+        """Take calls in the form of a task's result: a name and arguments beside the id."""
         if not isinstance(value, dict):
             return value
         flat = {name: value[name] for name in ("name", "arguments") if name in value}
@@ -131,7 +131,7 @@ class ChatMessage(Strict):
         return value
 
     @model_validator(mode="after")
-    def has_something_to_say(self) -> Self:
+    def require_content(self) -> Self:
         if self.content is None and not self.tool_calls and self.refusal is None:
             raise ValueError("content is required")
         return self

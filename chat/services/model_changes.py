@@ -1,5 +1,4 @@
-"""Tells the processes that a model, deployment or provider was changed: workers read them anew at
-once."""
+"""Announces changes of models, deployments and providers: workers read them anew at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells the queue of a model or tool server that was just added: no calls of it run anywhere."""
+"""Announces a new model or tool server to the queue: no calls of it run anywhere."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def kind(value: object) -> str:
 
 
 def path_of(location: Sequence[str | int]) -> str:
-    """The path of a field in an error, as its sender knows it."""
+    """The path of a field in an error, as in the sender's request."""
     parts = (str(part) for part in location)
     return ".".join(part for part in parts if not part.startswith("("))
 

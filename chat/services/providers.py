@@ -47,7 +47,7 @@ async def resolve(urls: Iterable[str]) -> Addresses:
 
 
 def resolve_blocking(urls: Iterable[str]) -> Addresses:
-    """As `resolve`, for a thread. It may hold no lock or connection that others wait for."""
+    """`resolve` for a thread, which must hold no lock or connection that others wait for."""
     hosts = {url: host for url in urls if url and (host := host_of(url))}
     found: dict[str, Future[list[str]]] = {
         url: _resolvers().submit(_look_up, host) for url, host in hosts.items()
@@ -111,7 +111,7 @@ def _resolvers() -> ThreadPoolExecutor:
 
 # --- Settings -----------------------------------------------------------------------------------
 def assign(provider: Provider, fields: Mapping[str, object], actor: User) -> None:
-    """Set fields of a provider that is to be saved, secrets among them: `api_keys`,
+    """Set fields of an unsaved provider, secrets among them: `api_keys`,
     `extra_headers` (None removes one) and `proxy_credentials`.
 
     Raises ValidationError, or Forbidden where a superuser is asked for.

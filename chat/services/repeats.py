@@ -11,7 +11,7 @@ from chat.models import Task
 #: An owner's id, and one of that owner's idempotency keys.
 OwnedKey = tuple[int, str]
 
-# By the unique index, whose condition is named: no row of another owner is looked at.
+# By the unique index, whose condition is named: no row of another owner is read.
 _FIND = """
 SELECT t.owner_id, t.idempotency_key, t.id AS task_id, t.request_digest
   FROM unnest(%s::bigint[], %s::text[]) AS v(owner_id, key)

@@ -15,7 +15,7 @@ from chat.models import Status, Task
 from chat.models.conversations import ask_again
 from chat.models.ids import tagged_id
 from chat.models.insertion import insert_tasks
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.services.restrictions import USE_MODEL, USE_SCENE
 from chat.services.submit.enqueue import make_ready
 

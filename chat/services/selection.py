@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Lane, LLMModel, Scene, Task
-from chat.models.tasks import ACTIVE, TaskQuerySet
+from chat.models.task_states import ACTIVE
+from chat.models.tasks import TaskQuerySet
 from chat.services.cancel import cancel_many
 
 #: Tasks cancelled in one transaction.

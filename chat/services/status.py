@@ -56,7 +56,7 @@ class LaneStatus:
 class DeploymentStatus:
     """One place where a model is called. `weight` 0: it takes no tasks. `breaker`: closed,
     half_open or open. `requests` and `tokens` are those of the last minute, where one of them is
-    limited; what Redis knows is None while that is away."""
+    limited; figures from Redis are None while it is away."""
 
     name: str
     provider: str

@@ -27,7 +27,7 @@ from chat.runner.tools import TOOLS
 
 logger = logging.getLogger(__name__)
 
-#: Of an answer to a tool's question, as JSON.
+#: Bytes of an answer to a tool's question, as JSON.
 MAX_INPUT_BYTES = 65_536
 REJECTED = "The user rejected this call; it was not made."
 
@@ -70,7 +70,7 @@ async def approve(
 async def reject(
     owner_id: int, task_id: UUID, call_id: UUID, reason: str = "", number: int | None = None
 ) -> ToolCall:
-    """Leave a call unmade; the model is told so, with the reason. Or decline to answer its tool,
+    """Leave a call unmade; the model gets an error with the reason. Or decline to answer its tool,
     which then goes on without. Raises as `approve`."""
     call = await _waiting_call(owner_id, task_id, call_id)
     if (question := call.open_question) is not None:

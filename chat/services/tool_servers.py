@@ -32,7 +32,7 @@ _TRIES = 3
 
 # --- Servers ------------------------------------------------------------------------------------
 def assign(server: ToolServer, fields: Mapping[str, Any], actor: User) -> None:
-    """Set fields of a server that is to be saved, `secret` among them.
+    """Set fields of an unsaved server, `secret` among them.
 
     Raises ValidationError, or Forbidden where a superuser is asked for.
     """

@@ -39,7 +39,7 @@ from chat.services.follow.state import load_ended, load_state
 
 logger = logging.getLogger(__name__)
 
-#: Pause before the row is looked at again while PostgreSQL is away.
+#: Pause before the row is read again while PostgreSQL is away.
 AWAY_SECONDS = 1.0
 
 TerminalEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskExpired
@@ -81,7 +81,7 @@ class Ends:
         (`Accepted.waits_alone`). Raises NotFound if the task is deleted meanwhile. An outage of
         PostgreSQL or Redis only prolongs the waiting.
         """
-        wait = _Wait(asyncio.get_running_loop().time() + timeout_seconds, must_look=not is_new)
+        wait = _Wait(asyncio.get_running_loop().time() + timeout_seconds, must_read_row=not is_new)
         signals = {Interruption.SHUTDOWN: shutdown_event(), **(interruptions or {})}
         callbacks = [(signal, partial(wait.end, reason)) for reason, signal in signals.items()]
         for signal, callback in callbacks:
@@ -96,18 +96,18 @@ class Ends:
 
 
 class _Wait:
-    """One wait: what ends it, and when the row is to be looked at."""
+    """One wait: what ends it, and when to read the row."""
 
-    def __init__(self, deadline: float, *, must_look: bool) -> None:
+    def __init__(self, deadline: float, *, must_read_row: bool) -> None:
         self._deadline = deadline
-        self._must_look = must_look
+        self._must_read_row = must_read_row
         self._outcome: Notice | Interruption | None = None
         self._woken: asyncio.Future[None] | None = None
 
     def notice(self, notice: Notice | None) -> None:
         """The task's terminal notice came; None: it may have been lost."""
         if notice is None:
-            self._must_look = True
+            self._must_read_row = True
             self._wake()
         else:
             self.end(notice)
@@ -124,9 +124,9 @@ class _Wait:
 
     async def outcome(self, task_id: str) -> End | Interruption:
         while self._outcome is None:
-            if self._must_look:
-                self._must_look = False
-                if (end := await self._look(task_id)) is not None:
+            if self._must_read_row:
+                self._must_read_row = False
+                if (end := await self._read_row(task_id)) is not None:
                     return end
             elif asyncio.get_running_loop().time() >= self._deadline:
                 return Interruption.TIMED_OUT
@@ -137,7 +137,7 @@ class _Wait:
         return await _end_of_notice(self._outcome)
 
     async def _sleep(self, check_seconds: float) -> None:
-        """Return when there is something to do: an outcome, or a look at the row."""
+        """Return when there is something to do: an outcome, or the row has to be read."""
         loop = asyncio.get_running_loop()
         self._woken = loop.create_future()
         seconds = min(self._deadline - loop.time(), check_seconds)
@@ -149,10 +149,10 @@ class _Wait:
             self._woken = None
 
     def _after_silence(self) -> None:
-        self._must_look = asyncio.get_running_loop().time() < self._deadline
+        self._must_read_row = asyncio.get_running_loop().time() < self._deadline
         self._wake()
 
-    async def _look(self, task_id: str) -> End | None:
+    async def _read_row(self, task_id: str) -> End | None:
         """The end by the row, if it has one."""
         try:
             state = await load_state(task_id)
@@ -161,7 +161,7 @@ class _Wait:
             return await _end_of_row(task_id)
         except AWAY as error:
             logger.warning("waiting for %s: a server is away (%s)", task_id, error)
-            self._must_look = True
+            self._must_read_row = True
             await self._sleep(AWAY_SECONDS)
             return None
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-#: Of an answer that is to be repaired: what is kept and sent back.
+#: Characters of a misfit answer that are kept, and sent back for the repair.
 MAX_QUOTED_CHARS = 32_768
-#: Of the turn's own words, in bytes: errors are bounded in number and length.
+#: Bytes of the turn's own words: errors are bounded in number and length.
 MAX_WORDS_BYTES = 8_192
 
 _Message = dict[str, Any]
@@ -42,5 +42,5 @@ def repair_turn(repair: Repair) -> list[_Message]:
 
 
 def quoted(text: str) -> str:
-    """As much of an answer as is sent back."""
+    """Cut an answer to the length that is sent back."""
     return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]} [...]"

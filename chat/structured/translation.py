@@ -1,4 +1,4 @@
-"""Says to a provider in which format it is to answer, in the way that it knows."""
+"""Translates the format of an answer into request fields that the provider supports."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def translate(
 ) -> Translated:
     """The messages to send, and the `response_format`, None for none.
 
-    Who did not keep to the schema by itself is also told it in the prompt: the provider may ignore
-    a `response_format`.
+    A model that did not keep to the schema by itself also gets it in the prompt: providers may
+    ignore a `response_format`.
     """
     sent = list(messages)
     if mode is not StructuredOutput.NATIVE or repair is not None:

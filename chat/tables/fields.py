@@ -84,7 +84,7 @@ def add_catalogue_fields(
             )
         )
     if len(rows) == 1:
-        rows[0].save()  # which the audit log hears of; those of a new table are seen with it
+        rows[0].save()  # for the audit log, which has those of a new table with the table
     else:
         Field.objects.bulk_create(rows)
     stored = [row for row in rows if row.is_stored]

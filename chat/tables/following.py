@@ -29,7 +29,7 @@ from chat.tables.permissions import get_table
 
 #: Between two frames of one reader.
 MIN_SECONDS = 0.25
-#: Without news the table's row is looked at all the same: a notice may be lost.
+#: Without notices the table's row is read all the same: one may be lost.
 MAX_SECONDS = 15.0
 #: How long a revision may be missing, as its writer has not announced it yet.
 GAP_SECONDS = 2.0
@@ -113,7 +113,7 @@ async def follow_table(
         position = Position.after(after, table.rev)
         yield TableSubscribed(ref, table_id, position.id, table.rev, table.schema_rev)
         if position.seen > table.rev:
-            # The reader knows more than the table: that was restored from a backup.
+            # The reader's cursor is ahead of the table, which was restored from a backup.
             position = Position.after(None, table.rev)
             yield TableReload(table_id, position.id, table.rev, "fields")
         is_cut = await _is_cut(table_id, position)
@@ -121,7 +121,7 @@ async def follow_table(
             turn_at = loop.time()
             feed.clear_lag()
             feed.clear()
-            found = await _look(user, table_id, position)
+            found = await _read_since(user, table_id, position)
             if found is None:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -142,7 +142,9 @@ async def _is_cut(table_id: int, position: Position) -> bool:
     return bool(oldest) and int(oldest[0][0].partition(b"-")[0]) > position.seen + 1
 
 
-async def _look(user: User, table_id: int, position: Position) -> tuple[Table, list[Entry]] | None:
+async def _read_since(
+    user: User, table_id: int, position: Position
+) -> tuple[Table, list[Entry]] | None:
     """The table, and what is new in its log; None while a server is away. Raises NotFound."""
     try:
         # The row first: then the log has its revision, or the writer is about to announce it.

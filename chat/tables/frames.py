@@ -45,7 +45,7 @@ class ImportProgress(msgspec.Struct, tag_field="type", tag="import.progress", fr
 
 
 class TableReload(msgspec.Struct, tag_field="type", tag="table.reload", frozen=True):
-    """More has changed than can be told: read the fields or the rows again."""
+    """Too much has changed for frames: read the fields or the rows again."""
 
     table: int
     id: str

@@ -56,7 +56,7 @@ def keep_indexes() -> None:
         uses = _recent_uses()
     except RedisUnavailable:
         return
-    with _patience():
+    with _long_statements():
         _note(uses)
         _drop_unused()
         _make(uses)
@@ -73,7 +73,7 @@ def _recent_uses() -> Counter[Use]:
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _long_statements() -> Iterator[None]:
     """Statements of this connection may take BUILD_TIME, instead of DATABASE_ANSWER_SECONDS."""
     connection.ensure_connection()
     driver = connection.connection

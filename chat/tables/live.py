@@ -1,4 +1,4 @@
-"""Announces changes of tables to those who look at them.
+"""Announces changes of tables to those who have them open.
 
 Each table has one log, a Redis Stream of revisions with the ids of the rows that changed. Values
 are not in it: readers fetch what they show. The log is a hint: a reader who finds a revision

@@ -6,7 +6,7 @@ from aily.database.rows import execute, fetch_column
 from aily.problems import NotFound
 from chat.tables.ddl import LOCK_SECONDS
 
-#: Of one statement that writes or reads rows.
+#: Seconds of one statement that writes or reads rows.
 STATEMENT_SECONDS = 5
 
 _BOUND = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"

@@ -20,7 +20,7 @@ class ShownAnswer(Protocol):
 
     @property
     def values(self) -> Mapping[str, Cell]:
-        """By the keys of its outputs."""
+        """The cells of the AI field's outputs, by the keys of these."""
         ...
 
     def as_json(self) -> Mapping[str, JsonValue]:

@@ -42,7 +42,7 @@ from chat.tables.view_queries import (
 
 #: From the last use on.
 SNAPSHOT_SECONDS = 600
-#: Of one user; the oldest goes when one more is opened.
+#: Snapshots and bytes of one user; the oldest snapshot goes when one more is opened.
 MAX_SNAPSHOTS_PER_USER = 16
 MAX_BYTES_PER_USER = 33_554_432
 #: Rows of a snapshot: 8 MB.

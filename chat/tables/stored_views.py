@@ -21,7 +21,7 @@ from chat.tables.view_queries import ViewParts, check_layout, compile_parts
 #: Views of one table, of all its users.
 MAX_VIEWS = 500
 MAX_FILTER_BYTES = 65_536
-#: What decides about rows; a change of the others needs no look at the fields' kinds.
+#: What decides about rows; a change of the others needs no check of the fields' kinds.
 _QUERY = ("filter", "sorts", "groups", "aggregates", "collation")
 
 

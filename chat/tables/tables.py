@@ -64,7 +64,7 @@ def restore_table(table: Table) -> Table:
 
 
 def _set_deleted(table: Table, moment: datetime | None) -> Table:
-    """By a save, which the audit log hears of; under a lock, so that one of two is the first."""
+    """Set or clear `deleted_at` under a lock, by a save that the audit log records."""
     with transaction.atomic():
         locked: Table = Table.objects.select_for_update(no_key=True).get(pk=table.pk)
         if (locked.deleted_at is None) != (moment is None):

@@ -87,7 +87,7 @@ def _boolean_of(text: str) -> JsonValue:
 
 
 def _date_of(text: str) -> JsonValue:
-    """Of a time, its day there."""
+    """Parse a date; of a date and time the date, in its own time zone."""
     if DATE.fullmatch(text):
         return text
     try:

@@ -95,7 +95,7 @@ def _oldest(table: Table, author: Author) -> int:
 
 # --- One change ---------------------------------------------------------------------------------
 def undo_change(table: Table, author: Author, change_id: int) -> Undone:
-    """Undo one change of the table, whoever made it. Raises InvalidRequest and Conflict."""
+    """Undo one change of the table, by any author. Raises InvalidRequest and Conflict."""
     found = Change.objects.filter(table=table, pk=change_id).first()
     if found is None:
         raise InvalidRequest("There is no such change in this table.", field="change")

@@ -1,4 +1,4 @@
-"""One call of a tool, from its arguments to what the model is told."""
+"""One call of a tool, from its arguments to the result for the model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["Continuation", "NoSlotError", "ToolResult", "call_tool", "check_argu
 
 logger = logging.getLogger(__name__)
 
-#: Of the arguments of one call, as JSON.
+#: Bytes of the arguments of one call, as JSON.
 MAX_ARGUMENTS_BYTES = 1024 * 1024
 
 

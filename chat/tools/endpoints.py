@@ -17,10 +17,10 @@ from chat.models import ToolServer, ToolServerAuth
 from chat.tools.exchange import ByteBudget, OutgoingRequest, send, target_of
 from chat.tools.results import ToolErrorCode, ToolFault
 
-#: Of an answer with a token.
+#: Bytes of an answer with a token.
 _MAX_TOKEN_BYTES = 65_536
 _TOKEN_SECONDS = 20.0
-#: Of a token without `expires_in`; and how long before its end a token is asked for anew.
+#: Seconds of a token without `expires_in`; and how long before its end a token is asked for anew.
 _DEFAULT_TOKEN_SECONDS, _EARLY_SECONDS = 300.0, 30.0
 _MAX_TOKENS = 1_000
 
@@ -84,7 +84,7 @@ def endpoint_of(server: ToolServer) -> Endpoint:
 
 # --- Credentials --------------------------------------------------------------------------------
 async def credentials(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
-    """The headers that show who calls. Raises ToolFault where no token can be had."""
+    """The headers that authenticate the call. Raises ToolFault if no token can be fetched."""
     if endpoint.oauth is None:
         return endpoint.headers
     token = await _tokens().get(endpoint.oauth, endpoint.may_reach)

@@ -19,7 +19,7 @@ from chat.tools.results import AskedInput, ToolErrorCode, ToolFault
 #: Of a form: its fields, the choices of each, and the characters of its message and its texts.
 MAX_FIELDS, MAX_CHOICES = 20, 100
 MAX_MESSAGE_CHARS, MAX_TEXT_CHARS = 4_000, 1_000
-#: Of the whole schema, and of what the server wants back with the answer.
+#: Bytes of the whole schema, and of what the server wants back with the answer.
 MAX_SCHEMA_BYTES, MAX_STATE_BYTES = 32_768, 65_536
 
 _TYPES = ("string", "number", "integer", "boolean")

@@ -21,7 +21,7 @@ from chat.tools.results import ToolErrorCode, ToolFault
 
 #: Results are cut above their bound (results.bounded); more than that is not read.
 _MAX_BODY_FACTOR, _EXTRA_BYTES = 4, 65_536
-#: Of an answer that says why there is none.
+#: Characters of an answer that says why there is none.
 _MAX_ERROR_CHARS = 300
 _BODIED = frozenset({"POST", "PUT", "PATCH"})
 _TEXT_TYPES = re.compile(r"text/|application/(?:.*\+)?(?:json|xml|yaml|javascript)|^$")

@@ -231,7 +231,7 @@ def _update(
         row.vanished_at = None
         # What staff have made before the first listing is only completed by it.
         if _definition(row) != definition and server.listed_at is not None:
-            # Until staff have looked, what they looked at last is kept.
+            # Until staff have reviewed the change, the version that they last reviewed is kept.
             row.previous = row.previous if row.changed_at else definition
             row.changed_at = row.changed_at or timezone.now()
             changed.append(row.function_name)

@@ -47,7 +47,7 @@ AUTO, LEGACY = "auto", "legacy"
 _OVERHEAD_BYTES = 1024 * 1024
 #: A result is sent twice, as text and as structured content, and as JSON is longer than its text.
 _COPIES = 4
-#: Of the list of tools, over all its pages.
+#: Bytes of the list of tools, over all its pages.
 _LIST_BYTES = 8 * 1024 * 1024
 _MAX_PAGES = 50
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."
@@ -152,7 +152,7 @@ async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | Asked
 
 def _offer_forms(session: ClientSession) -> None:
     """Say with each request that users can be asked by forms; the package's own way to say so
-    offers addresses to be visited as well. Servers of earlier revisions are not told so."""
+    offers addresses to be visited as well. Servers of earlier revisions get no such capability."""
     stamp = session._stamp  # noqa: SLF001
 
     def stamped(data: dict[str, Any], options: CallOptions) -> None:

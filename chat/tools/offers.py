@@ -1,4 +1,4 @@
-"""Which tools a model is told of, for a user: those of the scene, of the request, that the user may
+"""Which tools a model is offered, for a user: those of the scene, of the request, that the user may
 use and that can be called now."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aily.problems import InvalidRequest
 from chat.models import Tool, ToolPolicy
 
 USE_TOOL = "chat.use_tool"
-#: Of one request; some providers take no more.
+#: Tools of one request; some providers take no more.
 MAX_OFFERED = 128
 
 
@@ -71,7 +71,7 @@ def definitions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
 
 
 def _callable() -> QuerySet[Tool]:
-    """As `Tool.is_offered` says of one."""
+    """Return the tools for which `Tool.is_offered` is true."""
     rows = Tool.objects.select_related("server").filter(
         is_enabled=True, vanished_at=None, problem="", server__is_enabled=True
     )

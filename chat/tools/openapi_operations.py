@@ -177,7 +177,7 @@ class _Reader:
 
     # --- References -----------------------------------------------------------------------------
     def _resolved(self, value: Any) -> Any:
-        """What a reference stands for. Raises DocumentError."""
+        """The object that a reference names. Raises DocumentError."""
         for _ in range(_MAX_DEPTH):
             if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
                 return value

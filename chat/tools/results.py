@@ -11,7 +11,7 @@ import msgspec
 from chat.llm.errors import MIN_SECRET_CHARS
 from chat.llm.types import storable
 
-#: Of a fault's text, which may quote the server.
+#: Characters of a fault's text, which may quote the server.
 MAX_FAULT_CHARS = 500
 
 
@@ -71,7 +71,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call came to. `text` is what the model is told; it is data, never an instruction.
+    """What a call came to. `text` is sent to the model; it is data, never an instruction.
 
     `bytes` is the size of the whole text, also where `text` was cut.
     """
@@ -106,7 +106,7 @@ class ToolFault(Exception):  # noqa: N818 - not an error of aily's
 
 def without_secrets(result: ToolResult, secrets: tuple[str, ...]) -> ToolResult:
     """The result without secrets that the server has repeated, as one that echoes headers does.
-    Raises ToolFault for a form that has one: its answer could not be told to the server."""
+    Raises ToolFault for a form that has one: its answer could not be sent to the server."""
     if result.asked is not None:
         form = msgspec.json.encode([result.asked.message, result.asked.schema]).decode()
         if _redacted(form, secrets) != form:

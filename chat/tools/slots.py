@@ -20,7 +20,7 @@ from chat.tools.results import NoSlotError
 
 logger = logging.getLogger(__name__)
 
-#: As often as workers look at pools: within the time that Redis, once emptied, gives nothing out.
+#: As often as workers check pools: within the time that Redis, once emptied, gives nothing out.
 _RENEWAL_SECONDS = 1.0
 #: Slots asked for or given back at once. Thousands of calls would wait in vain for one of the
 #: process's connections to Redis, and take it for away.

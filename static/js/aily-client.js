@@ -241,7 +241,7 @@ export class Task {
 
   /**
    * Approve a call of `state.calls` that is in the state requires_action, also with other arguments,
-   * or reject it with a reason that the model is told.
+   * or reject it with a reason that is sent to the model.
    *
    * @param {string} callId @param {Decision} decision @returns {Promise<void>}
    * @throws {ApiError} where it was decided already, or the arguments do not fit the tool's schema

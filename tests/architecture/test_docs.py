@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
 import pytest
+from django.core.management import get_commands, load_command_class
 from prometheus_client import REGISTRY
 
 from aily import problems
@@ -15,6 +17,7 @@ from aily.launcher.programs import BASE_DIR
 from aily.monitoring import services
 from aily.observability import collector
 from aily.observability.collector import Family
+from aily.urls import api
 from chat import events, exceptions, frames
 from chat.llm import errors
 from chat.models import Status
@@ -116,6 +119,16 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
     assert documented == _variables()
 
 
+def test_documented_numbers_are_the_defaults_of_the_code() -> None:
+    source = "".join((BASE_DIR / name).read_text() for name in _READERS)
+    pattern = r'env\.\w+\(\s*"([A-Z0-9_]+)"[^)]*?default=([\d_.]+)[,)\n]'
+    defaults = {name: float(number) for name, number in re.findall(pattern, source)}
+    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| ([\d.]+) \|", DEPLOY, re.MULTILINE)
+    documented = {name: float(number) for name, number in rows if name in defaults}
+    assert len(documented) > 50
+    assert documented == {name: defaults[name] for name in documented}
+
+
 def test_every_frame_is_documented() -> None:
     assert _frame_types() - _first_cells(PROTOCOL) == set()
 
@@ -174,6 +187,71 @@ def test_paths_and_modules_in_documents_exist(name: str) -> None:
 def _is_module(name: str) -> bool:
     path = BASE_DIR.joinpath(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+#: A path of the API, with the method where one precedes it. Not of other services.
+_CALL = re.compile(r"(?:(GET|POST|PUT|PATCH|DELETE) )?(?<![\w./])(/api/[\w/{}<>:.$@-]*\w)")
+#: Not of the API itself, or parts of sentences about several paths.
+_NO_OPERATIONS = frozenset({"/api/docs", "/api/openapi.json", "/api/llmchat", "/api/v1"})
+_COMMAND = re.compile(r"manage\.py ([a-z_]+(?:-[a-z]+)*)([^`\n]*)")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+@pytest.fixture(scope="module")
+def operations() -> set[tuple[str, str]]:
+    """Method and path of each operation; `*` in place of a parameter."""
+    paths = json.loads(json.dumps(api.get_openapi_schema(), default=str))["paths"]
+    return {
+        (method.upper(), re.sub(r"{[^}]*}", "*", path))
+        for path, methods in paths.items()
+        for method in methods
+    }
+
+
+def _is_operation(method: str, written: str, operations: set[tuple[str, str]]) -> bool:
+    path = re.sub(r"{[^}]*}|<[^>]*>|\$\w+", "*", written)
+    for known_method, known in operations:
+        pattern = re.escape(known).replace(r"\*", "[^/:]+")
+        if method in ("", known_method) and re.fullmatch(pattern, path):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", _UNDATED)
+def test_calls_in_documents_exist(name: str, operations: set[tuple[str, str]]) -> None:
+    calls = _CALL.findall((BASE_DIR / name).read_text())
+    wrong = [
+        (method, path)
+        for method, path in calls
+        if path not in _NO_OPERATIONS and not _is_operation(method, path, operations)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", _UNDATED)
+def test_commands_in_documents_exist_with_their_options(name: str) -> None:
+    commands, wrong = get_commands(), []
+    for written, arguments in _COMMAND.findall((BASE_DIR / name).read_text()):
+        command = written.replace("-", "_")
+        if command not in commands:
+            wrong.append(written)
+            continue
+        parser = load_command_class(commands[command], command).create_parser("", command)
+        options = {option for action in parser._actions for option in action.option_strings}
+        wrong += [
+            f"{written} {given}" for given in _OPTION.findall(arguments) if given not in options
+        ]
+    assert wrong == []
+
+
+def test_targets_in_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (BASE_DIR / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target
+        for name in _UNDATED
+        for target in re.findall(r"`(?:\w+=\S+ )?make ([a-z-]+)", (BASE_DIR / name).read_text())
+    }
+    assert {"run", "test"} <= named <= targets
 
 
 def test_the_architecture_is_read_in_a_few_minutes() -> None:

@@ -37,6 +37,7 @@ _TESTED_BY = {
     "aily/exporter.py": "tests/e2e/test_metrics.py",
     "aily/formats/en/formats.py": "tests/chat/test_task_admin.py",
     "aily/formats/zh_Hans/formats.py": "tests/chat/test_task_admin.py",
+    "aily/demo_mcp_server/__main__.py": "tests/aily/demo_mcp_server/test_tools.py",
     "aily/http/bodies.py": "tests/aily/http/test_application.py",
     "aily/http/errors.py": "tests/aily/http/test_application.py",
     "aily/http/exchange.py": "tests/aily/http/test_application.py",

@@ -6,10 +6,13 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
+from django.contrib.staticfiles import finders
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -210,6 +213,13 @@ def test_actions_on_versions_say_why_not(admin: Client, scene: Scene) -> None:
     assert "Publish this version first" in act(admin, "sceneversion", "make_live", versions[0].pk)
     publish(versions[0])
     assert "published already" in act(admin, "sceneversion", "publish", versions[0].pk)
+
+
+def test_what_is_not_so_has_no_red_cross() -> None:
+    """Django's own icon for False is one, also where that is neither good nor bad."""
+    icon = Path(str(finders.find("admin/img/icon-no.svg")))
+    assert icon.is_relative_to(settings.BASE_DIR / "static")
+    assert Path(str(finders.find("admin/img/icon-yes.svg"))).is_relative_to(settings.BASE_DIR)
 
 
 def test_a_draft_is_edited_and_a_published_version_is_not(admin: Client, scene: Scene) -> None:

@@ -113,6 +113,17 @@ def _fill(site: Site) -> None:
         },
     )
     _fill_tasks(site, models, scenes, worker, owner)
+    _fill_ledger(site, owner)
+    _fill_deliveries(site, owner)
+    logged = LogEntry.objects.log_create(site.scene, action=LogEntry.Action.UPDATE, changes={})
+    assert logged is not None
+    multiply(logged, site.rows, {"timestamp": _SOME_TIME, "actor_id": owner})
+    with connection.cursor() as cursor:
+        # Autovacuum may have analysed these tables while an earlier test had left them empty.
+        cursor.execute("ANALYZE accounts_user, chat_llmmodel, chat_scene, chat_webhookendpoint")
+
+
+def _fill_ledger(site: Site, owner: str) -> None:
     entry = LedgerEntry.objects.create(
         task_id=uuid7(), owner=site.heavy, model=site.model, kind="settle", currency="USD",
         at=timezone.now(),
@@ -123,11 +134,14 @@ def _fill(site: Site) -> None:
         {
             "task_id": "uuidv7()",
             "owner_id": owner,
-            "model_id": f"{models[0].pk} + n % 10",
+            "model_id": f"{site.model.pk} + n % 10",
             "at": _SOME_TIME,
             "budget_id": "CASE WHEN n % 3 = 0 THEN 1 END",
         },
     )
+
+
+def _fill_deliveries(site: Site, owner: str) -> None:
     site.endpoint = WebhookEndpoint.objects.create(owner=site.heavy, url="https://x.example")
     delivery = Delivery.objects.create(
         owner=site.heavy, kind="webhook", endpoint=site.endpoint, event="task.completed",
@@ -145,12 +159,6 @@ def _fill(site: Site) -> None:
             "next_attempt_at": "now()",
         },
     )
-    logged = LogEntry.objects.log_create(site.scene, action=LogEntry.Action.UPDATE, changes={})
-    assert logged is not None
-    multiply(logged, site.rows, {"timestamp": _SOME_TIME, "actor_id": owner})
-    with connection.cursor() as cursor:
-        # Looked at while a test before had left them empty, they would be planned as such.
-        cursor.execute("ANALYZE accounts_user, chat_llmmodel, chat_scene, chat_webhookendpoint")
 
 
 def _fill_tasks(

@@ -57,21 +57,21 @@ def rest_asks(api: Api) -> list[Ask]:
     """Every way to name a task or conversation over REST, each giving the status."""
     question = {"messages": [{"role": "user", "content": "?"}]}
     return [
-        lambda one: status_of(api.get(f"{API}/tasks/{one}")),
-        lambda one: status_of(api.get(f"{API}/tasks/{one}/events")),
-        lambda one: status_of(api.post(f"{API}/tasks/{one}/cancel")),
-        lambda one: status_of(api.get(f"/api/conversations/{one}")),
-        lambda one: status_of(api.get(f"/api/conversations/{one}/messages")),
-        lambda one: status_of(
-            api.post(f"{API}/request", {**question, "conversation_id": str(one)})
+        lambda made_up_id: status_of(api.get(f"{API}/tasks/{made_up_id}")),
+        lambda made_up_id: status_of(api.get(f"{API}/tasks/{made_up_id}/events")),
+        lambda made_up_id: status_of(api.post(f"{API}/tasks/{made_up_id}/cancel")),
+        lambda made_up_id: status_of(api.get(f"/api/conversations/{made_up_id}")),
+        lambda made_up_id: status_of(api.get(f"/api/conversations/{made_up_id}/messages")),
+        lambda made_up_id: status_of(
+            api.post(f"{API}/request", {**question, "conversation_id": str(made_up_id)})
         ),
     ]
 
 
 async def ask_by_rest(api: Api, number: int) -> None:
     """Made-up ids of all kinds, all different."""
-    for ask, one in zip(cycle(rest_asks(api)[:-1]), made_up(), strict=False):
-        assert await ask(one) == 404
+    for ask, made_up_id in zip(cycle(rest_asks(api)[:-1]), made_up(), strict=False):
+        assert await ask(made_up_id) == 404
         if not (number := number - 1):
             return
 
@@ -80,8 +80,8 @@ async def ask_by_socket(socket: WebsocketCommunicator, number: int) -> None:
     """In bursts of a hundred frames."""
     kinds = cycle(("task.subscribe", "task.cancel"))
     for _ in range(number // 100):
-        for kind, one, _ in zip(kinds, made_up(), range(100), strict=False):
-            await socket.send_json_to({"type": kind, "task_id": str(one)})
+        for kind, made_up_id, _ in zip(kinds, made_up(), range(100), strict=False):
+            await socket.send_json_to({"type": kind, "task_id": str(made_up_id)})
         answers = [await socket.receive_json_from(timeout=10) for _ in range(100)]
         assert {answer["error"]["code"] for answer in answers} == {"not_found"}
 
@@ -201,7 +201,7 @@ async def test_many_at_once_in_a_new_process_are_all_refused(
     monkeypatch.setattr(ids, "_tagger", None)
     get_task, follow_task, *_ = rest_asks(api)
     asks = zip(cycle((get_task, follow_task)), made_up(), range(20), strict=False)
-    assert set(await asyncio.gather(*(ask(one) for ask, one, _ in asks))) == {404}
+    assert set(await asyncio.gather(*(ask(made_up_id) for ask, made_up_id, _ in asks))) == {404}
 
 
 @pytest.mark.parametrize("is_upgrade", [False, True])

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from django.core.management import get_commands, load_command_class
 
 from tests.deploy.conftest import require
 from tests.deploy.deployment import DEPLOY
@@ -86,7 +88,9 @@ def test_kustomize_names_every_file_but_the_secrets() -> None:
 def _pods() -> dict[str, dict[str, Any]]:
     kinds = ("Deployment/", "Job/")
     return {
-        name: one["spec"]["template"] for name, one in _objects().items() if name.startswith(kinds)
+        name: manifest["spec"]["template"]
+        for name, manifest in _objects().items()
+        if name.startswith(kinds)
     }
 
 
@@ -126,6 +130,84 @@ def test_everybody_waits_longer_than_what_is_inside() -> None:
 
 def _seconds(service: dict[str, Any]) -> int:
     return int(service["stop_grace_period"].removesuffix("s"))
+
+
+#: Words of `start.sh`.
+_PROGRAMS = set(re.findall(r"^    ([a-z]+)\)$", (DEPLOY / "start.sh").read_text(), re.MULTILINE))
+#: Read by packages, not by aily itself.
+_OF_PACKAGES = {"PROMETHEUS_MULTIPROC_DIR", "PYTHONDONTWRITEBYTECODE"}
+
+
+def _settings_of_aily() -> Iterator[tuple[str, str]]:
+    """Every variable that a file of deploy/ gives to a process of aily, with the file."""
+    for service in _compose_services_of_aily().values():
+        yield from (("compose.yaml", name) for name in service["environment"])
+    for name in ("ConfigMap/aily", "Secret/aily"):
+        manifest = _objects()[name]
+        yield from ((name, key) for key in manifest.get("data") or manifest["stringData"])
+    for unit in _units():
+        found = re.findall(r"^Environment=(\w+)=", unit.read_text(), re.MULTILINE)
+        yield from ((unit.name, name) for name in found)
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    image = re.findall(r"^(?:ENV|    ) ?([A-Z_]+)=", dockerfile, re.MULTILINE)
+    yield from (("Dockerfile", name) for name in image)
+
+
+def _compose_services_of_aily() -> dict[str, dict[str, Any]]:
+    services = _documents(DEPLOY / "compose.yaml")[0]["services"]
+    of_image = services["web"]["image"]
+    return {name: found for name, found in services.items() if found.get("image") == of_image}
+
+
+def _units() -> list[Path]:
+    folder = DEPLOY / "systemd"
+    return [*folder.glob("*.service"), *folder.glob("*.d/*.conf")]
+
+
+def test_every_variable_that_a_process_is_given_is_a_setting() -> None:
+    rows = re.findall(r"^\|([^|]+)\|", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
+    given = set(_settings_of_aily())
+    assert len({place for place, _ in given}) >= 7
+    unknown = {(place, name) for place, name in given if name not in documented | _OF_PACKAGES}
+    assert unknown == set()
+
+
+def _commands() -> Iterator[list[str]]:
+    """What `start.sh` is given, by every file that starts it."""
+    for service in _compose_services_of_aily().values():
+        yield service["command"].split()
+    for pod in _pods().values():
+        for container in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())]:
+            yield container["args"]
+    for unit in _units():
+        for started in re.findall(r"start\.sh ([\w -]+)", unit.read_text()):
+            yield started.split()
+
+
+def test_every_process_that_is_started_exists() -> None:
+    commands = list(_commands())
+    assert len(commands) >= 20
+    assert {"web", "worker", "scheduler", "exporter", "prepare"} <= _PROGRAMS
+    for program, *arguments in commands:
+        if program not in _PROGRAMS:
+            parser = load_command_class(get_commands()[program], program).create_parser("", program)
+            parser.parse_args(arguments)
+
+
+def test_probes_ask_ports_and_paths_that_are_served() -> None:
+    settings = _objects()["ConfigMap/aily"]["data"]
+    served = {"metrics": int(settings["METRICS_PORT"]), "http": 8000}
+    assert "PORT=8000" in (DEPLOY / "Dockerfile").read_text()
+    for name, pod in _pods().items():
+        for container in pod["spec"]["containers"]:
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+            assert ports.items() <= served.items(), name
+            for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if kind in container:
+                    probe = container[kind]["httpGet"]
+                    assert probe["port"] in ports, (name, kind)
+                    assert probe["path"] in ("/livez", "/readyz"), (name, kind)
 
 
 def test_disruption_budgets_and_autoscalers_find_their_pods() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psycopg
+import pytest
 
+from aily.embedded.addresses import database_url
 from aily.launcher.programs import BASE_DIR
 from tests.full_disk import fill, make_room, small_disk
 from tests.launched import Launched, launched, wait_for_ready_line, wait_until
@@ -17,6 +21,7 @@ from tests.ports import free_ports
 from tests.prepared import copy_assets, copy_cluster
 
 _DISK_BYTES = 512 << 20
+_LOG_DISK_BYTES = 192 << 20
 _BODY = {"messages": [{"role": "user", "content": "ping"}]}
 
 
@@ -35,6 +40,65 @@ def api_key(data_dir: Path) -> str:
 def service_pids(launcher: Launched) -> set[int]:
     words = ("supervisord", "bin/postgres -D", "valkey-server", "servers.daphne", "aily.exporter")
     return {process.pid for word in words for process in launcher.matching(word)}
+
+
+def write_ahead(data_dir: Path) -> None:
+    """Write a gigabyte of log records, unless PostgreSQL breaks off. No row is changed."""
+    with psycopg.connect(database_url(data_dir, "postgres"), autocommit=True) as session:
+        for _ in range(1_000):
+            session.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1048576))")
+            session.execute("SELECT pg_switch_wal()")
+
+
+def move_log_to(disk: Path, data_dir: Path) -> None:
+    """Put PostgreSQL's write-ahead log on a disk of its own."""
+    log = data_dir / "postgres" / "pg_wal"
+    moved = shutil.copytree(log, disk / "pg_wal")
+    for path in [moved, *moved.rglob("*")]:
+        os.chown(path, log.stat().st_uid, log.stat().st_gid)
+    moved.chmod(0o700)
+    shutil.rmtree(log)
+    log.symlink_to(moved)
+
+
+@pytest.mark.slow
+def test_postgresql_that_panics_on_a_full_disk_comes_back_by_itself(tmp_path: Path) -> None:
+    """Its log has a disk of its own, whose free bytes nothing checks beforehand."""
+    data_dir = tmp_path / "data"
+    copy_cluster(data_dir)
+    copy_assets(data_dir)
+    with small_disk(tmp_path / "disk", _LOG_DISK_BYTES) as disk, ExitStack() as resources:
+        move_log_to(disk, data_dir)
+        with launched(data_dir) as launcher:
+            wait_for_ready_line(launcher)
+            site = resources.enter_context(
+                httpx.Client(
+                    base_url=f"http://127.0.0.1:{launcher.port}",
+                    headers={"Authorization": f"Bearer {api_key(data_dir)}"},
+                    timeout=20,
+                )
+            )
+
+            def submit() -> httpx.Response:
+                return site.post("/api/llmchat/request?sync=false", json=_BODY)
+
+            accepted = submit()
+            assert accepted.status_code == 202, accepted.text
+            task = f"/api/llmchat/tasks/{accepted.json()['task_id']}"
+            wait_until(lambda: site.get(task).json()["status"] == "succeeded", "no answer")
+
+            fill(disk)
+            with pytest.raises(psycopg.OperationalError):
+                write_ahead(data_dir)
+            assert "PANIC" in (data_dir / "log" / "postgres-0.log").read_text()
+            wait_until(lambda: "postgres: fails" in launcher.output, "PostgreSQL has started")
+            assert submit().json()["code"] in ("unavailable", "storage_full")
+            assert launcher.process.poll() is None
+
+            make_room(disk)
+            wait_until(lambda: submit().status_code == 202, "it does not come back")
+            assert site.get(task).json()["status"] == "succeeded"
+            assert launcher.process.poll() is None
 
 
 def test_a_full_disk_ends_no_process_and_refuses_submits_until_there_is_room(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import psutil
 
 from tests.running import Running
 
+#: Parts whose CPU a task costs.
+PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 #: The first word that a command line holds decides; processes of the launcher itself are "other".
-_PARTS = (
+_WORDS = (
     ("daphne", "web"),
     ("aily.web.servers.uvicorn", "web"),
     ("dramatiq", "worker"),
@@ -43,7 +47,7 @@ class Groups:
                 command = " ".join(process.cmdline())
             except psutil.NoSuchProcess:
                 continue
-            yield next((part for word, part in _PARTS if word in command), "other"), process
+            yield next((part for word, part in _WORDS if word in command), "other"), process
 
     def cpu_seconds(self) -> dict[str, float]:
         """User and system time so far by part.
@@ -92,6 +96,15 @@ class PeakMemory(Running):
                 self.peak_bytes[part] = max(size, self.peak_bytes.get(part, 0))
             if self._ended.wait(_SAMPLE_SECONDS):
                 return
+
+
+def measured(groups: Groups, tasks: int, load: Callable[[], int]) -> tuple[dict[str, Any], int]:
+    """Wall time of a load, and CPU a task by part; and what the load returns."""
+    before, started_at = groups.cpu_seconds(), time.monotonic()
+    wrong = load()
+    seconds, after = time.monotonic() - started_at, groups.cpu_seconds()
+    parts = {part: round((after[part] - before[part]) * 1000 / tasks, 3) for part in PARTS}
+    return {"seconds": seconds, "cpu_ms": round(sum(parts.values()), 3), "parts": parts}, wrong
 
 
 def busy_cpu_seconds() -> float:

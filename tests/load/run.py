@@ -42,7 +42,7 @@ class GeneratorProcess:
             text=True,
         )
         self._waves = 0
-        self._tell(msgspec.json.encode(target).decode())
+        self._write_line(msgspec.json.encode(target).decode())
 
     @property
     def process(self) -> psutil.Process:
@@ -59,14 +59,14 @@ class GeneratorProcess:
         self._process.wait()
         self._process.stdout.close()
 
-    def _tell(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
     def send(self, wave: Wave) -> None:
         """Have it sent; the phases `ended` and `written` follow."""
         self._waves += 1
-        self._tell(msgspec.json.encode(wave).decode())
+        self._write_line(msgspec.json.encode(wave).decode())
 
     def wait_for(self, phase: str) -> Progress:
         """Return once the generator is there. Raises RuntimeError when it died before."""

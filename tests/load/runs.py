@@ -15,16 +15,15 @@ from rich.console import Console
 from aily.launcher.programs import BASE_DIR
 from tests.load import machine, report
 from tests.load.installation import MODELS_KNOWN_SECONDS, Installation, Upstream
-from tests.load.measure import Groups, PeakMemory
+from tests.load.measure import PeakMemory, measured
 from tests.load.recording import MODEL
 from tests.load.scenarios.scenario import count
 
 SUMMARY = "a run of N rows, and N single submits over REST beside it"
 _RUNS = "/api/llmchat/runs"
 _TASKS = "/api/llmchat/request"
-_PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 _PATIENCE_SECONDS = 1_800.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 #: Single submits under way at once.
 _SUBMITTERS = 20
 
@@ -49,8 +48,8 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
             groups = installation.groups()
             with PeakMemory(groups) as memory:
-                many, wrong = _measured(groups, options.rows, lambda: _run(client, options.rows))
-            single, lost = _measured(groups, options.rows, lambda: _submit(client, options.rows))
+                many, wrong = measured(groups, options.rows, lambda: _run(client, options.rows))
+            single, lost = measured(groups, options.rows, lambda: _submit(client, options.rows))
     figures: dict[str, float | None] = {
         "throughput_rows_per_second": options.rows / many["seconds"],
         "rows_cpu_ms_per_task": many["cpu_ms"],
@@ -80,15 +79,6 @@ def show(console: Console, document: dict[str, Any]) -> None:
     console.print(report.figures_table(document))
 
 
-def _measured(groups: Groups, rows: int, load: Any) -> tuple[dict[str, Any], int]:
-    """Wall time, and CPU a row by part; and how many rows went wrong."""
-    before, started_at = groups.cpu_seconds(), time.monotonic()
-    wrong = load()
-    seconds, after = time.monotonic() - started_at, groups.cpu_seconds()
-    parts = {part: round((after[part] - before[part]) * 1000 / rows, 3) for part in _PARTS}
-    return {"seconds": seconds, "cpu_ms": round(sum(parts.values()), 3), "parts": parts}, wrong
-
-
 def _run(client: httpx.Client, rows: int) -> int:
     """Upload, run to the end, read the results. Returns how many rows have no answer."""
     content = "".join(
@@ -102,7 +92,7 @@ def _run(client: httpx.Client, rows: int) -> int:
     while client.get(f"{_RUNS}/{made['id']}").json()["state"] != "done":
         if time.monotonic() > deadline:
             return rows
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     lines = client.get(f"{_RUNS}/{made['id']}/results").iter_lines()
     return rows - sum(bool(json.loads(line)["state"] == "succeeded") for line in lines)
 
@@ -129,5 +119,5 @@ def _submit(client: httpx.Client, rows: int) -> int:
         ]:
             if time.monotonic() > deadline:
                 return rows
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return rows - sum(pool.map(read, task_ids))

@@ -24,7 +24,7 @@ from tests.load.scenarios import SCENARIOS
 BENCH_DIR = BASE_DIR / "var" / "bench"
 #: Options that do not change what a goal speaks of.
 _FREE_OPTIONS = ("json",)
-_TELL_SECONDS = 5.0
+_PRINT_SECONDS = 5.0
 
 
 def run_scenario(
@@ -72,13 +72,13 @@ def _watching(console: Console) -> Iterator[Watcher]:
     if not console.is_terminal:
         last_phase, last_at = "", 0.0
 
-        def tell(progress: Progress) -> None:
+        def print_progress(progress: Progress) -> None:
             nonlocal last_phase, last_at
-            if progress.phase != last_phase or time.monotonic() > last_at + _TELL_SECONDS:
+            if progress.phase != last_phase or time.monotonic() > last_at + _PRINT_SECONDS:
                 last_phase, last_at = progress.phase, time.monotonic()
                 console.print(f"  {_line(progress)}")
 
-        yield tell
+        yield print_progress
         return
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
     with ProgressBar(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:

@@ -20,7 +20,7 @@ from aily.launcher.programs import BASE_DIR
 from tests.load import machine, report
 from tests.load.goals import Goal, verdicts
 from tests.load.installation import MODELS_KNOWN_SECONDS, Installation, Upstream
-from tests.load.measure import Groups, PeakMemory
+from tests.load.measure import PeakMemory, measured
 from tests.load.recording import MODEL
 from tests.load.scenarios.scenario import count
 from tests.ports import free_ports
@@ -29,9 +29,8 @@ SUMMARY = "loops of three tool calls, one after another, and plain tasks beside 
 SCENE = "bench-tools"
 STEPS = 3
 GOALS = (Goal("a step adds at most 3 x the CPU of a plain task", "step_to_plain_ratio", 3.0),)
-_PARTS = ("web", "worker", "scheduler", "postgres", "valkey")
 _PATIENCE_SECONDS = 900.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 #: Single submits under way at once.
 _SUBMITTERS = 20
 
@@ -61,17 +60,13 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
             groups = installation.groups()
             with PeakMemory(groups) as memory:
-                plain, lost = _measured(groups, client, options.tasks, _plain)
-                loops, wrong = _measured(groups, client, options.tasks, _loop)
-    step = (loops["cpu_ms"] - plain["cpu_ms"]) / STEPS
-    figures: dict[str, float | None] = {
-        "plain_cpu_ms_per_task": plain["cpu_ms"],
-        "loop_cpu_ms_per_task": loops["cpu_ms"],
-        "step_cpu_ms": step,
-        "step_to_plain_ratio": step / plain["cpu_ms"],
-        "throughput_loops_per_second": options.tasks / loops["seconds"],
-        "worker_rss_bytes": memory.peak_bytes.get("worker"),
-    }
+                plain, lost = measured(
+                    groups, options.tasks, lambda: _load(client, options.tasks, _plain)
+                )
+                loops, wrong = measured(
+                    groups, options.tasks, lambda: _load(client, options.tasks, _loop)
+                )
+    figures = _figures(plain, loops, options.tasks, memory.peak_bytes.get("worker"))
     console.print("plain tasks:", plain)
     console.print("loops:", loops)
     return {
@@ -85,6 +80,20 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         "violations": wrong + lost,
         "violations_first": [],
         "warnings": [],
+    }
+
+
+def _figures(
+    plain: dict[str, Any], loops: dict[str, Any], tasks: int, worker_rss_bytes: int | None
+) -> dict[str, float | None]:
+    step = (loops["cpu_ms"] - plain["cpu_ms"]) / STEPS
+    return {
+        "plain_cpu_ms_per_task": plain["cpu_ms"],
+        "loop_cpu_ms_per_task": loops["cpu_ms"],
+        "step_cpu_ms": step,
+        "step_to_plain_ratio": step / plain["cpu_ms"],
+        "throughput_loops_per_second": tasks / loops["seconds"],
+        "worker_rss_bytes": worker_rss_bytes,
     }
 
 
@@ -121,17 +130,6 @@ def _tool_service(port: int) -> Iterator[None]:
         thread.join()
 
 
-def _measured(
-    groups: Groups, client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, Any]]
-) -> tuple[dict[str, Any], int]:
-    """Wall time, and CPU a task by part; and how many tasks went wrong."""
-    before, started_at = groups.cpu_seconds(), time.monotonic()
-    wrong = _load(client, tasks, body_of)
-    seconds, after = time.monotonic() - started_at, groups.cpu_seconds()
-    parts = {part: round((after[part] - before[part]) * 1000 / tasks, 3) for part in _PARTS}
-    return {"seconds": seconds, "cpu_ms": round(sum(parts.values()), 3), "parts": parts}, wrong
-
-
 def _plain(number: int) -> dict[str, Any]:
     return {"model": MODEL, "messages": [{"role": "user", "content": f"Plain {number}"}]}
 
@@ -161,5 +159,5 @@ def _load(client: httpx.Client, tasks: int, body_of: Callable[[int], dict[str, A
         while client.get("/api/llmchat/tasks?active=true&limit=1").json()["count"]:
             if time.monotonic() > deadline:
                 return tasks
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return tasks - sum(pool.map(is_right, task_ids))

@@ -46,7 +46,7 @@ class LargeBody:
         self._is_begun = self._is_over = False
 
     async def next_message(self, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
-        """ASGI's `receive`: pieces of the body, then what daphne has to say."""
+        """ASGI's `receive`: pieces of the body, then daphne's own events."""
         if not self._is_begun:
             self._is_begun = True
             message = await receive()

@@ -100,22 +100,8 @@ def simulated_answer(
     rng = request_rng(body, seed)
     length = directives.tokens if directives.tokens is not None else rng.randint(*answer_tokens)
     calls = _tool_calls(body, directives, rng)
-    thinking = thinking_enabled(body)
-    reasoning = _reasoning(rng, max(4, length // 4)) if thinking else []
-    if calls:
-        tokens: list[str] = []
-    elif (schema := schema_of(body)) is not None:
-        before = asked_before(body)
-        text = json_answer(schema, before or directives, rng, is_repair=before is not None)
-        tokens = _tokens(text)
-    elif wants_json(body):
-        tokens = _tokens(_json_text(body, prompt, length, rng))
-    elif directives.plan and (quotes := quoted_results(body["messages"])):
-        tokens = _tokens(quotes)
-    else:
-        tokens = _cut(_markdown(body, without_directives(prompt), length, rng), length)
-        if directives.nul:
-            tokens.insert(len(tokens) // 2, "\x00")
+    reasoning = _reasoning(rng, max(4, length // 4)) if thinking_enabled(body) else []
+    tokens = [] if calls else _answer_tokens(body, prompt, length, directives, rng)
     finish = "tool_calls" if calls else "stop"
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if isinstance(limit, int) and limit < len(reasoning) + len(tokens):
@@ -128,6 +114,23 @@ def simulated_answer(
         tool_calls=calls,
         prompt_tokens=_prompt_tokens(body),
     )
+
+
+def _answer_tokens(
+    body: JsonObject, prompt: str, length: int, directives: Directives, rng: Random
+) -> list[str]:
+    """The text of an answer without tool calls: JSON where the request asks for it."""
+    if (schema := schema_of(body)) is not None:
+        before = asked_before(body)
+        return _tokens(json_answer(schema, before or directives, rng, is_repair=before is not None))
+    if wants_json(body):
+        return _tokens(_json_text(body, prompt, length, rng))
+    if directives.plan and (quotes := quoted_results(body["messages"])):
+        return _tokens(quotes)
+    tokens = _cut(_markdown(body, without_directives(prompt), length, rng), length)
+    if directives.nul:
+        tokens.insert(len(tokens) // 2, "\x00")
+    return tokens
 
 
 def request_rng(body: JsonObject, seed: int) -> Random:

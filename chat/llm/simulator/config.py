@@ -45,9 +45,9 @@ class SimulatorConfig:
 
     def _check_numbers(self) -> None:
         bounds = {"error_rate": 1, "truncate_rate": 1, "stall_rate": 1, "port": 65_535}
-        for name, most in bounds.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be from 0 to {most}")
+        for name, limit in bounds.items():
+            if not 0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name} must be from 0 to {limit}")
         for name in ("latency_seconds", "answer_tokens"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:

@@ -54,7 +54,7 @@ class Simulator:
         self.journal = Journal(Path(config.journal)) if config.journal else None
 
     def _make_routes(self) -> dict[str, dict[str, Handler]]:
-        """By path and method, with DeepSeek's paths with and without /v1."""
+        """Return the handlers by path and method; DeepSeek's paths with and without /v1."""
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self.show_page},
             "/stats": {"GET": self.show_stats},

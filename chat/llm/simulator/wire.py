@@ -132,7 +132,7 @@ def whole_answer(model: str, answer: SimulatedAnswer, finish_reason: str) -> Jso
 
 
 def fingerprint(model: str) -> str:
-    """32 hex digits that stand for the model's build."""
+    """32 hex digits in place of the model's build."""
     return md5(model.encode(), usedforsecurity=False).hexdigest()
 
 

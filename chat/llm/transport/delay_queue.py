@@ -34,18 +34,18 @@ class DelayQueue:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> DelayedCall:
         """Call `callback` after `seconds`, at most TICK_SECONDS late, unless it is cancelled."""
-        hold = DelayedCall(callback)
+        call = DelayedCall(callback)
         loop = asyncio.get_running_loop()
-        self._ticks[int((loop.time() + seconds) / TICK_SECONDS) + 1].append(hold)
+        self._ticks[int((loop.time() + seconds) / TICK_SECONDS) + 1].append(call)
         if self._timer is None:
             self._timer = loop.call_later(TICK_SECONDS, self._tick)
-        return hold
+        return call
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time() / TICK_SECONDS
         due = [self._ticks.pop(number) for number in list(self._ticks) if number <= now]
         self._timer = loop.call_later(TICK_SECONDS, self._tick) if self._ticks else None
-        for hold in chain.from_iterable(due):
-            if hold.callback is not None:
-                hold.callback()
+        for call in chain.from_iterable(due):
+            if call.callback is not None:
+                call.callback()

@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
             # Bytes after the end of the last response are ignored.
             self._keeps_alive = False
             if not self._is_complete:
-                self._lose(InvalidResponseError(f"the response is not HTTP: {error}"))
+                self._abort_with(InvalidResponseError(f"the response is not HTTP: {error}"))
                 return
         if self._pieces:
             self._silent_bytes = 0
@@ -251,7 +251,9 @@ class Connection(asyncio.Protocol):
             if self._is_silent_too_long():
                 return
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._lose(InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes"))
+            self._abort_with(
+                InvalidResponseError(f"headers are larger than {MAX_HEAD_BYTES} bytes")
+            )
             return
         self._deliver()
 
@@ -260,17 +262,17 @@ class Connection(asyncio.Protocol):
         if self._silent_bytes <= limit:
             return False
         what = "a byte of a body" if self._is_headed else "the end of a head"
-        self._lose(InvalidResponseError(f"{limit} bytes came without {what}"))
+        self._abort_with(InvalidResponseError(f"{limit} bytes came without {what}"))
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.release()
         if self._parts:
-            self._after = lambda: self._end_or_lose(exc)
+            self._after = lambda: self._end_or_abort(exc)
         else:
-            self._end_or_lose(exc)
+            self._end_or_abort(exc)
 
-    def _end_or_lose(self, exc: Exception | None) -> None:
+    def _end_or_abort(self, exc: Exception | None) -> None:
         if self._held is not None:  # the parts were held again meanwhile
             self.connection_lost(exc)
             return
@@ -296,7 +298,7 @@ class Connection(asyncio.Protocol):
         is_chunked = "chunked" in self._headers.get("transfer-encoding", "")
         return not (is_chunked or "content-length" in self._headers)
 
-    def _lose(self, error: ProviderError) -> None:
+    def _abort_with(self, error: ProviderError) -> None:
         receiver = self._receiver
         self.abort()
         if receiver is not None:

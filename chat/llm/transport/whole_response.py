@@ -58,7 +58,7 @@ class WholeResponse:
                 self._ended.exception()
 
     async def content(self, secret: str | None) -> bytes | bytearray:
-        """The body, decompressed. Raises the error that a status other than 2xx stands for."""
+        """The body, decompressed. Raises the error for a status other than 2xx."""
         encoding = self.headers.get("content-encoding", "").strip().lower()
         content: bytes | bytearray = self._body
         try:

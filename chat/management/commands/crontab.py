@@ -22,7 +22,7 @@ SCHEDULE = (
     (actors.sweep, 5),
     (actors.settle, 1),
     (actors.deliver, 1),
-    # These are looked at by `settle` each second; here for a settling that fails.
+    # `settle` checks these each second; here for a settling that fails.
     (runs.feed_runs, 30),
     (transfers.work_on_transfers, 30),
     (actors.forget_idempotency_keys, 3600),
@@ -47,7 +47,7 @@ class Command(Crontab):
 
     def handle(self, *args: object, **options: object) -> None:
         observe("scheduler", uses_database=False)
-        # For the scheduler's lock. By itself the library knows neither Sentinels nor timeouts.
+        # For the scheduler's lock. By itself the library supports neither Sentinels nor timeouts.
         utils.redis_client.connection_pool = guarded_pool(settings.DRAMATIQ_REDIS_URL)
         for actor, seconds in SCHEDULE:
             interval(seconds=seconds)(actor)

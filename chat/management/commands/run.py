@@ -31,7 +31,7 @@ from chat.runs.actors import ring_feeder
 from chat.runs.creation import NewRun, create_run
 from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _SETTLED = (*ENDED_RUNS, RunState.PAUSED)
 
 
@@ -105,7 +105,7 @@ class Command(BaseCommand):
 
     def _wait(self, run: Run, *states: str) -> None:
         while run.state not in states:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
             run.refresh_from_db()
 
     def _check(self, run: Run) -> None:
@@ -143,7 +143,7 @@ class Command(BaseCommand):
         with Progress(*columns, console=console, transient=True) as progress:
             bar = progress.add_task(run.state, total=run.total - run.invalid)
             while is_going():
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 run.refresh_from_db()
                 progress.update(bar, completed=run.ended_rows, description=_words(run))
 

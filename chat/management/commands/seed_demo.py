@@ -160,7 +160,7 @@ SCENES: dict[str, SceneSeed] = {
 
 
 TOOL_SERVER = "demo"
-#: The tools of the demo MCP server, which says itself what they do: who is asked before a call, and
+#: The tools of the demo MCP server, which describes them itself: who is asked before a call, and
 #: whether it may be made again.
 TOOLS: dict[str, tuple[ToolPolicy, bool]] = {
     "clock": (ToolPolicy.AUTOMATIC, True),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from aily.database.rows import Row, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.responses import TranscriptEntry, add_transcript_entries
-from chat.models.tasks import Status
+from chat.models.task_states import Status
 from chat.models.transitions.earlier_attempts import (
     HANDED_BACK,
     INVALID_OUTPUT,
@@ -42,7 +42,7 @@ class StartedTask(Row, frozen=True):
     #: JSON: a list of messages, and an object.
     messages: str
     params: str
-    #: JSON, None where any text will do; and of the answer that is to be repaired.
+    #: JSON, None where any text will do; and the answer to repair.
     response_format: str | None
     repair: str | None
     #: JSON (chat/models/tool_calls.py), None where it may call no tools of aily's.

@@ -6,7 +6,7 @@ none, and costs nothing.
 
 from __future__ import annotations
 
-#: Of a task that is started again more often, the first ones are dropped.
+#: Earlier attempts that are kept of a task, the latest ones.
 MAX_EARLIER_ATTEMPTS = 20
 #: Outcomes without an error: the worker was stopped; the answer is to be repaired; it asks for tool
 #: calls.

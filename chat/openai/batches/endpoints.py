@@ -43,7 +43,7 @@ async def create(request: Request) -> Response:
 async def list_batches(request: Request) -> Response:
     """The caller's batches, the newest first."""
     caller = await caller_of(request)
-    page = Page.asked(request.query_params, default=DEFAULT_PAGE, most=MAX_PAGE)
+    page = Page.asked(request.query_params, default=DEFAULT_PAGE, max_limit=MAX_PAGE)
     own = Batch.objects.filter(run__owner=caller.owner_id).select_related("run")
     return _json(await in_database(page.of, own, BATCH, batch_object))
 

@@ -106,7 +106,7 @@ def _refuse_unsupported(given: Object) -> None:
 
 
 def _read_stream(given: Object) -> tuple[bool, bool]:
-    """Whether the answer is to be streamed, and its token counts with it."""
+    """Whether to stream the answer, and its token counts with it."""
     is_stream = _boolean(given.get("stream", False), "stream")
     options = given.get("stream_options", {})
     if not isinstance(options, dict):

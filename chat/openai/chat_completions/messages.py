@@ -16,9 +16,9 @@ from chat.services.parameters import Object
 def read_messages(messages: Sequence[object]) -> list[object]:
     """Return the messages with today's roles and tool calls.
 
-    `developer` becomes `system`, which every provider knows. An assistant's `function_call` becomes
-    a tool call, and the message of the role `function` after it the result of that call. Raises
-    OpenAIError. What is no message at all stays as it is, for the validation to refuse.
+    `developer` becomes `system`, which every provider accepts. An assistant's `function_call`
+    becomes a tool call, and the message of the role `function` after it the result of that call.
+    Raises OpenAIError. What is no message at all stays as it is, for the validation to refuse.
     """
     read: list[object] = []
     call_id: str | None = None

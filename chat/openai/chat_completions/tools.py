@@ -1,4 +1,4 @@
-"""Tools as clients of OpenAI's API describe them, in the form that every provider knows."""
+"""Tools as clients of OpenAI's API describe them, in the form that every provider accepts."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _file_name(name: str) -> str:
 async def list_files(request: Request) -> Response:
     """The caller's files, the newest first."""
     caller = await caller_of(request)
-    page = Page.asked(request.query_params, default=MAX_PAGE, most=MAX_PAGE)
+    page = Page.asked(request.query_params, default=MAX_PAGE, max_limit=MAX_PAGE)
     return _json(await in_database(_list, caller.owner_id, request.query_params, page))
 
 

@@ -82,19 +82,38 @@ async def prepare(
 ) -> Prepared:
     """Look up what the call refers to. Raises OpenAIError.
 
-    `context` and `items` are those of responses that are not stored, which only a connection knows.
+    `context` and `items` are those of responses that are not stored, but kept by a connection.
     """
-    known: Mapping[str, JsonObject] = items or {}
-    names = [name for name in referenced_ids(call.items) if name not in known]
-    if names:
-        known = {**known, **await load_items(owner_id, names)}
-    own = with_references(call.items, known)
+    own = await _with_referenced_items(call, owner_id, items or {})
     if context is None:
         previous = call.previous_response_id
         context = await load_context(owner_id, previous) if previous is not None else []
     messages = build_messages(
         call.instructions, context, to_messages(own), truncates=call.truncates
     )
+    fields, echo, has_tools = await _task_fields(call, owner_id, messages)
+    try:
+        request = composite_request(fields)
+    except OpenAIError as error:
+        raise named_as_sent(error) from None
+    return Prepared(call, request, with_ids(own), messages, echo, has_tools=has_tools)
+
+
+async def _with_referenced_items(
+    call: ResponseCall, owner_id: int, known: Mapping[str, JsonObject]
+) -> list[JsonObject]:
+    """The call's items, each reference replaced by the item that it names."""
+    names = [name for name in referenced_ids(call.items) if name not in known]
+    if names:
+        known = {**known, **await load_items(owner_id, names)}
+    return with_references(call.items, known)
+
+
+async def _task_fields(
+    call: ResponseCall, owner_id: int, messages: list[PromptMessage]
+) -> tuple[Object, Object, bool]:
+    """The fields of the call's task, the fields that its response repeats, and whether a scene
+    offers tools."""
     prompt = cast("JsonValue", messages or None)
     fields = {**call.task_fields, **target_of(call.model), "messages": prompt}
     if prompt is None and "scene" not in fields:
@@ -102,19 +121,14 @@ async def prepare(
     scene_tools: Sequence[str] = ()
     if "scene" in fields:
         fields, scene_tools = await in_database(of_scene, fields)
-    echo = call.echo
-    if call.hosted:
-        # Who uses no tools loads none of this.
-        from chat.openai.responses.offered_tools import narrow
+    if not call.hosted:
+        return fields, call.echo, bool(scene_tools)
+    # Imported here: calls without tools do not load it.
+    from chat.openai.responses.offered_tools import narrow
 
-        names, listed = await in_database(narrow, owner_id, scene_tools, call.hosted)
-        fields = {**fields, "tools": [*_own_tools(fields), *names]}
-        echo = {**echo, LISTED_TOOLS: listed}
-    try:
-        request = composite_request(fields)
-    except OpenAIError as error:
-        raise named_as_sent(error) from None
-    return Prepared(call, request, with_ids(own), messages, echo, has_tools=bool(scene_tools))
+    names, listed = await in_database(narrow, owner_id, scene_tools, call.hosted)
+    fields = {**fields, "tools": [*_own_tools(fields), *names]}
+    return fields, {**call.echo, LISTED_TOOLS: listed}, bool(scene_tools)
 
 
 def _own_tools(fields: Object) -> list[JsonValue]:

@@ -40,7 +40,7 @@ _EXPIRED = Ending(
 
 
 def ending_of_task(task: Task) -> Ending:
-    """By the row of an ended task."""
+    """Return the ending of a response by the row of its ended task."""
     match task.status:
         case Status.SUCCEEDED:
             at = int(task.finished_at.timestamp()) if task.finished_at else None
@@ -54,8 +54,8 @@ def ending_of_task(task: Task) -> Ending:
 
 
 async def ending_of_event(end: AnyEvent, *, is_stored: bool) -> Ending:
-    """By the task's last event. The time of a stored response's end is that in its row, which
-    later readers get too."""
+    """Return the ending of a response by its task's last event. A stored response ends at the time
+    in its row, as for later readers."""
     match end:
         case TaskCompleted():
             at = await _finished_at(end.task_id) if is_stored else int(time.time())

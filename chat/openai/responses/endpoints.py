@@ -335,13 +335,13 @@ def _boolean(request: Request, name: str) -> bool:
     return value == "true"
 
 
-def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+def _number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:
     value = request.query_params.get(name)
     if value is None:
         return default
-    is_number = value.isascii() and value.isdigit() and len(value) <= len(str(most))
-    if not (is_number and least <= int(value) <= most):
-        raise _invalid(f"It is a number from {least} to {most}.", name)
+    is_number = value.isascii() and value.isdigit() and len(value) <= len(str(maximum))
+    if not (is_number and minimum <= int(value) <= maximum):
+        raise _invalid(f"It is a number from {minimum} to {maximum}.", name)
     return int(value)
 
 

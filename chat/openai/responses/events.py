@@ -100,7 +100,7 @@ class EventMachine:
     _is_listed: bool = False
     #: The number of the event that ends a stream here; None: its task waits for nobody.
     _pause: int | None = None
-    #: The client may have seen some of what cannot be told apart from the rest any more.
+    #: The client may have received a part whose length is not known any more.
     _only_whole_items: bool = False
 
     # --- What happened --------------------------------------------------------------------------

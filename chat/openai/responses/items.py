@@ -303,7 +303,7 @@ def _invalid(message: str, param: str) -> OpenAIError:
 
 # --- Messages -----------------------------------------------------------------------------------
 def to_messages(items: Iterable[Mapping[str, Any]]) -> list[PromptMessage]:
-    """Return the messages that items stand for, in the form that providers take."""
+    """Convert items to messages, in the form that providers accept."""
     messages: list[PromptMessage] = []
     reasoning = ""
     for item in items:
@@ -352,7 +352,7 @@ def _result(item: Mapping[str, Any]) -> PromptMessage:
 
 
 def _prompt_message(item: Mapping[str, Any]) -> PromptMessage:
-    # Every provider knows `system`, and few know its newer name.
+    # Every provider accepts `system`, and few accept its newer name.
     role = "system" if item["role"] == "developer" else item["role"]
     return {"role": role, "content": _content(item["content"])}
 

@@ -47,7 +47,7 @@ class ResponseFacts:
 
     @property
     def listed_tools(self) -> Mapping[str, list[JsonObject]]:
-        """Of each tool server that the request names, the tools that the model was offered."""
+        """The tools that the model was offered, by the tool servers that the request names."""
         return self.request.get(LISTED_TOOLS) or {}
 
     @property

@@ -13,7 +13,7 @@ from chat.openai.responses.hosted_tools import HostedServer, check_urls
 from chat.openai.responses.objects import JsonObject
 from chat.tools.offers import offered_tools
 
-#: Of the lists of tools that a response repeats. Of larger ones the schemas are left out.
+#: Bytes of the lists of tools that a response repeats. Of larger ones the schemas are left out.
 MAX_LISTED_BYTES = 262_144
 
 #: By the names of the servers: tools as the items of lists have them.

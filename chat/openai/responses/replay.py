@@ -171,7 +171,7 @@ async def _play(
 
 
 async def _call_of_frame(frame: Followed) -> CallOfTool:
-    """The call that a frame tells of; what is too long for a frame is read from its row."""
+    """The call of a frame; what is too long for a frame is read from its row."""
     call = msgspec.json.decode(frame.frame, type=CallOfTool)
     if not call.is_truncated:
         return call

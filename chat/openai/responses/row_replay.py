@@ -11,7 +11,7 @@ from django.db.models import prefetch_related_objects
 
 from chat.models import Status, StoredResponse, Task, ToolCall
 from chat.models.responses import TranscriptEntry
-from chat.models.tasks import REFUSAL
+from chat.models.task_states import REFUSAL
 from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_task
 from chat.openai.responses.events import EventMachine, ResponseEvent

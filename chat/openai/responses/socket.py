@@ -27,7 +27,7 @@ CLOSE_BAD_FRAMES = 4400
 #: Bad frames in a row after which a client is taken for broken.
 MAX_BAD_FRAMES = 20
 _RETRY = {"Retry-After": "1"}
-#: Refusals of a handshake, by the close codes that stand for the reasons elsewhere.
+#: Refusals of a handshake, by the close code that other sockets use for the same reason.
 _REFUSALS = {
     CLOSE_UNAUTHENTICATED: OpenAIError(
         HTTPStatus.UNAUTHORIZED,

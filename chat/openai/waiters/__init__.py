@@ -5,7 +5,7 @@ clients do so by themselves, without an Idempotency-Key. The repeated request is
 the dropped one, in whatever process it arrives, instead of paying for a second. If no such request
 comes within DROPPED_REQUEST_SECONDS, the task is cancelled.
 
-Redis knows which requests wait in which process (`held`), and which were dropped. A process that
+Redis has which requests wait in which process (`held`), and which were dropped. A process that
 dies without a word is found by its missing heartbeat. While Redis is away no request can be found
 again, and a dropped one's task is cancelled at once.
 """

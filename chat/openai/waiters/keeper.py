@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 #: How long a repeated request looks for the one that it repeats, where an equal one still waits:
 #: its end may be noticed late, or its process may be dead.
-LOOK_SECONDS = SILENT_SECONDS + 2 * BEAT_SECONDS
+SEARCH_SECONDS = SILENT_SECONDS + 2 * BEAT_SECONDS
 _POLL_SECONDS = 0.1
 
 
@@ -104,7 +104,7 @@ class Keeper:
                 self._run()
                 return found
             waited = loop.time() - began
-            if found is None or waited > LOOK_SECONDS:
+            if found is None or waited > SEARCH_SECONDS:
                 return None
             # All of them have given a heartbeat long after this began: the requests wait indeed.
             if waited > found + BEAT_SECONDS:

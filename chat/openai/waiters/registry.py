@@ -1,4 +1,4 @@
-"""What Redis knows of waiting requests: the calls of the scripts in lua/."""
+"""Waiting requests as recorded in Redis: the calls of the scripts in lua/."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Waiter(NamedTuple):
 class Heartbeat(NamedTuple):
     """What a heartbeat has found."""
 
-    #: False: Redis knows nothing of the process, and so nothing of its waiters.
+    #: False: Redis has no record of the process, and so none of its waiters.
     is_known: bool
-    #: Dropped requests that were not repeated in time: their tasks are to be cancelled.
+    #: Dropped requests that were not repeated in time: the caller cancels their tasks.
     due: list[Waiter]
 
 

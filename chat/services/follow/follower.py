@@ -33,7 +33,7 @@ from chat.events import (
     with_task_id,
 )
 from chat.models import ServedFrom, Status, Task, apaused_models, pools_of
-from chat.models.tasks import WAITING
+from chat.models.task_states import WAITING
 from chat.services.follow.ended import frames_of_row
 from chat.services.follow.state import TaskState, load_ended, load_state, recheck_state
 from chat.services.pieces import Followed, in_pieces, is_in_pieces
@@ -49,7 +49,7 @@ MAX_PAGES = 4
 MAX_FEED_BYTES = 2_097_152
 #: Pause before looking again while PostgreSQL or Redis is away.
 AWAY_SECONDS = 1.0
-#: The shortest time between two looks for a waiting task's place.
+#: The shortest time between two queries for a waiting task's place.
 PLACE_SECONDS = 2.0
 
 
@@ -170,7 +170,7 @@ class _Follower:
         await asyncio.sleep(AWAY_SECONDS)
 
     def source_changed(self, state: TaskState) -> bool:
-        """Note whose log is to be read, and how far. True when it is another one than before."""
+        """Note whose log to read, and how far. True when it is another one than before."""
         before, self.source, self.source_limit = self.source, state.source, state.source_limit
         return self.source != before
 

@@ -16,7 +16,7 @@ from chat.eventlog import Source
 from chat.events import START, EventId
 from chat.models import Task
 from chat.models.ids import ais_own
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 
 #: Rechecks that share a query.
 _RECHECK_PACE = Pace(min_seconds=1.0, max_seconds=1.0)

@@ -29,7 +29,7 @@ def draft_tasks(
 
     `render` renders a prompt that is much work; without it, and where there are many of these,
     they stay refused with NeedsRenderingError. So it is with schemas that were not checked yet.
-    Limits and budgets are not looked at.
+    Limits and budgets are not checked.
     """
     batch = [PendingSubmission(submission) for submission in submissions]
     if not batch:

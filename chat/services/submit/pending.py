@@ -30,7 +30,7 @@ _NO_PLACE = scheduler.Place(None, None)
 
 @dataclass(frozen=True, slots=True)
 class ResponseDraft:
-    """The columns of a response that is to be stored with its task."""
+    """The columns of a response, stored with its task."""
 
     #: The fields of the request that the response repeats.
     request: Mapping[str, object]
@@ -179,7 +179,7 @@ class PendingSubmission:
         """Answer with the task that an equal request has made before, even if refused since."""
         self.task, self.is_repeat, self.refusal = task, True, None
 
-    def _tell_rate(self, refusal: Exception) -> None:
+    def _add_rate(self, refusal: Exception) -> None:
         if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
             refusal.rate = self.rate
         elif isinstance(refusal, Problem) and self.rate is not None:
@@ -187,7 +187,7 @@ class PendingSubmission:
 
     def outcome(self) -> Accepted | Exception:
         if self.refusal is not None:
-            self._tell_rate(self.refusal)
+            self._add_rate(self.refusal)
             return self.refusal
         task, place = self.task, self.place
         return Accepted(

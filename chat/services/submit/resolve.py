@@ -91,22 +91,27 @@ def look_up(submissions: Sequence[Submission]) -> Lookups:
         lookups.permissions = permission_sets(owners)
     if named:
         lookups.named_versions = drafts.read_versions(named, found)
+    fresh = [
+        submission
+        for submission in submissions
+        if submission.owned_key not in lookups.earlier_tasks
+    ]
+    _read_histories_and_endpoints(fresh, lookups)
+    return lookups
+
+
+def _read_histories_and_endpoints(fresh: Sequence[Submission], lookups: Lookups) -> None:
+    """Read what only submits that repeat no earlier one need."""
     conversations = {
         (submission.owner_id, submission.request.conversation_id)
-        for submission in submissions
-        if submission.request.conversation_id
-        and submission.owned_key not in lookups.earlier_tasks
-        and is_own(submission.request.conversation_id)
+        for submission in fresh
+        if submission.request.conversation_id and is_own(submission.request.conversation_id)
     }
     if conversations:
         lookups.histories = history.read(conversations)
     lookups.endpoints = webhooks.endpoints_of(
-        submission.owner_id
-        for submission in submissions
-        if submission.request.webhook is not None
-        and submission.owned_key not in lookups.earlier_tasks
+        submission.owner_id for submission in fresh if submission.request.webhook is not None
     )
-    return lookups
 
 
 # --- Choosing -----------------------------------------------------------------------------------

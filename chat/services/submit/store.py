@@ -25,7 +25,7 @@ from chat.models.conversations import (
 )
 from chat.models.insertion import insert_tasks
 from chat.models.responses import insert_responses
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.services import sharing
 from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
 

@@ -92,7 +92,7 @@ def describe(comparison: Comparison, reader: User) -> Object:
         .filter(comparison=comparison)
         .order_by("run_id")
     )
-    # Of a blind one neither place nor name tells which is which.
+    # In a blind comparison neither place nor name reveals the side.
     is_turned = comparison.pk % 2 == 1
     if comparison.is_blind:
         sides = [_side(ai_run) for ai_run in ai_runs]
@@ -102,7 +102,7 @@ def describe(comparison: Comparison, reader: User) -> Object:
     else:
         names = reversed(SIDES) if is_turned else SIDES
         sides = [
-            {**_side(ai_run), **_told(ai_run), "blind_as": name}
+            {**_side(ai_run), **_revealed(ai_run), "blind_as": name}
             for ai_run, name in zip(ai_runs, names, strict=True)
         ]
     answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
@@ -127,7 +127,7 @@ def _side(ai_run: AiRun) -> Object:
     }
 
 
-def _told(ai_run: AiRun) -> Object:
+def _revealed(ai_run: AiRun) -> Object:
     """What would tell which side it is."""
     run, content = ai_run.run, ai_run.config.content
     return {

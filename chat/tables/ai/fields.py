@@ -44,7 +44,7 @@ MAX_AI_FIELDS = 50
 _ASKED = frozenset({"scene", "scene_version", "mapping", "model", "options", "outputs"})
 #: What else a change of which costs otherwise, where cells are filled by themselves.
 _SPENDS = _ASKED | {"condition", "policy", "max_rows_per_hour", "max_cost_per_day"}
-#: Of a condition, and of a mapping with its constants, as JSON: each run copies them.
+#: Bytes of a condition, and of a mapping with its constants, as JSON: each run copies them.
 MAX_CONDITION_BYTES, MAX_MAPPING_BYTES = 65_536, 262_144
 #: Kinds that an answer cannot fill.
 _UNFILLED = (Kind.LINK,)

@@ -267,7 +267,7 @@ def sample(run: Run, source: RunSource, limit: int) -> list[SampledRow]:
     ]
 
 
-#: What stands for an answer that is not there yet, by the kind of its field: other kinds are empty.
+#: Placeholder of an answer that is not there yet, by the kind of its field; else empty.
 _ASSUMED = {
     Kind.TEXT: "answer",
     Kind.LONG_TEXT: " ".join(["answer"] * 40),
@@ -282,7 +282,7 @@ _ASSUMED = {
 
 
 def _expected_answers(source: RunSource) -> dict[str, object]:
-    """By the keys of fields that other runs fill first: an answer as it may be."""
+    """Return example answers, by the keys of the fields that other runs fill first."""
     return {
         field.key: _ASSUMED.get(Kind(field.kind))
         for field in source.fields.values()

@@ -17,7 +17,7 @@ from chat.runs.retention import delete_run
 from chat.tables.ai import answer_tables
 from chat.tables.models import AiField, AiRun
 
-#: For how long one turn deletes, and how many AI fields it looks at.
+#: For how long one turn deletes, and how many AI fields it checks.
 SECONDS = 20.0
 MAX_FIELDS = 1_000
 PAGE = 5_000
@@ -37,7 +37,7 @@ def purge() -> None:
         if time.monotonic() > deadline:
             return
     _delete_versions(deadline)
-    # Others each time: there may be more than one turn can look at.
+    # Others each time: there may be more than one turn can check.
     for ai_field in AiField.objects.filter(deleted_at=None).order_by("?")[:MAX_FIELDS]:
         _delete_orphans(ai_field)
         if time.monotonic() > deadline:

@@ -21,7 +21,7 @@ from aily.database.errors import is_outage
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import Problem
 from chat.models import RowState
-from chat.models.tasks import REFUSAL
+from chat.models.task_states import REFUSAL
 from chat.runs.kinds import RowResult
 from chat.runs.results import fail_results
 from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer

@@ -32,7 +32,7 @@ MAX_CHAINED = 10
 
 
 class NothingToFill(InvalidRequest):
-    """A scope without a cell that is to be filled."""
+    """A scope without a cell to fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _chain(ai_field: AiField, also: Sequence[int]) -> list[AiField]:
 
 
 def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -> None:
-    """Whoever starts a run pays for it, and must be allowed to use its scene and model."""
+    """The user who starts a run pays for it, and must be allowed to use its scene and model."""
     row = source.ai_field
     if source.missing:
         message = "A mapped field has been deleted: map another one."

@@ -38,7 +38,7 @@ class ComparisonIn(RequestSchema):
         description="Rows to choose from, whatever their cells hold.",
     )
     rows: int = Field(20, ge=1, le=MAX_COMPARED_ROWS)
-    blind: bool = Field(False, description="Which is which is told by `:reveal`.")
+    blind: bool = Field(False, description="The sides stay hidden until `:reveal`.")
 
 
 class ComparisonOut(Schema):

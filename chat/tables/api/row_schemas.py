@@ -13,7 +13,7 @@ from chat.tables.rows.batch import MAX_OPERATIONS
 from chat.tables.rows.operations import Create, Delete, Operation, Update, Upsert
 from chat.tables.values import MAX_ROW_ID
 
-#: Of one answer.
+#: Rows of one answer.
 MAX_ROWS = 500
 
 Values = dict[str, JsonValue]

@@ -33,7 +33,7 @@ _CLIENT = "Your own name for this tab or program: undo takes back what it did."
 
 
 class UploadQuery(Schema):
-    file_name: str = Field("", max_length=500, description="Its ending tells the format.")
+    file_name: str = Field("", max_length=500, description="Its extension decides the format.")
     format: Literal["", "csv", "jsonl", "xlsx"] = Field(
         "", description="Default: by the name, or the first bytes."
     )

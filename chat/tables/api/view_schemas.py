@@ -254,7 +254,7 @@ class UndoIn(RedoIn):
     model_config = example(client="tab-1", change=None)
 
     change: int | None = Field(
-        None, ge=1, lt=2**63, description="This change of the table, whoever made it."
+        None, ge=1, lt=2**63, description="This change of the table, by any author."
     )
     batch: str | None = Field(None, max_length=36, description="All of this import.")
 

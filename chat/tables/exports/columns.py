@@ -73,7 +73,7 @@ def text_columns(statement: Statement, fields: Sequence[Field], *, is_safe: bool
 
 
 def json_columns(statement: Statement, fields: Sequence[Field]) -> list[Column]:
-    """Each field as JSON: choices by their names, linked rows by what stands for them."""
+    """Each field as JSON: choices by their names, linked rows by their labels."""
     return [Column(field.name, field.kind, _json(statement, field)) for field in fields]
 
 
@@ -116,7 +116,7 @@ def _formatted(
 
 
 def _linked(operand: Operand, aggregate: str) -> sql.Composable:
-    """What stands for the linked rows; their ids, if the reader may not know it."""
+    """Labels of the linked rows; their ids, if the reader may not read that table."""
     link = cast("LinkedTable", operand.link)
     parts = {"pairs": link.pairs, "others": link.table, "row": ROW_ID}
     if link.label is None:

@@ -1,6 +1,6 @@
 """Names and kinds of a file's columns, from a sample of its rows.
 
-Where in doubt a column is text: `007` as a number loses what cannot be brought back.
+An ambiguous column is text: `007` as a number loses its zeros for good.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def unique_name(name: str, taken: set[str]) -> str:
 
 
 def guess_date_order(rows: Sequence[Sequence[JsonValue]]) -> str:
-    """The order of dates that end with the year, if some day above the 12th tells it."""
+    """The order of dates that end with the year, if some day above the 12th decides it."""
     for cell in _texts(rows):
         if match := _DAY.match(cell):
             first, second = map(int, match.groups())

@@ -1,10 +1,9 @@
-"""Tells others of the end of an import: webhooks, in the transaction that ends it."""
+"""Announces the end of an import: webhooks, stored in the transaction that ends it."""
 
 from __future__ import annotations
 
-from django.utils import timezone
-
-from chat.models import Delivery, WebhookEndpoint
+from chat.delivery import outbox
+from chat.models import WebhookEndpoint
 from chat.tables.models import Import
 
 EVENT = "import.finished"
@@ -15,24 +14,7 @@ def create_webhooks(job: Import) -> None:
     active = WebhookEndpoint.objects.filter(
         owner=job.owner_id, is_active=True, only_named=False, events__contains=[EVENT]
     )
-    now = timezone.now()
-    # An import that failed may be started once more, and ends again.
-    turn = f"{job.ended_at or now:%Y%m%d%H%M%S%f}"
-    Delivery.objects.bulk_create(
-        [
-            Delivery(
-                owner_id=job.owner_id,
-                kind=Delivery.Kind.WEBHOOK,
-                endpoint=endpoint,
-                event=EVENT,
-                data=_data(job),
-                key=f"{EVENT}:{job.pk.hex}:{endpoint.pk}:{turn}",
-                next_attempt_at=now,
-            )
-            for endpoint in active
-        ],
-        ignore_conflicts=True,
-    )
+    outbox.create_webhooks(list(active), EVENT, _data(job), job.pk, job.ended_at)
 
 
 def _data(job: Import) -> dict[str, object]:

@@ -95,7 +95,7 @@ def _number(
 
 
 def _json(value: object) -> str | None:
-    """As COPY takes it."""
+    """Encode a value as JSON for COPY."""
     return None if value is None else msgspec.json.encode(value).decode()
 
 

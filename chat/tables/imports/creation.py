@@ -189,7 +189,7 @@ def _file_name(name: str) -> str:
 
 
 def _format_of(name: str) -> str:
-    """By the ending; empty if that tells nothing."""
+    """Return the format of a file by its extension; empty if that is unknown."""
     ending = name.lower().removesuffix(".gz").rpartition(".")[2]
     return _FORMATS.get(ending, "")
 

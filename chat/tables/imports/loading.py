@@ -36,7 +36,7 @@ CHUNK_CELLS = 100_000
 #: An import that will be given up is read on until so many rows are bad, for its report.
 ENOUGH_BAD_ROWS = 1_000
 
-#: Between two notices to those who watch.
+#: Seconds between two notices to followers.
 ANNOUNCE_SECONDS = 0.5
 
 #: A row of the staging table: its line, and the values of the fields.
@@ -114,7 +114,7 @@ class Loader:
         self._announce()
 
     def _announce(self) -> None:
-        """Wake those who watch, as often as they look."""
+        """Wake the followers, at the rate at which they read."""
         now = time.monotonic()
         if now - self._announced_at >= ANNOUNCE_SECONDS:
             self._announced_at = now

@@ -147,7 +147,7 @@ class Comparison(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
     )
-    is_blind = models.BooleanField(default=False, help_text="Which is which is told at the end.")
+    is_blind = models.BooleanField(default=False, help_text="The sides stay hidden until the end.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager[Comparison]] = models.Manager()

@@ -1,4 +1,4 @@
-"""Conditions of filters: which comparisons each kind of field knows, and their SQL.
+"""Conditions of filters: the comparisons of each kind of field, and their SQL.
 
 A condition is never NULL: what has no value is not equal to anything, contains nothing, and meets
 `is_not`, `not_contains` and `empty`. Texts are compared by `is` and `in` letter by letter, by
@@ -288,7 +288,7 @@ def _linked(
 def _contains_link(
     statement: Statement, operand: Operand, condition: Condition, path: str
 ) -> sql.Composable:
-    """A number is a row's id; a text is looked for in what stands for the linked rows."""
+    """A number is a row's id; a text is looked for in the labels of the linked rows."""
     value = _value(condition)
     if isinstance(value, str) and operand.link is not None:
         if operand.link.label is None:

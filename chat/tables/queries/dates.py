@@ -56,7 +56,7 @@ _SPANS: dict[str, tuple[Callable[[date, int], Days], int]] = {
 
 
 def days_within(name: object, zone: ZoneInfo, path: str) -> Days:
-    """The days that a name such as `today` or `last_7_days` stands for. Weeks begin on Monday.
+    """The days that a name such as `today` or `last_7_days` means. Weeks begin on Monday.
 
     `last_7_days` ends with today, `next_7_days` begins with it. Raises InvalidRequest.
     """

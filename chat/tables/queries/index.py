@@ -65,7 +65,7 @@ def unpack_ids(packed: bytes) -> array[int]:
 
 
 def matching_ids(query: Query, ids: Sequence[int]) -> set[int]:
-    """Those of the rows that the query has. One statement."""
+    """Return the ids of these rows that the query finds. One statement."""
     if not ids:
         return set()
     statement = Statement(query.table, query.operands)

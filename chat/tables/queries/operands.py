@@ -14,7 +14,7 @@ ROW_ID = sql.SQL("{}.id").format(ROW)
 
 @dataclass(frozen=True, slots=True)
 class LinkedTable:
-    """Where the rows are that a link field names, and the text that stands for one of them."""
+    """Where the rows are that a link field names, and the text that labels one of them."""
 
     #: The table of pairs (row_id, other_id, pos).
     pairs: sql.Composable

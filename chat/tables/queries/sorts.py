@@ -60,7 +60,7 @@ BY_ID = SortKey("id", ROW_ID, "bigint", is_descending=False, is_nullable=False)
 
 @cache
 def _known_collations() -> frozenset[str]:
-    """Those that this PostgreSQL was built with."""
+    """Return the collations that this PostgreSQL was built with."""
     names = [name for name in COLLATIONS.values() if name]
     found = fetch_column(
         str, "SELECT collname::text FROM pg_collation WHERE collname = ANY(%s)", [names]
@@ -120,7 +120,7 @@ def sort_key(operand: Operand, collation: str, path: str, *, is_descending: bool
 
 
 def _sorted_value(operand: Operand) -> sql.Composable:
-    """What stands for a value in the order: of a choice its place, of links the first one's."""
+    """The sort key of a value: of a choice its place, of links the first one's label."""
     if operand.kind == "select":
         return _place(operand, operand.value)
     if operand.kind == "multi_select":

@@ -37,7 +37,7 @@ def target(field: Field) -> int:
 
 
 def live_targets(fields: Collection[Field]) -> set[int]:
-    """Of the tables that these link fields link to: those that are not dropped. One query."""
+    """Return the ids of the tables that these fields link to and that still exist. One query."""
     wanted = {target(field) for field in fields}
     return (
         set(Table.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
@@ -61,7 +61,7 @@ def read_links(
 
 
 def missing_rows(field: Field, ids: Collection[int]) -> set[int]:
-    """Of these ids: those that no row of the linked table has."""
+    """Return the ids that no row of the linked table has."""
     if target(field) not in live_targets([field]):
         return set(ids)
     find = statement("SELECT id FROM {table} WHERE id = ANY(%s)", table=rows_table(target(field)))

@@ -139,7 +139,7 @@ class Schema:
         """Check the values of an operation. Raises InvalidValue, which names the field."""
         parsers, cells = self._parsers, step.cells
         for key, value in values.items():
-            # Tens of thousands of cells in a batch: a dictionary is all that each of them looks at.
+            # Tens of thousands of cells in a batch: each of them costs one dictionary look-up.
             try:
                 pk, parse = parsers[key]
             except KeyError:

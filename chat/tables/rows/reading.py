@@ -20,14 +20,14 @@ from chat.tables.values import Cell, database_reader, to_json
 #: A row as JSON: `{"id": 1, "version": 3, "values": {"f12": "text"}}`.
 RowJson = dict[str, JsonValue]
 
-#: Of the texts and JSON of the rows of one read: some hundred rows may have gigabytes.
+#: Bytes of the texts and JSON of the rows of one read: some hundred rows may have gigabytes.
 MAX_READ_BYTES = 16_777_216
 
 _READ = """
 SELECT id, version, pos{columns} FROM {table}
  WHERE id = ANY(%(ids)s){bound} ORDER BY id{lock}
 """
-# Of a long text PostgreSQL knows the length without reading it.
+# PostgreSQL gives the length of a long text without reading it.
 _SIZE = "SELECT coalesce(sum({lengths}), 0)::bigint FROM {table} WHERE id = ANY(%(ids)s)"
 _BOUND = " AND ({size}) <= %(limit)s"
 _SIZED = {

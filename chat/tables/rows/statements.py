@@ -72,5 +72,5 @@ def _types(columns: Columns) -> sql.Composed:
 
 
 def _encode(rows: Sequence[Values]) -> str:
-    """As JSON. A Decimal becomes a text, which PostgreSQL reads as the exact number."""
+    """Encode rows as JSON. A Decimal becomes a text, which PostgreSQL reads as the exact number."""
     return msgspec.json.encode(rows).decode()

@@ -16,7 +16,7 @@ from chat.tables.rows.operations import Create, Delete, Operation, Schema, Step,
 from chat.tables.rows.reading import StoredRow
 from chat.tables.values import Cell, to_json
 
-#: Of an inverse that is kept. A larger batch cannot be undone.
+#: Bytes of an inverse that is kept. A larger batch cannot be undone.
 MAX_INVERSE_BYTES = 8_388_608
 
 Present = Mapping[int, StoredRow]

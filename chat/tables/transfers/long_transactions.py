@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from aily.database.rows import execute
 
-#: Of one statement: a million rows of 200 fields.
+#: Seconds of one statement: a million rows of 200 fields.
 SECONDS = 600.0
 
 

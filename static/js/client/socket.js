@@ -1,4 +1,4 @@
-/** The WebSocket: reconnects by itself, reports its state, passes frames on. Knows no tasks. */
+/** The WebSocket: reconnects by itself, reports its state, passes frames on. Independent of tasks. */
 
 import { stringify } from "./json.js";
 

@@ -7,7 +7,7 @@
  */
 
 /**
- * Looser than the standards: what is nearly one is a slip that people want to be told of.
+ * Looser than the standards: what is nearly one is a slip that people want pointed out.
  *
  * @type {Record<string, {pattern: RegExp, key: Key}>}
  */

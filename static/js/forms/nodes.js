@@ -117,7 +117,7 @@ function lookUp(reference, root) {
     try {
       name = decodeURIComponent(name);
     } catch {
-      // A percent sign that is no escape stands for itself.
+      // A percent sign that is no escape is taken literally.
     }
     if (typeof found !== "object" || found === null || !Object.hasOwn(found, name)) {
       return undefined;
@@ -327,7 +327,7 @@ function objectOf(schema, place, name) {
   const names = [...new Set([...Object.keys(properties), ...required])].filter((member) =>
     typeof member === "string" && properties[member] !== false
   );
-  // Names that only its user knows.
+  // Names that its user chooses.
   if (names.length === 0 && schema.additionalProperties !== false) {
     return common("json", schema, name, false);
   }

@@ -85,7 +85,7 @@ export default {
   "tools.reject_now": "Reject",
   "tools.edit": "Edit arguments…",
   "tools.reason": "Reason",
-  "tools.reason_help": "The model is told it. It may stay empty.",
+  "tools.reason_help": "It is sent to the model. It may stay empty.",
   "tools.reason_given": "Reason: {reason}",
   "tools.deadline": "Rejected by itself if nobody answers before {time}.",
   "tools.not_object": "This has to be a JSON object.",

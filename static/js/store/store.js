@@ -1,5 +1,5 @@
 /**
- * What the app knows of the server: paged lists, patched with what this page does and what events
+ * The app's copy of server state: paged lists, patched with what this page does and what events
  * say. An event names a task and not its conversation; so of tasks begun elsewhere only the newest
  * page of the conversations is read, however long the list is.
  */

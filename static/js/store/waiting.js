@@ -19,7 +19,7 @@ export class WaitingTasks extends EventTarget {
     const reading = {};
     this.#reading = reading;
     const page = await request("GET", `/llmchat/tasks?status=requires_action&limit=${PAGE}`);
-    // A later one knows more.
+    // A later one is newer.
     if (this.#reading !== reading) return;
     this.items = page.items;
     this.count = page.count;

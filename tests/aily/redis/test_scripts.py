@@ -285,6 +285,18 @@ def test_the_checks_refuse_what_they_are_for(checked: redis.Redis) -> None:
         checked.eval("return 1", 2, "aily:a:{1}", "aily:a:{2}")
 
 
+async def test_commands_with_several_keys_share_a_slot(checked: redis.Redis) -> None:
+    """Of the roles that may become a cluster: what no script does."""
+    await report_failures()
+    assert scheduler.lift_pause(OWN)
+    assert scheduler.close_breaker(OWN)
+    assert scheduler.blocks([OWN]) == ({}, {})
+    await restore_slots()
+    scheduler.drop_worker(WORKER, [OWN])
+    await close_async_clients()
+    assert checked.hgetall(scheduler.keys.deployment_keys(OWN).in_use) == {}
+
+
 async def test_a_batch_goes_on_where_the_server_has_lost_its_scripts(checked: redis.Redis) -> None:
     await restore_slots()
     checked.script_flush()

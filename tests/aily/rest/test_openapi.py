@@ -85,6 +85,25 @@ def test_bodies_are_of_types_that_generators_of_clients_know() -> None:
     assert kinds == {"application/json", "multipart/form-data", "application/octet-stream"}
 
 
+def test_the_body_of_a_patch_has_no_documented_defaults() -> None:
+    """A missing field keeps its value. A client that is made of the document would send them."""
+    document = Client().get("/api/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    bodies: dict[str, set[str]] = {}
+    for operations in document["paths"].values():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            if "application/json" in content:
+                name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                bodies.setdefault(name, set()).add(method)
+    patches = [name for name, methods in bodies.items() if "patch" in methods]
+    assert len(patches) > 10
+    for name in patches:
+        assert bodies[name] == {"patch"}, f"{name} is not a PATCH's alone"
+        fields = schemas[name]["properties"]
+        assert not [field for field, schema in fields.items() if "default" in schema], name
+
+
 def test_what_is_recognised_unless_it_is_given_has_no_documented_default() -> None:
     dialect = Client().get("/api/openapi.json").json()["components"]["schemas"]["DialectIn"]
     assert "quote" in dialect["properties"]

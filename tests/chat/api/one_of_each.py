@@ -57,12 +57,66 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     `name` is that of whatever has one; a task of the model `<name>-used` of `provider` has ended.
     """
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
+    session = Session.objects.create(
+        session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
+    )
+    return {
+        "name": name,
+        "slug": name,
+        "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
+        "item_id": MenuItem.objects.create(label=name).pk,
+        "key_id": APIKey.create(owner, name)[0].pk,
+        "role_id": Role.objects.create(name=name).pk,
+        "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
+        "user_id": User.objects.create_user(name).pk,
+        **_scene(name),
+        **_conversation(owner),
+        **_model_and_tasks(owner, provider, name),
+        **_run(owner, name),
+        **_table(owner, name),
+    }
+
+
+def _scene(name: str) -> dict[str, Any]:
+    """A scene with a live version and a draft."""
+    scene = Scene.objects.create(slug=name, title="Fuzzed")
+    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
+    create_version(scene, None, {"user_template": "{{ text }}"})
+    return {"scene": name, "number": 2}
+
+
+def _conversation(owner: User) -> dict[str, Any]:
+    conversation = Conversation.objects.create(owner=owner)
+    message = conversation.messages.create(role="user", content="x")
+    return {"conversation_id": str(conversation.pk), "message_id": str(message.pk)}
+
+
+def _model_and_tasks(owner: User, provider: Provider, name: str) -> dict[str, Any]:
+    """A paused model with two deployments, and an ended task with a tool call and a delivery."""
     model = LLMModel.objects.create(provider=provider, name=f"{name}-used")
     paused = LLMModel.objects.create(provider=provider, name=name)
     limit = deployment_keys(paused.own_key).limit
     sync_redis().hset(limit, "paused_until", str(time.time() + 600))
     sync_redis().expire(limit, 600)
     deployment = Deployment.objects.create(model=model, name=name, provider=provider)
+    task = Task.objects.create(
+        owner=owner,
+        model=model,
+        messages=[],
+        status=Status.SUCCEEDED,
+        text="x",
+        finished_at=timezone.now() - timedelta(hours=1),
+    )
+    return {
+        "deployment": str(deployment),
+        "deployment_id": deployment.pk,
+        "task_id": str(task.pk),
+        "call_id": str(_tool_call(task, name).pk),
+        **_delivery(owner, task),
+    }
+
+
+def _tool_call(task: Task, name: str) -> ToolCall:
     server = ToolServer.objects.create(
         name=name, kind=ToolServerKind.HTTP, url="https://fuzzed.example"
     )
@@ -74,19 +128,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         is_enabled=True,
         is_restricted=True,
     )
-    scene = Scene.objects.create(slug=name, title="Fuzzed")
-    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
-    create_version(scene, None, {"user_template": "{{ text }}"})
-    conversation = Conversation.objects.create(owner=owner)
-    task = Task.objects.create(
-        owner=owner,
-        model=model,
-        messages=[],
-        status=Status.SUCCEEDED,
-        text="x",
-        finished_at=timezone.now() - timedelta(hours=1),
-    )
-    call = ToolCall.objects.create(
+    return ToolCall.objects.create(
         task=task,
         step=1,
         place=0,
@@ -99,6 +141,9 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         is_idempotent=False,
         state=CallState.REQUIRES_ACTION,
     )
+
+
+def _delivery(owner: User, task: Task) -> dict[str, Any]:
     endpoint = WebhookEndpoint.objects.create(owner=owner, url="https://fuzzed.example")
     delivery = Delivery.objects.create(
         owner=owner,
@@ -108,12 +153,17 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         event="task.completed",
         state="failed",
     )
+    return {"endpoint_id": endpoint.pk, "delivery_id": str(delivery.pk)}
+
+
+def _run(owner: User, name: str) -> dict[str, Any]:
+    """A paused run of the scene `name`, with a pending and a failed row."""
     run = Run.objects.create(
         owner=owner,
         kind="run",
         name=name,
         source={"format": "csv", "rows": "variables"},
-        scene=scene.slug,
+        scene=name,
         columns=["Body"],
         mapping={"text": "Body"},
         state=RunState.PAUSED,
@@ -124,38 +174,20 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
     row = {"run": run, "payload": {"Body": "x"}, "payload_bytes": 12}
     RunRow.objects.create(number=1, line=2, **row)
     RunRow.objects.create(number=2, line=3, state="failed", error={"code": "internal"}, **row)
+    return {"run_id": str(run.pk)}
+
+
+def _table(owner: User, name: str) -> dict[str, Any]:
     table = create_table(owner, name, [NewField("Subject", "text"), NewField("Count", "integer")])
     [field, _] = live_fields(table.pk)
     result = apply_batch(table, Author(owner.pk), Batch([Create({field.key: "x"})]))
     view = View.objects.create(table=table, owner=owner, name=name)
-    session = Session.objects.create(
-        session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
-    )
     return {
-        "call_id": str(call.pk),
-        "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
-        "conversation_id": str(conversation.pk),
-        "deployment": str(deployment),
-        "deployment_id": deployment.pk,
-        "delivery_id": str(delivery.pk),
-        "endpoint_id": endpoint.pk,
-        "field_id": field.pk,
-        "item_id": MenuItem.objects.create(label=name).pk,
-        "key_id": APIKey.create(owner, name)[0].pk,
-        "message_id": str(conversation.messages.create(role="user", content="x").pk),
-        "name": name,
-        "number": 2,
-        "row_id": result.outcomes[0].row_id,
-        "role_id": Role.objects.create(name=name).pk,
-        "run_id": str(run.pk),
-        "snapshot_id": open_view(owner, view, {}).id,
-        "scene": name,
-        "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
-        "slug": name,
         "table_id": table.pk,
-        "task_id": str(task.pk),
-        "user_id": User.objects.create_user(name).pk,
+        "field_id": field.pk,
+        "row_id": result.outcomes[0].row_id,
         "view_id": view.pk,
+        "snapshot_id": open_view(owner, view, {}).id,
     }
 
 

@@ -12,7 +12,7 @@ from chat.models import Delivery, LLMModel, Scene, Status
 from tests.chat.delivery.conftest import end_task, make_endpoint
 
 
-def told(task_id: UUID) -> set[str]:
+def announced_events(task_id: UUID) -> set[str]:
     """Names of the endpoints with a delivery of the task."""
     deliveries = Delivery.objects.filter(task=task_id)
     return set(deliveries.values_list("endpoint__description", flat=True))
@@ -73,7 +73,7 @@ def test_an_end_goes_to_endpoints_whose_filters_fit_and_to_the_named_one(
         other = LLMModel.objects.create(provider=model.provider, name="other")
     used = model if given.pop("model", None) else other
     task = end_task(alice, used, **given)
-    assert told(task.pk) == expected
+    assert announced_events(task.pk) == expected
 
 
 def test_an_endpoint_that_was_deleted_meanwhile_is_no_hindrance(
@@ -84,4 +84,4 @@ def test_an_endpoint_that_was_deleted_meanwhile_is_no_hindrance(
     endpoint.delete()
     task = end_task(alice, model, webhook_id=endpoint_id)
     task.refresh_from_db()
-    assert (task.needs_settling, told(task.pk)) == (False, set())
+    assert (task.needs_settling, announced_events(task.pk)) == (False, set())

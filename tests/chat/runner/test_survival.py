@@ -22,7 +22,7 @@ from chat.eventlog import aappend
 from chat.eventlog import writer as event_log
 from chat.eventlog.keys import text_channel, user_channel, worker_channel
 from chat.models import LLMModel, Status, Task, transitions
-from chat.models.tasks import ACTIVE
+from chat.models.task_states import ACTIVE
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
 from chat.scheduler.keys import deployment_keys, pool_keys
@@ -400,7 +400,7 @@ async def test_messages_that_cannot_be_read_end_no_listener(
 
 # --- The sweep ----------------------------------------------------------------------------------
 STEPS_OF_A_SWEEP = [
-    "chat.runner.lease.can_tell_the_dead",
+    "chat.runner.lease.can_detect_dead_workers",
     "chat.models.transitions.recover",
     "chat.models.flights.expire",
     "chat.scheduler.blocks",

@@ -17,11 +17,51 @@ from tests.conftest import ClientOf
 pytestmark = pytest.mark.django_db
 
 CHOICES = {"choices": [{"name": "Open"}, {"name": "Closed"}]}
+#: The last one has nothing but its name.
+ROWS: tuple[dict[str, Any], ...] = (
+    {
+        "Name": "a",
+        "Note": "The Bike is 100% late_",
+        "Mail": "a@example.com",
+        "Count": 1,
+        "Price": 1.5,
+        "Done": True,
+        "Day": "2026-01-31",
+        "At": "2026-01-31T12:00:00Z",
+        "State": 1,
+        "Tags": [1],
+        "Data": {"size": 1},
+    },
+    {
+        "Name": "b",
+        "Note": "自行车坏了",
+        "Mail": "b@example.com",
+        "Count": 2,
+        "Price": 2.25,
+        "Done": False,
+        "Day": "2026-02-01",
+        "At": "2026-01-31T20:00:00Z",
+        "State": 2,
+        "Tags": [1, 2],
+        "Data": [1, 2],
+    },
+    {
+        "Name": "c",
+        "Note": "nothing",
+        "Count": -9007199254740991,
+        "Price": -3,
+        "Day": "2020-02-29",
+        "At": "2026-02-01T00:00:00Z",
+        "Tags": [2],
+        "Data": "text",
+    },
+    {"Name": "d"},
+)
 
 
 @pytest.fixture
 def grid(grids: Grids) -> Grid:
-    """Rows a to d: d has nothing but its name."""
+    """A table with `ROWS`."""
     grid = grids.make(
         Name="text",
         Note="long_text",
@@ -35,45 +75,7 @@ def grid(grids: Grids) -> Grid:
         Tags=("multi_select", CHOICES),
         Data="json",
     )
-    grid.create(
-        {
-            "Name": "a",
-            "Note": "The Bike is 100% late_",
-            "Mail": "a@example.com",
-            "Count": 1,
-            "Price": 1.5,
-            "Done": True,
-            "Day": "2026-01-31",
-            "At": "2026-01-31T12:00:00Z",
-            "State": 1,
-            "Tags": [1],
-            "Data": {"size": 1},
-        },
-        {
-            "Name": "b",
-            "Note": "自行车坏了",
-            "Mail": "b@example.com",
-            "Count": 2,
-            "Price": 2.25,
-            "Done": False,
-            "Day": "2026-02-01",
-            "At": "2026-01-31T20:00:00Z",
-            "State": 2,
-            "Tags": [1, 2],
-            "Data": [1, 2],
-        },
-        {
-            "Name": "c",
-            "Note": "nothing",
-            "Count": -9007199254740991,
-            "Price": -3,
-            "Day": "2020-02-29",
-            "At": "2026-02-01T00:00:00Z",
-            "Tags": [2],
-            "Data": "text",
-        },
-        {"Name": "d"},
-    )
+    grid.create(*ROWS)
     return grid
 
 

@@ -1,4 +1,4 @@
-"""What a child process may use, set by itself before it reads anything. Knows no Django."""
+"""What a child process may use, set by itself before it reads anything. Imports no Django."""
 
 from __future__ import annotations
 

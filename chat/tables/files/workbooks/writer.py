@@ -79,7 +79,7 @@ class _Cells:
 
 
 def _moment(value: str) -> datetime | None:
-    """None where Excel knows no such day: those before 1900 stay text."""
+    """None where Excel has no such day: those before 1900 stay text."""
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

@@ -345,7 +345,7 @@ export default {
   "tables.compare_help":
     "Both are asked about the same rows, chosen by chance from this view. No cell changes; both are paid for.",
   "tables.compare_rows_help": "At most {count}.",
-  "tables.compare_blind": "Blind: which is which is told later",
+  "tables.compare_blind": "Blind: the sides are revealed later",
   "tables.compare_start": "Compare",
   "tables.compare_anew": "Another comparison",
   "tables.compare_progress": "{done} of {count} answers…",
@@ -356,7 +356,7 @@ export default {
   "tables.reveal": "Tell which is which",
   "tables.side_a": "A",
   "tables.side_b": "B",
-  "tables.side_hidden": "Not told yet",
+  "tables.side_hidden": "Not revealed yet",
   "tables.as_in_field": "As in the field ({value})",
   "tables.empty_as_in_field": "Empty: as in the field.",
   "tables.max_tokens": "Tokens of an answer at most",

@@ -282,7 +282,7 @@ class ChatPage {
   }
 
   /**
-   * A scene is asked again with its form, which knows the variables; a message as it was, in the
+   * A scene is asked again with its form, which has the variables; a message as it was, in the
    * place of the question that it was.
    *
    * @param {string} key of the answer's turn

@@ -15,7 +15,7 @@ import { notice } from "../../ui/notice.js";
 const ENDINGS = ".csv,.tsv,.txt,.jsonl,.ndjson,.json";
 const JSON_NAME = /\.(?:jsonl|ndjson|json)$/i;
 const TABLE_NAME = /\.(?:csv|tsv|txt)$/i;
-/** A first line that is longer tells nothing. */
+/** A longer first line is not examined. */
 const HEAD_BYTES = 1_048_576;
 
 export class Upload {
@@ -132,7 +132,7 @@ export class Upload {
 }
 
 /**
- * What the lines of a file are: its first one tells.
+ * What the lines of a file are, by the first one.
  *
  * @param {File} file @returns {Promise<"variables"|"requests">}
  */

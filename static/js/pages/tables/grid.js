@@ -1,4 +1,4 @@
-/** The grid: draws the rows in sight, and says what is done in it. It knows no server. */
+/** The grid: draws the rows in sight, and reports what is done in it. It does not talk to the server. */
 
 import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.js";
 import { cellNode } from "./cells.js";

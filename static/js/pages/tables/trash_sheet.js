@@ -50,7 +50,7 @@ export function openFieldsTrash(api, session) {
   });
 }
 
-/** Fields of one deleted AI field come back together: the first stands for them.
+/** Fields of one deleted AI field come back together: only the first is listed.
  * @param {Field[]} fields @param {TableSession} session */
 function withoutRepeats(fields, session) {
   return fields.filter(({ id, ai_field }) =>

@@ -12,7 +12,7 @@ from aily.database.threads import in_database
 from aily.redis.clients import sync_redis
 from chat.eventlog.keys import log_key
 from chat.models import StoredResponse, Task
-from chat.models.tasks import REFUSAL
+from chat.models.task_states import REFUSAL
 from chat.openai.responses.objects import task_id_of
 from chat.services.follow import follower
 from tests.chat.openai.responses.client import (

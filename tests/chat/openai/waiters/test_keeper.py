@@ -29,7 +29,7 @@ MakeWaiter = Callable[..., Awaitable[Waiter]]
 def _quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Heartbeats come often, and all that follows from them."""
     monkeypatch.setattr(keeper_module, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(keeper_module, "LOOK_SECONDS", 5.0)
+    monkeypatch.setattr(keeper_module, "SEARCH_SECONDS", 5.0)
     monkeypatch.setattr(registry, "SILENT_SECONDS", 1.0)
     settings.DROPPED_REQUEST_SECONDS = GRACE
 

@@ -1,0 +1,1 @@
+"""The demo MCP server: tools with which to see how tools behave."""
