@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check check-lint check-types check-layers check-web check-migrations \
+.PHONY: help run test quick screenshots check check-lint check-types check-layers check-web check-migrations \
   check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -25,10 +25,11 @@ help: ## list the targets
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
-# Side by side: the tests wait a good part of their time. What check has to say stands at the end.
+# Side by side: the tests wait a good part of their time, so five processes keep two cores busy. What
+# check has to say stands at the end.
 test: .venv/.tests browser servers ## check and all tests
 	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
-	  $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
 	  exit $$((tested || checked))
 
@@ -96,6 +97,9 @@ browser: ## install the Chromium that the browser tests drive, as root on Debian
 
 servers: ## install nginx, PgBouncer and Prometheus for the tests of deploy/, as root on Debian
 	@tests/install_servers.sh
+
+screenshots: .venv/.tests browser ## take the pictures of README.md and docs/tables.md anew
+	@$(BIN)/python -m pytest -q tests/e2e/web/screenshots.py
 
 clean: ## remove the virtual environment and all data in var/
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -60,6 +60,7 @@ def page_data(user: Any) -> dict[str, Any]:
     models = chat_models.with_deployments().order_by("-is_default", "name")
     return {
         "user_id": user.pk,
+        "username": user.get_username(),
         "models": [
             {"name": model.name, "simulated": model.is_simulated}
             for model in models

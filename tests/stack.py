@@ -72,7 +72,7 @@ class StackProcess:
 
 
 class Stack(Running):
-    """Two web processes, workers, scheduler, simulator and a Valkey of their own.
+    """Web processes, workers, scheduler, simulator and a Valkey of their own.
 
     The commands are those of `make run`; the database is the caller's. `with Stack(...)` starts
     everything, or `only` these programs, and leaves nothing behind. `script` is run as by
@@ -84,6 +84,7 @@ class Stack(Running):
         database_url: str,
         data_dir: Path,
         *,
+        web_processes: int = 2,
         worker_processes: int = 1,
         simulator_arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
@@ -103,7 +104,7 @@ class Stack(Running):
             host="127.0.0.1",
             port=self.port,
             simulator_port=self.simulator_port,
-            web_processes=2,
+            web_processes=web_processes,
             worker_processes=worker_processes,
             worker_grace_seconds=5,
             web_grace_seconds=2,
@@ -116,6 +117,7 @@ class Stack(Running):
         self.environment = {
             **os.environ,
             **self._options.child_environment(),
+            "DJANGO_SETTINGS_MODULE": "tests.stack_settings",
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url(data_dir, 0),
             "WORKER_GRACE_SECONDS": "5",

@@ -14,15 +14,18 @@ T = TypeVar("T")
 
 #: Long enough for a machine with other work to do; a test that waits so long fails.
 PATIENCE_SECONDS = 20.0
+#: Between two looks. A look at a server or at all processes takes milliseconds of CPU that what is
+#: waited for needs itself: after long waiting a tenth of it, up to _MAX_PAUSE_SECONDS.
 _PAUSE_SECONDS = 0.01
+_MAX_PAUSE_SECONDS = 0.2
 
 
 def wait_until(condition: Callable[[], T], what: str = "", seconds: float = PATIENCE_SECONDS) -> T:
     """Call `condition` until its result is true, and return that. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (answer := condition()):
-        _check(deadline, what or condition, answer)
-        time.sleep(_PAUSE_SECONDS)
+        _check(began + seconds, what or condition, answer)
+        time.sleep(_pause(began))
     return answer
 
 
@@ -39,11 +42,15 @@ async def eventually(
     condition: Callable[[], Awaitable[T]], what: str = "", seconds: float = PATIENCE_SECONDS
 ) -> T:
     """`until` with a coroutine function, for state of a server."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (answer := await condition()):
-        _check(deadline, what or condition, answer)
-        await asyncio.sleep(_PAUSE_SECONDS)
+        _check(began + seconds, what or condition, answer)
+        await asyncio.sleep(_pause(began))
     return answer
+
+
+def _pause(began: float) -> float:
+    return min(max(_PAUSE_SECONDS, (time.monotonic() - began) / 10), _MAX_PAUSE_SECONDS)
 
 
 def _check(deadline: float, what: object, answer: object) -> None:

@@ -43,6 +43,8 @@ class Undone:
     rev: int | None
     #: Cells that were left as they are: row, field and present value of each.
     conflicts: list[dict[str, JsonValue]]
+    #: Revision of the change that was undone, or of the undo that was redone.
+    of_rev: int | None = None
 
 
 def register_batch_undo(undo: BatchUndo) -> None:
@@ -137,7 +139,7 @@ def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undon
             result = apply_batch(table, author, batch)
         if result.rev is not None:
             Change.objects.filter(table=table, rev=result.rev).update(step=step)
-    return Undone(found.pk, result.rev, _conflicts(result))
+    return Undone(found.pk, result.rev, _conflicts(result), found.rev)
 
 
 def operations_of(inverse: Mapping[str, Any], known: Collection[str]) -> list[Operation]:

@@ -12,7 +12,7 @@ import { Drafts } from "./store/drafts.js";
 import { Store } from "./store/store.js";
 import { Tasks } from "./client/tasks.js";
 import { byId, setText } from "./ui/dom.js";
-import { explain } from "./ui/notice.js";
+import { errorText } from "./ui/notice.js";
 
 /** @import { PageData } from "./store/types.d.ts" */
 
@@ -31,6 +31,7 @@ const shared = {
   drafts: new Drafts(data.user_id),
   socket,
   tableAssets: data.table_assets,
+  username: data.username,
   models: data.models,
   mayEdit: (/** @type {string} */ slug) => data.edited_scenes?.includes(slug) ?? true,
   mayPublish: (/** @type {string} */ slug) => data.published_scenes?.includes(slug) ?? true,
@@ -52,7 +53,7 @@ let toastTimer = 0;
 /** Above the page, which stays as it is. @param {Error} error */
 function showToast(error) {
   const toast = byId("toast");
-  setText(toast, t("toast.text", explain(error)));
+  setText(toast, errorText(error));
   toast.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);

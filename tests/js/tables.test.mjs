@@ -12,6 +12,7 @@ import {
 import { Layout } from "../../static/js/pages/tables/layout.js";
 import { RowSource } from "../../static/js/pages/tables/rows.js";
 import { isSame, parseText, plainText } from "../../static/js/pages/tables/values.js";
+import { EMPTY_VIEW, OpenView } from "../../static/js/pages/tables/view_state.js";
 
 await loadTexts("tables");
 
@@ -33,6 +34,14 @@ test("texts become values of the field's kind, or say why not", () => {
   assert.equal(valueOf("boolean", "FALSE"), false);
   assert.equal(valueOf("date", "2026年1月5日"), "2026-01-05");
   assert.equal(valueOf("date", "2026-02-30"), undefined);
+  assert.equal(valueOf("number", "1e400"), undefined);
+  for (const text of ["2026-01-31T10:00:00Z", "2026/1/31 10:00Z", "2026年1月31日 18:00 +08:00"]) {
+    assert.equal(valueOf("datetime", text), "2026-01-31T10:00:00.000Z");
+  }
+  assert.equal(valueOf("datetime", "2026-01-31"), new Date("2026-01-31T00:00").toISOString());
+  for (const text of ["5", "Order 12", "2026-02-30 10:00", "2026-01-31 25:00"]) {
+    assert.equal(valueOf("datetime", text), undefined);
+  }
   assert.equal(valueOf("text", ""), null);
   assert.equal(valueOf("number", "  "), null);
   assert.equal(valueOf("long_text", "  kept "), "  kept ");
@@ -110,7 +119,8 @@ function scripted(...answers) {
   const batch = (_table, operations, key) => {
     calls.push({ operations: structuredClone(operations), key });
     const answer = answers.shift();
-    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer(operations));
+    if (answer instanceof Error) return Promise.reject(answer);
+    return Promise.resolve({ rev: calls.length, outcomes: answer(operations) });
   };
   return { calls, batch };
 }
@@ -161,6 +171,34 @@ test("a thousand rows are one request, more are several, and equal values are no
   await edits.change(cells);
   assert.deepEqual(api.calls.map(({ operations }) => operations.length), [1000, 1]);
   await edits.change([{ rowId: 1, key: "f1", was: "x", value: "x" }]);
+  assert.equal(api.calls.length, 2);
+});
+
+test("what is pasted at once is one gesture, however many requests it takes", async () => {
+  const api = scripted(stored, stored, stored);
+  const edits = new Edits(api, 1);
+  const text = "字".repeat(200_000);
+  const cells = [1, 2].map((rowId) => ({ rowId, key: "f1", was: null, value: text }));
+  const outcomes = await edits.change(cells, [{ f1: "new" }]);
+  assert.deepEqual(api.calls.map(({ operations }) => operations.map(({ kind }) => kind)), [
+    ["update"],
+    ["update", "create"],
+  ]);
+  assert.equal(outcomes.at(-1).row.id, 9);
+  assert.equal(edits.gestureOf(1), edits.gestureOf(2));
+  assert.equal(edits.gestureOf(2).steps, 2);
+  await edits.change([{ rowId: 1, key: "f2", was: null, value: "x" }]);
+  assert.equal(edits.gestureOf(3), undefined);
+});
+
+test("edits are sent although the page of the table is left", async () => {
+  const api = scripted(Object.assign(new Error(), { code: "network" }), stored);
+  const edits = new Edits(api, 1);
+  const done = edits.change([{ rowId: 7, key: "f1", was: "a", value: "b" }]);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  edits.dispose();
+  edits.retryNow();
+  await done;
   assert.equal(api.calls.length, 2);
 });
 
@@ -230,4 +268,69 @@ test("a single condition that a program has stored is shown as a group of one", 
   assert.deepEqual(asGroup(condition), { and: [condition] });
   assert.deepEqual(asGroup(null), { and: [] });
   assert.deepEqual(asGroup({ or: [condition] }), { or: [condition] });
+});
+
+/** A view that is not stored yet, and a server whose answers are given one by one. */
+function openView() {
+  globalThis.document ??= new EventTarget();
+  const calls = [];
+  const ask = (name) => (...given) => {
+    const { promise, resolve, reject } = Promise.withResolvers();
+    calls.push({ name, given: structuredClone(given), resolve, reject });
+    return promise;
+  };
+  const api = { addView: ask("add"), changeView: ask("change") };
+  const view = { ...EMPTY_VIEW, id: null, name: "All", is_shared: false, is_own: true };
+  const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+  return { calls, view, settled, open: new OpenView(api, 1, view) };
+}
+
+test("a new view is made once, and what is changed meanwhile follows", async () => {
+  const { calls, view, settled, open } = openView();
+  open.change({ frozen: 1 });
+  open.store();
+  await settled();
+  open.change({ hidden: ["f2"] });
+  open.store();
+  await settled();
+  assert.deepEqual(calls.map(({ name }) => name), ["add"]);
+  calls[0].resolve({ ...view, id: 5, frozen: 1 });
+  await settled();
+  assert.deepEqual(calls[1].given, [5, { hidden: ["f2"] }]);
+  calls[1].resolve({ ...view, id: 5 });
+  // Left before it rests: sent at once.
+  open.change({ frozen: 2 });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  await settled();
+  assert.deepEqual(calls[2].given, [5, { frozen: 2 }]);
+  calls[2].resolve({ ...view, id: 5 });
+});
+
+test("a view that could not be sent is the same when it is sent again", async () => {
+  const { calls, view, settled, open } = openView();
+  open.change({ frozen: 1 });
+  open.store();
+  await settled();
+  calls[0].reject(Object.assign(new Error(), { code: "network" }));
+  await settled();
+  open.change({ hidden: ["f2"] });
+  open.store();
+  await settled();
+  assert.deepEqual(calls[1].given, calls[0].given);
+  calls[1].resolve({ ...view, id: 5 });
+  await settled();
+  assert.deepEqual(calls[2].given[1].hidden, ["f2"]);
+  calls[2].resolve({ ...view, id: 5 });
+  await settled();
+  assert.equal(calls.length, 3);
+});
+
+test("a field is put beside another one, whether fields between are hidden or not", () => {
+  const { open } = openView();
+  const fields = ["f1", "f2", "f3"].map((key) => ({ key }));
+  open.moveBeside(fields, "f3", "f1", false);
+  assert.deepEqual(open.state.order, ["f3", "f1", "f2"]);
+  open.change({ hidden: ["f1"] });
+  open.move(fields, "f3", 1);
+  assert.deepEqual(open.fieldsShown(fields).map(({ key }) => key), ["f2", "f3"]);
 });

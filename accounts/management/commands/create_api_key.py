@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.models import APIKey, User
+from aily.management.operator_command import OperatorCommand
 from aily.problems import Conflict
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Make an API key and print its secret, which cannot be had again."
 
     def add_arguments(self, parser: CommandParser) -> None:

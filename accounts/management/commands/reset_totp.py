@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.models import User
 from accounts.sessions.totp import remove
+from aily.management.operator_command import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Reset a user's TOTP and recovery codes. Ends their sessions."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from aily.launcher.programs import MAX_SCALED_PROCESSES
 from aily.launcher.scaling import Scaler, ScalingError
+from aily.management.operator_command import OperatorCommand
 
 _FEWEST = {"worker": 0, "web": 1}
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Bring an installation that `make run` has started to more or fewer processes, while it "
         "runs. WORKER_PROCESSES and WEB_PROCESSES count again at its next start."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         help_text = f"processes, {MAX_SCALED_PROCESSES} at most"

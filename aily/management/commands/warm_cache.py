@@ -6,19 +6,20 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
 from aily.cache import store
 from aily.cache.warming import Warmer, all_warmers
+from aily.management.operator_command import OperatorCommand
 from aily.redis.errors import RedisUnavailable
 
 #: Values built with one query of each table.
 BATCH_SIZE = 500
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Fill the cache with menus, permissions, API keys and scenes. May be run any time."
 
     def add_arguments(self, parser: CommandParser) -> None:

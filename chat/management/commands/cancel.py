@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from chat.services.selection import FilterError, Selection, select
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Cancel the tasks for which all filters hold, after saying how many there are."
 
     def add_arguments(self, parser: CommandParser) -> None:

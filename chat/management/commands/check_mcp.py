@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from chat.models import ToolServer, ToolServerKind
 from chat.tools.endpoints import credentials, endpoint_of
 from chat.tools.exchange import check_connection
 from chat.tools.results import ToolFault
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Ask each enabled tool server for its tools: whether it can be reached, takes aily's "
         "credentials, and which revision of the Model Context Protocol it speaks. No tool is "

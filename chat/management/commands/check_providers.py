@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from aily.management.operator_command import OperatorCommand
 from chat.llm.errors import ProviderError
 from chat.llm.listing import list_models
 from chat.models import Provider
 from chat.runner.upstreams import upstream_of
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Ask each enabled provider for its list of models: whether it can be reached, takes the "
         "key, and has the models that are to be called. No tokens are used. Exits with 1 when one "

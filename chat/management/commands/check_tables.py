@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from chat.tables import checking
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Compare the catalogue of tables with PostgreSQL, and make what is missing there, empty. "
         "Fails while something is left."

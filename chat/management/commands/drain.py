@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from chat.services.drain import drain, find_workers, still_running
 
 POLL_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Have workers claim nothing more, finish the calls that run, and stop. `make run` and "
         "systemd do not start them again."

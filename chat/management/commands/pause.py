@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from chat.management.commands.pauses import named
 from chat.services import pauses
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Pause models, their deployments, or all models of providers: tasks are accepted, and held "
         "until `resume` where no deployment takes them; calls that run go on."

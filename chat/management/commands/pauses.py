@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from aily.redis.errors import RedisUnavailable
 from chat.models import LLMModel, Provider
 from chat.services import pauses
@@ -39,7 +40,7 @@ def describe(pause: Pause) -> str:
     return f"{pause.seconds_left:g} s left{often}"
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "List what staff have paused, the models whose provider said 429 and the providers that "
         "fail, or have them called again at once. Of a model with several deployments each may be "

@@ -6,12 +6,12 @@ import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
-from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
+from aily.management.operator_command import OperatorCommand
 from chat import retention
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -25,7 +25,7 @@ def duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Delete tasks that ended long ago. Conversations keep their messages."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from aily.redis.errors import RedisUnavailable
 from chat.models import Provider
 from chat.services import pauses
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Close the circuit breakers of providers: they are called as if nothing had failed."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from aily.redis.errors import RedisUnavailable
 from chat.management.commands.pauses import lift, named
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "End pauses of models, deployments and providers: by staff, after 429, open breakers."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from accounts.models import User
+from aily.management.operator_command import OperatorCommand
 from aily.problems import Problem
 from chat.models import Run, RunState
 from chat.models.files import PIECE_BYTES
@@ -35,7 +36,7 @@ _POLL_SECONDS = 0.5
 _SETTLED = (*ENDED_RUNS, RunState.PAUSED)
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Make a run of a CSV or JSONL file, start it, and show how far it is."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import NotRequired, TypedDict
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import transaction
 
 from accounts.models import User
+from aily.management.operator_command import OperatorCommand
 from chat.models import (
     LLMModel,
     ModelPrice,
@@ -190,7 +191,7 @@ SCENES_WITH_TOOLS: dict[str, SceneSeed] = {
 }
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Make demo users, models, scenes and tools, each once: what staff change or delete "
         "afterwards stays so. May be run any time."

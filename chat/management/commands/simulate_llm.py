@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from aily.management.operator_command import OperatorCommand
 from aily.process.start import end_loading
 from chat.llm.simulator.command_line import add_options, run
 from chat.llm.simulator.directives import DIRECTIVES_HELP
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """Touches neither database nor Redis, so that it may start before them."""
 
     help = "Serve a simulated LLM provider that speaks DeepSeek's wire format."
-    requires_system_checks = ()
     requires_migrations_checks = False
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:

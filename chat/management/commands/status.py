@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
+from aily.management.operator_command import OperatorCommand
 from chat.management.commands.pauses import describe
 from chat.services.status import (
     DeploymentStatus,
@@ -26,7 +27,7 @@ _NEVER = "-"
 _DEPLOYMENT_HEADER = ("DEPLOYMENT", "PROVIDER", "WEIGHT", "SLOTS", "A MINUTE", "STATE")
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Show the queue by model and lane, deployments, pauses, workers and the last errors."
 
     def add_arguments(self, parser: CommandParser) -> None:

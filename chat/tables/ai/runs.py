@@ -225,7 +225,9 @@ def estimate_scope(
 def get_ai_run(run_id: UUID) -> AiRun:
     """A run of an AI field with all that belongs to it. Raises NotFound."""
     found = (
-        AiRun.objects.select_related("run", "run__model", "table", "table__owner", "ai_field")
+        AiRun.objects.select_related(
+            "run__model", "run__owner", "table", "table__owner", "ai_field"
+        )
         .filter(pk=run_id, table__deleted_at=None)
         .first()
     )

@@ -153,5 +153,6 @@ def create_ai_run(
 def list_ai_runs(request: AuthenticatedRequest, ai_field_id: int) -> list[Any]:
     """The latest runs of an AI field, the newest first."""
     row = find(request, ai_field_id, Access.READ)
-    found = AiRun.objects.select_related("run__model").filter(ai_field=row, comparison=None)
+    runs_of_it = AiRun.objects.select_related("run__model", "run__owner")
+    found = runs_of_it.filter(ai_field=row, comparison=None)
     return [run_of(ai_run) for ai_run in found.order_by("-run_id")[:MAX_RUNS]]

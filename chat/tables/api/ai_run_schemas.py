@@ -115,13 +115,16 @@ class ScopeEstimateOut(EstimateOut):
 
 class TableRunOut(RunItem):
     model_config = example(
-        name="Summary", table=3, ai_field=4, scope={"view": 7}, which="empty",
+        name="Summary", table=3, ai_field=4, started_by="demo", scope={"view": 7}, which="empty",
         overwrite_edited=False, waits_for=[], is_automatic=False, reverted_at=None,
         mapping={"text": "f12"}, options={"max_tokens": 200},
     )  # fmt: skip
 
     table: int = Field(alias="ai_run.table_id")
     ai_field: int = Field(alias="ai_run.ai_field_id")
+    started_by: str = Field(
+        alias="owner.username", description="Who pays, and may start it, resume it and retry."
+    )
     scope: dict[str, JsonValue] = Field(alias="ai_run.scope")
     which: str = Field(alias="ai_run.which")
     overwrite_edited: bool = Field(alias="ai_run.overwrites_edited")

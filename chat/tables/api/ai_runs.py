@@ -63,7 +63,8 @@ def _shown(run_id: UUID) -> Any:
 def list_table_runs(request: AuthenticatedRequest, table_id: int) -> list[Any]:
     """The latest runs of all AI fields of a table, the newest first."""
     table = get_table(request.auth.user, table_id)
-    found = AiRun.objects.select_related("run__model").filter(table=table, comparison=None)
+    runs_of_it = AiRun.objects.select_related("run__model", "run__owner")
+    found = runs_of_it.filter(table=table, comparison=None)
     return [run_of(ai_run) for ai_run in found.order_by("-run_id")[:MAX_RUNS]]
 
 

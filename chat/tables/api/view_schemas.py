@@ -260,9 +260,13 @@ class UndoIn(RedoIn):
 
 
 class UndoneOut(Schema):
-    model_config = example(change=12, rev=43, conflicts=[])
+    model_config = example(change=12, of_rev=42, rev=43, conflicts=[])
 
     change: int | None = Field(description="What was undone or redone; null: nothing was left.")
+    of_rev: int | None = Field(
+        description="The table's revision by that. A paste of many rows is several changes: the "
+        "revisions of its requests say which."
+    )
     rev: int | None
     conflicts: list[dict[str, JsonValue]] = Field(
         description="Cells that somebody else has changed since, which stay as they are."

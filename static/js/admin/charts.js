@@ -29,8 +29,23 @@ const days = (_chart, low, high) => [low - HALF_DAY, high + HALF_DAY];
 /** @type {Range} */
 const amounts = (_chart, _low, high) => [0, high * 1.1 || 1];
 
-/** @param {string} name */
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const probe = document.createElement("span");
+probe.hidden = true;
+document.body.append(probe);
+
+/**
+ * A canvas takes no `light-dark()`, as which some colours are defined: what a browser makes of it.
+ *
+ * @param {string} name @returns {string} such as "rgb(15, 110, 99)"
+ */
+function color(name) {
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
+
+const numbers = new Intl.NumberFormat(document.documentElement.lang || "en", {
+  maximumSignificantDigits: 3,
+});
 
 /** @param {Date} at */
 const clock = (at) => at.toTimeString().slice(0, 8);
@@ -49,8 +64,13 @@ function axes(format) {
   const grid = { stroke: () => color("--hairline-color"), width: 1 };
   return [
     { ...shared, grid: { show: false }, size: 26, space: 70, values },
-    { ...shared, grid, size: 48 },
+    { ...shared, grid, size: 56, values: amountsOf },
   ];
+}
+
+/** @param {unknown} _chart @param {number[]} ticks of the vertical axis */
+function amountsOf(_chart, ticks) {
+  return ticks.map((tick) => numbers.format(tick));
 }
 
 /**

@@ -26,7 +26,11 @@ export class ApiError extends Error {
  * @typedef {object} Call
  * @property {object|Blob} [body] sent as JSON, a Blob or FormData as it is
  * @property {Record<string, string>} [headers]
+ * @property {boolean} [outlivesPage] sent although the page is left, if the body is small
  */
+
+/** Browsers send no more than 64 KiB for pages that are left. */
+const MAX_OUTLIVING_CHARS = 20_000;
 
 export class Api {
   #base;
@@ -81,17 +85,20 @@ export class Api {
    * @param {string} method @param {string} path @param {Call} [call]
    * @throws {ApiError} when the server cannot be reached
    */
-  async send(method, path, { body, headers } = {}) {
+  async send(method, path, { body, headers, outlivesPage = false } = {}) {
     const isRaw = body instanceof Blob || body instanceof FormData;
     /** @type {Record<string, string>} */
     const type = body === undefined || isRaw ? {} : { "Content-Type": "application/json" };
+    const content = body === undefined || isRaw ? body : stringify(body);
+    const isSmall = typeof content === "string" && content.length <= MAX_OUTLIVING_CHARS;
     let response;
     try {
       response = await fetch(this.#base + path, {
         method,
         headers: { Accept: "application/json", ...type, ...this.#headers(method), ...headers },
-        body: body === undefined || isRaw ? body : stringify(body),
+        body: content,
         credentials: "same-origin",
+        keepalive: outlivesPage && isSmall,
       });
     } catch {
       throw new ApiError({ code: "network" });
@@ -99,6 +106,11 @@ export class Api {
     if (response.status === 401) this.#onUnauthenticated();
     return response;
   }
+}
+
+/** @param {any} error @returns {boolean} the same request may succeed later */
+export function isPassing({ code, status }) {
+  return code === "network" || status === 429 || status >= 500;
 }
 
 /** @param {string} text @returns {any} null for what is no JSON, as proxies send */

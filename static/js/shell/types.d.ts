@@ -20,6 +20,8 @@ export interface App {
   socket: Socket;
   /** What the page of a table loads besides its modules. */
   tableAssets: TableAssets;
+  /** Who is logged in. */
+  username: string;
   /** The one around the page; every page has one of its own. */
   scroller: Scroller;
   models: { name: string; simulated: boolean }[];

@@ -39,6 +39,7 @@ export interface TableAssets {
 /** The data that the page itself brings. */
 export interface PageData {
   user_id: number;
+  username: string;
   models: { name: string; simulated: boolean }[];
   simulated_models: string[];
   /** Slugs of the scenes that the user may change, and publish; null: all. */

@@ -13,6 +13,11 @@ export function explain({ code = "", message = "", status = 0 }) {
   return { title: t("error.unknown.title"), help: message || t("error.unknown.help") };
 }
 
+/** @param {Failure} error @returns {string} in one line */
+export function errorText(error) {
+  return t("toast.text", explain(error));
+}
+
 /** @param {Failure|null} error */
 export function notice(error) {
   if (!error) return nothing;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -133,9 +132,10 @@ def manage(launcher: Launched, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def pids_of_workers(launcher: Launched) -> set[int]:
-    """Of the Dramatiq processes that claim tasks, as `manage.py status` lists them."""
-    status = json.loads(manage(launcher, "status", "--json").stdout.splitlines()[-1])
-    return {worker["pid"] for worker in status["workers"] if not worker["is_late"]}
+    """Of the Dramatiq processes that claim tasks."""
+    leased = "SELECT pid FROM chat_worker WHERE NOT is_dead AND lease_until >= now()"
+    with psycopg.connect(database_url(launcher.data_dir)) as connection:
+        return {pid for (pid,) in connection.execute(leased)}
 
 
 def masters(launcher: Launched, words: str) -> list[psutil.Process]:

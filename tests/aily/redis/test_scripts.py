@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import gc
 import hashlib
 import re
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -237,6 +237,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]
         yield cluster
 
 
+def scripts() -> list[LuaScript[Any]]:
+    """All of the process, each once: modules keep them."""
+    found = (value for module in list(sys.modules.values()) for value in vars(module).values())
+    return list({id(value): value for value in found if type(value) is LuaScript}.values())
+
+
 @pytest.fixture
 def checked(
     cluster: ValkeyCluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +251,7 @@ def checked(
     settings.REDIS_URL = settings.RATES_REDIS_URL = cluster.url
     caches = {**settings.CACHES["default"], "LOCATION": [cluster.url]}
     settings.CACHES = {**settings.CACHES, "default": caches}
-    for script in [found for found in gc.get_objects() if type(found) is LuaScript]:
+    for script in scripts():
         monkeypatch.setattr(script, "_source", SHEBANG + PRELUDE + script._source)
         sha = hashlib.sha1(script._source.encode(), usedforsecurity=False).hexdigest()
         monkeypatch.setattr(script, "_sha", sha)
@@ -263,11 +269,7 @@ def test_every_script_is_run() -> None:
 async def test_a_script_uses_the_keys_that_it_is_given_and_they_share_a_slot(
     path: str, checked: redis.Redis
 ) -> None:
-    [script] = [
-        found
-        for found in gc.get_objects()
-        if type(found) is LuaScript and found.path == ROOT / path
-    ]
+    [script] = [script for script in scripts() if script.path == ROOT / path]
     assert checked.script_exists(script._sha) == [False]
     try:
         await RUNS[path]()

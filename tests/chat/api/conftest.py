@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.management import call_command
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from django.test import AsyncClient
 
 from accounts.models import APIKey, User
+from chat.management.commands.seed_demo import SCENES, seed_scene
 from chat.models import LLMModel
 
 API = "/api/llmchat"
@@ -43,8 +43,10 @@ def api_of(user: User) -> Api:
 
 @pytest.fixture
 def scenes(model: LLMModel) -> None:
-    """The demo content: `summarize` with `text`, `translate` with `text` and `language`."""
-    call_command("seed_demo")
+    """Of the demo content `summarize` with `text`, `translate` with `text` and `language`. All of
+    it would take longer to make than many a test that needs a scene."""
+    for slug in ("summarize", "translate"):
+        seed_scene(slug, SCENES[slug])
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 import uvicorn
+from django.core.management import call_command
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -32,7 +33,7 @@ from aily.web.shutdown import shutdown_event
 from chat.api import event_streams
 from chat.delivery import addresses
 from chat.llm.simulator.server import Simulator
-from chat.models import Provider, Run, Status, Task, ToolServer, ToolServerKind
+from chat.models import LLMModel, Provider, Run, Status, Task, ToolServer, ToolServerKind
 from chat.tables.models import Import
 from chat.tools import listing
 from tests.chat.api.one_of_each import (
@@ -84,8 +85,17 @@ _STREAM_EVENTS = 10_000
 
 
 @pytest.fixture
+def demo_content(model: LLMModel) -> None:
+    """What the examples of the document name."""
+    call_command("seed_demo")
+
+
+@pytest.fixture
 async def base_url(
-    scenes: None, start_worker: StartWorker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    demo_content: None,
+    start_worker: StartWorker,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[str]:
     """The application on a free port, on this loop."""
     # The demo content names another simulator, which does not run.

@@ -50,6 +50,18 @@ def test_there_and_back(grid: Grid) -> None:
     assert _step(grid, "redo")["change"] is None
 
 
+def test_a_step_says_which_change_it_takes_back(grid: Grid) -> None:
+    """By that a page undoes a paste at once that took several requests."""
+    [row] = grid.create({"Name": "a"})
+    edited = grid.batch({"op": "update", "id": row, "values": {"Name": "b"}}, **TAB).json()
+    undone = _step(grid, "undo")
+    redone = _step(grid, "redo")
+    again = _step(grid, "undo")
+    revs = [step["of_rev"] for step in (undone, redone, again)]
+    assert revs == [edited["rev"], undone["rev"], redone["rev"]]
+    assert _step(grid, "undo", client="another tab")["of_rev"] is None
+
+
 def test_an_edit_ends_what_can_be_redone(grid: Grid) -> None:
     [row] = grid.create({"Name": "a"})
     _set(grid, row, Name="b")

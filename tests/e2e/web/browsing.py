@@ -21,13 +21,35 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
+#: Contexts that no test uses at the moment, by their browser and options.
+_free: dict[tuple[Browser, str], list[BrowserContext]] = {}
+
+
+@contextmanager
+def warm_context(
+    browser: Browser, stack: Stack, session: StorageState | None = None, **options: Any
+) -> Iterator[BrowserContext]:
+    """A context with nothing but the session, and the files of the web app in its cache: without
+    them a page takes half as long again to start."""
+    free = _free.setdefault((browser, repr(sorted(options.items()))), [])
+    context = free.pop() if free else browser.new_context(base_url=stack.base_url, **options)
+    context.set_storage_state(session or {"cookies": [], "origins": []})
+    try:
+        yield context
+    except BaseException:
+        context.close()
+        raise
+    for page in context.pages:
+        page.close()
+    context.unroute_all()
+    context.set_offline(False)
+    free.append(context)
+
+
 @contextmanager
 def visit(browser: Browser, stack: Stack, session: StorageState, **options: Any) -> Iterator[Page]:
     """A page of a context of its own, whose errors and refused content fail the test."""
-    with (
-        browser.new_context(base_url=stack.base_url, storage_state=session, **options) as context,
-        open_page(context) as page,
-    ):
+    with warm_context(browser, stack, session, **options) as context, open_page(context) as page:
         yield page
 
 

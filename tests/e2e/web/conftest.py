@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,7 +21,13 @@ from playwright.sync_api import (
 
 from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
-from tests.e2e.web.browsing import log_in, wait_for_connection
+from tests.e2e.web.browsing import (
+    DESKTOP,
+    log_in,
+    open_page,
+    wait_for_connection,
+    warm_context,
+)
 from tests.e2e.web.demo_tools import MAKE_ASSISTANT, demo_mcp_server
 from tests.e2e.web.samples import MAKE_READER, PASSWORD, READER
 from tests.prepared import MIGRATED
@@ -34,6 +41,8 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Each frame of an animation is drawn by the CPU.
+    "--force-prefers-reduced-motion",
 )
 _WAIT_MS = 30_000
 #: The first one takes half the CPU of the others.
@@ -61,7 +70,10 @@ def stack(database_server: dict[str, str]) -> Iterator[Stack]:
     script = MAKE_READER.replace("\nprint(", f"{MAKE_ASSISTANT}\nprint(")
     with demo_mcp_server() as tools_url:
         environment["DEMO_MCP_URL"] = tools_url
-        with Stack(url, data_dir, environment=environment, only=only, script=script) as running:
+        stack = Stack(
+            url, data_dir, web_processes=1, environment=environment, only=only, script=script
+        )
+        with stack as running:
             yield running
 
 
@@ -77,11 +89,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=stack.base_url)
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
-    context.set_default_timeout(_WAIT_MS)
-    yield context
-    context.close()
+    with warm_context(browser, stack) as context:
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+        context.set_default_timeout(_WAIT_MS)
+        yield context
 
 
 @pytest.fixture(scope="package")
@@ -116,3 +127,21 @@ def page(context: BrowserContext, session: StorageState) -> Page:
     page.goto("/")
     wait_for_connection(page)
     return page
+
+
+@pytest.fixture(scope="package")
+def desktop(browser: Browser, stack: Stack, session: StorageState) -> Iterator[BrowserContext]:
+    """What tests of tables have in common: cookies, and the cache, a third of a page's start."""
+    options: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-US"}
+    options["permissions"] = ["clipboard-read", "clipboard-write"]
+    url = stack.base_url
+    with browser.new_context(base_url=url, storage_state=session, **options) as context:
+        yield context
+
+
+@pytest.fixture
+def page_of_tables(desktop: BrowserContext) -> Iterator[Page]:
+    with open_page(desktop) as page:
+        page.goto("/#/tables")
+        wait_for_connection(page)
+        yield page

@@ -54,8 +54,21 @@ def _task_page(page: Page) -> str:
     return f"/admin/chat/task/{listed[0]['task_id']}/change/"
 
 
+#: Opaque colours of a canvas.
+COLORS = """
+(canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const colors = new Set();
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at + 3] === 255) colors.add(data.slice(at, at + 3).join());
+  }
+  return [...colors];
+}
+"""
+
+
 def test_the_console_is_live_and_draws_its_charts(admin: Page) -> None:
-    admin.goto("/admin/")
+    _set_theme(admin, "dark")
     expect(admin.locator("#console-state")).to_have_text("Live")
     expect(admin.locator("#figure-workers")).to_have_text("1")
     expect(admin.locator("#console-models tr").first).to_contain_text("/")
@@ -63,6 +76,10 @@ def test_the_console_is_live_and_draws_its_charts(admin: Page) -> None:
     expect(admin.locator("#chart-spending canvas")).to_be_visible()
     with admin.expect_response("**/admin/console/"):
         pass
+    # In the page's colours: black on dark cannot be read.
+    colors = admin.locator("#chart-load canvas").evaluate(COLORS)
+    assert colors
+    assert "0,0,0" not in colors
 
 
 def test_the_console_says_when_its_figures_are_old(context: BrowserContext, admin: Page) -> None:

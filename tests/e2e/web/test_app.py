@@ -19,6 +19,7 @@ from tests.e2e.web.browsing import (
     DESKTOP,
     PHONE,
     last_answer,
+    open_page,
     send,
     visit,
     wait_for_connection,
@@ -257,7 +258,10 @@ def test_the_theme_is_kept_and_there_before_the_first_paint(
 
 # --- Size, accessibility ------------------------------------------------------------------------
 def test_the_first_page_is_small(browser: Browser, stack: Stack, session: StorageState) -> None:
-    with visit(browser, stack, session) as page:
+    with (
+        browser.new_context(base_url=stack.base_url, storage_state=session) as context,
+        open_page(context) as page,
+    ):
         network = page.context.new_cdp_session(page)
         network.send("Network.enable")
         sizes: list[float] = []

@@ -288,7 +288,11 @@ def test_the_pages_are_used_by_keyboard(runs: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("viewport", "locale", "scheme"), [(DESKTOP, "en-US", "dark"), (PHONE, "zh-CN", "light")]
+    ("viewport", "locale", "scheme"),
+    [
+        pytest.param(DESKTOP, "en-US", "dark", marks=pytest.mark.slow),
+        (PHONE, "zh-CN", "light"),
+    ],
 )
 def test_axe_finds_nothing_serious(
     browser: Browser,

@@ -27,6 +27,7 @@ export class SlickRange {
   fromCell: number;
   toRow: number;
   toCell: number;
+  contains(row: number, cell: number): boolean;
 }
 
 export class SlickCellSelectionModel {
@@ -80,6 +81,12 @@ export class SlickGrid {
   setSelectionModel(model: SlickCellSelectionModel): void;
   updateRow(row: number): void;
   updateRowCount(): void;
+  navigateBottom(): void;
+  navigateBottomEnd(): void;
   navigateDown(): boolean;
+  navigateRowEnd(): void;
+  navigateRowStart(): void;
+  navigateTop(): void;
+  navigateTopStart(): void;
   navigateUp(): boolean;
 }

@@ -4,11 +4,10 @@ import { t } from "../../i18n/i18n.js";
 import { html, render } from "../../lit.js";
 import { find } from "../../ui/dom.js";
 import { icon } from "../../ui/icons.js";
+import { isComposing } from "../../ui/keyboard.js";
 
 const MAX_HEIGHT_PX = 240;
 const MODEL_KEY = "aily.model";
-/** Safari ends a composition before it sends the Enter that ended it; the code says so. */
-const COMPOSING_KEY_CODE = 229;
 
 /**
  * @typedef {{name: string, simulated: boolean}} Model
@@ -92,7 +91,7 @@ export class Composer {
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     // While an input method composes, Enter picks a word.
-    if (event.isComposing || event.keyCode === COMPOSING_KEY_CODE) return;
+    if (isComposing(event)) return;
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     this.#send();

@@ -297,9 +297,10 @@ class ChatPage {
     else if (question && !this.#composer.isBusy) this.#send(question.content ?? "", task.id);
   }
 
-  /** @param {unknown} error */
+  /** @param {any} error */
   #fail(error) {
-    this.#error = error;
+    // The only conflict of a chat.
+    this.#error = error.code === "conflict" ? { code: "asked_again" } : error;
     this.#show();
     if (!this.#isDisposed) this.#app.scroller.toEnd();
   }

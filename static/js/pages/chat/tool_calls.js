@@ -6,7 +6,7 @@ import { isActive } from "../../client/task_state.js";
 import { formatDateTime, formatElapsed, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing, repeat } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { explain } from "../../ui/notice.js";
+import { errorText } from "../../ui/notice.js";
 import { answerOf, fieldsOf } from "./tool_form.js";
 
 /**
@@ -275,8 +275,7 @@ function problemOf(error) {
   if (/^(?:arguments|input)/.test(error.field ?? "")) {
     return t("tools.refused", { field: error.field, message: error.message });
   }
-  const { title, help } = explain(error);
-  return t("toast.text", { title, help });
+  return errorText(error);
 }
 
 /** @param {string} label @param {string} style @param {Form} form @param {() => void} onClick */

@@ -1,8 +1,8 @@
-/** What is wrong: with the file of a run, by line, and with what was asked of it. */
+/** What is wrong with the file of a run, by line. */
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain, notice } from "../../ui/notice.js";
+import { explain } from "../../ui/notice.js";
 
 /** @import { LineError, RunData } from "../../client/types.d.ts" */
 
@@ -40,10 +40,4 @@ function lineTemplate({ line, code, message, param }) {
       <span class="muted" lang="en">${message}</span>
     </li>
   `;
-}
-
-/** Of a chat a conflict means another thing. @param {any} error */
-export function runNotice(error) {
-  if (error?.code !== "conflict") return notice(error);
-  return notice({ code: "run_conflict", message: error.message });
 }

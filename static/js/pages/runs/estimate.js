@@ -1,20 +1,10 @@
-/** What a run will cost, and when it starts. */
+/** What a run will cost. */
 
-import { formatDateTime, formatDuration, formatMoney, formatNumber, t } from "../../i18n/i18n.js";
+import { formatDuration, formatMoney, formatNumber, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { explain } from "../../ui/notice.js";
 
-/**
- * @import { Estimate } from "../../client/types.d.ts"
- *
- * @typedef {"now"|"off_peak"|"at"} When
- * @typedef {object} StartForm
- * @property {When} when
- * @property {string} at of the input of a time
- * @property {string} error of that
- * @property {(when: When) => void} onWhen
- * @property {(at: string) => void} onAt
- */
+/** @import { Estimate } from "../../client/types.d.ts" */
 
 /** @param {Estimate} estimate */
 export function estimateTemplate(estimate) {
@@ -65,40 +55,5 @@ function problemsTemplate({ problems, sampled }) {
         )}
       </ul>
     </details>
-  `;
-}
-
-/** @param {StartForm} form @param {Estimate|null} estimate */
-export function startTemplate({ when, at, error, onWhen, onAt }, estimate) {
-  const isCheap = estimate !== null && Date.parse(estimate.off_peak_at) <= Date.now();
-  const offPeak = estimate === null || isCheap
-    ? t("runs.start_off_peak")
-    : t("runs.start_off_peak_at", { time: formatDateTime(estimate.off_peak_at) });
-  /** @param {When} value @param {string} label */
-  const choice = (value, label) =>
-    html`
-      <label>
-        <input type="radio" name="run-start" value=${value} .checked=${value === when}
-          @change=${() => onWhen(value)}>
-        <span>${label}</span>
-      </label>
-    `;
-  return html`
-    <fieldset class="field choices">
-      <legend>${t("runs.start_when")}</legend>
-      ${choice("now", t("runs.start_now"))} ${choice("off_peak", offPeak)}
-      ${choice("at", t("runs.start_at"))}
-    </fieldset>
-    ${when === "at"
-      ? html`
-        <div class="field">
-          <label for="run-start-at">${t("runs.start_time")}</label>
-          <input id="run-start-at" type="datetime-local" .value=${at}
-            aria-invalid=${String(error !== "")} aria-describedby="run-start-at-error"
-            @input=${(/** @type {any} */ { target }) => onAt(target.value)}>
-          <p class="field-error" id="run-start-at-error">${error}</p>
-        </div>
-      `
-      : nothing}
   `;
 }

@@ -9,7 +9,7 @@ import {
   t,
 } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain } from "../../ui/notice.js";
+import { errorText } from "../../ui/notice.js";
 
 /** @import { RunData } from "../../client/types.d.ts" */
 
@@ -66,7 +66,7 @@ export function reasonText({ state, reason, message, start_at, max_cost, currenc
   }
   if (isKey(key)) return t(key, { limit });
   if (!reason || reason === "asked") return "";
-  return t("toast.text", explain({ code: reason, message }));
+  return errorText({ code: reason, message });
 }
 
 /** @param {RunData} run */

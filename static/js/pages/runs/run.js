@@ -5,7 +5,9 @@ import { html, nothing, render } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
-import { fileErrors, runNotice } from "./errors.js";
+import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
+import { fileErrors } from "./errors.js";
 import { barTemplate, countsText, figuresTemplate, reasonText, stateBadge } from "./progress.js";
 import { Rows } from "./rows.js";
 import { Setup } from "./setup.js";
@@ -34,9 +36,7 @@ export class RunPage {
   #setup = null;
   /** @type {Rows|null} */
   #rows = null;
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request = new RequestState(() => this.#show());
   #refreshTimer = 0;
   #left = new AbortController();
   #isFollowing = false;
@@ -102,7 +102,7 @@ export class RunPage {
         this.#show();
       }
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
     }
     this.#isFollowing = false;
     this.#show();
@@ -115,7 +115,7 @@ export class RunPage {
       await this.#run?.reload();
       await this.#enter();
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
     }
   }
 
@@ -137,21 +137,12 @@ export class RunPage {
   }
 
   /** @param {() => Promise<unknown>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
-    try {
+  #act(action) {
+    return this.#request.run(async () => {
       await action();
       await this.#enter();
       this.#follow();
-    } catch (error) {
-      this.#error = error;
-    } finally {
-      this.#isBusy = false;
-      this.#show();
-    }
+    });
   }
 
   // --- What can be done -------------------------------------------------------------------------
@@ -164,7 +155,7 @@ export class RunPage {
      * @param {string} [style] */
     const button = (label, mark, action, style = "") =>
       html`
-        <button type="button" class="button ${style}" ?disabled=${this.#isBusy}
+        <button type="button" class="button ${style}" ?disabled=${this.#request.isBusy}
           @click=${() => this.#act(action)}>${mark}<span>${label}</span></button>
       `;
     const may = {
@@ -247,7 +238,7 @@ export class RunPage {
   #template(run) {
     return html`
       ${this.#head(run)}
-      <div class="notices">${runNotice(this.#error)}</div>
+      <div class="notices">${notice(this.#request.error)}</div>
       ${fileErrors(run.data)} ${this.#setup?.template() ?? nothing}
       ${this.#rows?.template() ?? nothing}
     `;

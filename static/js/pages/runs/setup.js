@@ -1,21 +1,22 @@
 /** What is asked of a run before its start: columns, settings, a try, the estimate, the time. All of
  * it is stored as it is changed, so that a reload, or another tab, goes on with it. */
 
-import { fromInput } from "../../forms/moments.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { runNotice } from "./errors.js";
-import { estimateTemplate, startTemplate } from "./estimate.js";
+import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
+import { estimateTemplate } from "./estimate.js";
+import { Estimation } from "./estimation.js";
 import { MappingForm } from "./mapping.js";
 import { cellsOf, MESSAGE, rowsTable, RowTexts } from "./row.js";
 import { errorsOf, fieldsOf, INPUT_OF, settingsTemplate, valuesOf } from "./settings.js";
+import { StartForm } from "./start_form.js";
 
 /**
  * @import { App } from "../../shell/types.d.ts"
  * @import { Run } from "../../client/runs.js"
  * @import { Estimate, RunRow } from "../../client/types.d.ts"
- * @import { When } from "./estimate.js"
  */
 
 const PREVIEW_ROWS = 5;
@@ -38,20 +39,14 @@ export class Setup {
   #preview = [];
   /** @type {RunRow[]} */
   #tried = [];
-  /** @type {Estimate|null} */
-  #estimate = null;
-  /** Why there is no estimate. @type {any} */
-  #refusal = null;
-  #estimates = 0;
-  #isEstimating = false;
-  #isBusy = false;
+  /** @type {Estimation<Estimate>} */
+  #estimation;
+  #request;
+  #start;
   /** @type {Record<string, string>} by input */
   #errors = {};
-  /** @type {any} */
-  #error = null;
   /** Changes are stored one after the other. */
   #saving = Promise.resolve();
-  #start = { when: /** @type {When} */ ("now"), at: "", error: "" };
 
   /** @param {App} app @param {Run} run
    * @param {{onChange: () => void, onStart: () => void}} callbacks */
@@ -60,6 +55,9 @@ export class Setup {
     this.#run = run;
     this.#onChange = onChange;
     this.#onStart = onStart;
+    this.#estimation = new Estimation(onChange);
+    this.#request = new RequestState(onChange);
+    this.#start = new StartForm(onChange);
     this.#texts = new RowTexts(app, onChange);
     this.#scene = run.data.scene;
     this.#values = valuesOf(run.data);
@@ -68,7 +66,7 @@ export class Setup {
 
   /** @returns {string} the model that rows will be called with; empty: not known yet */
   get model() {
-    return this.#estimate?.model ?? "";
+    return this.#estimation.found?.model ?? "";
   }
 
   get #isOfRequests() {
@@ -114,7 +112,7 @@ export class Setup {
   // --- Storing ------------------------------------------------------------------------------------
   #save() {
     this.#errors = errorsOf(this.#values);
-    this.#error = null;
+    this.#request.error = null;
     this.#onChange();
     if (Object.keys(this.#errors).length > 0) return;
     this.#saving = this.#saving.then(() => this.#store());
@@ -137,49 +135,21 @@ export class Setup {
     const field = error.field ?? "";
     const input = field.startsWith("mapping.") ? field : INPUT_OF[field];
     if (input) this.#errors = { ...this.#errors, [input]: error.message };
-    else this.#error = error;
+    else this.#request.error = error;
   }
 
   async #refreshEstimate() {
-    const estimate = ++this.#estimates;
-    if (this.#isIncomplete) {
-      this.#estimate = null;
-      this.#refusal = null;
-      return this.#onChange();
-    }
-    this.#isEstimating = true;
-    this.#onChange();
-    /** @type {Estimate|null} */
-    let found = null;
-    let refusal = null;
-    try {
-      found = await this.#run.estimate();
-    } catch (error) {
-      refusal = error;
-    }
-    if (estimate !== this.#estimates) return;
-    this.#isEstimating = false;
-    this.#estimate = found;
-    this.#refusal = refusal;
-    this.#onChange();
+    if (this.#isIncomplete) return this.#estimation.clear();
+    await this.#estimation.read(() => this.#run.estimate());
   }
 
   // --- Trying and starting ------------------------------------------------------------------------
   /** @param {() => Promise<unknown>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#onChange();
-    try {
+  #act(action) {
+    return this.#request.run(async () => {
       await this.#saving;
-      await action();
-    } catch (error) {
-      this.#refuse(error);
-    } finally {
-      this.#isBusy = false;
-      this.#onChange();
-    }
+      await action().catch((error) => this.#refuse(error));
+    });
   }
 
   async #try() {
@@ -189,16 +159,14 @@ export class Setup {
   }
 
   async #begin() {
-    const { when, at } = this.#start;
-    this.#start.error = when === "at" && !at ? t("form.no_date_time") : "";
-    if (this.#start.error) return;
+    const given = this.#start.read();
+    if (!given) return;
     try {
-      await this.#run.start(when, when === "at" ? fromInput("date-time", at) : null);
+      await this.#run.start(given.start, given.start_at);
     } catch (error) {
       const { field, message } = /** @type {any} */ (error);
       if (field !== "start_at") throw error;
-      this.#start.error = message;
-      return;
+      return this.#start.refuse(message);
     }
     this.#onStart();
   }
@@ -216,7 +184,7 @@ export class Setup {
               values: this.#values,
               errors: this.#errors,
               models: this.#app.models.map(({ name }) => name),
-              currency: this.#estimate?.currency ?? "",
+              currency: this.#estimation.found?.currency ?? "",
               onChange: (name, value) => {
                 this.#values = { ...this.#values, [name]: value };
                 this.#save();
@@ -292,33 +260,26 @@ export class Setup {
   }
 
   #startPart() {
-    const isReady = !this.#isIncomplete && !this.#refusal;
-    const show = (/** @type {object} */ changes) => {
-      this.#start = { ...this.#start, error: "", ...changes };
-      this.#onChange();
-    };
-    const form = {
-      ...this.#start,
-      onWhen: (/** @type {When} */ when) => show({ when }),
-      onAt: (/** @type {string} */ at) => show({ at }),
-    };
+    const { found, refusal, isUnderWay } = this.#estimation;
+    const isReady = !this.#isIncomplete && !refusal;
+    const { isBusy, error } = this.#request;
     return html`
       <section class="run-part run-start" aria-labelledby="start-heading"
-        aria-busy=${String(this.#isEstimating)}>
+        aria-busy=${String(isUnderWay)}>
         <h2 id="start-heading">${t("runs.estimate")}</h2>
         ${this.#isIncomplete
           ? html`<p class="muted">${t(this.#scene ? "runs.unmapped" : "runs.choose_scene")}</p>`
           : nothing}
-        ${runNotice(this.#refusal)}
-        ${this.#estimate ? estimateTemplate(this.#estimate) : nothing}
-        ${startTemplate(form, this.#estimate)}
-        <div class="notices">${runNotice(this.#error)}</div>
+        ${notice(refusal)}
+        ${found ? estimateTemplate(found) : nothing}
+        ${this.#start.template(found)}
+        <div class="notices">${notice(error)}</div>
         <div class="run-actions">
-          <button type="button" class="button primary" ?disabled=${!isReady || this.#isBusy}
+          <button type="button" class="button primary" ?disabled=${!isReady || isBusy}
             @click=${() => this.#act(() => this.#begin())}>
             ${icon("play")}<span>${t("runs.start")}</span>
           </button>
-          <button type="button" class="button" ?disabled=${!isReady || this.#isBusy}
+          <button type="button" class="button" ?disabled=${!isReady || isBusy}
             @click=${() => this.#act(() => this.#try())}>
             ${icon("send")}<span>${t("runs.try", { count: this.#rowsToTry })}</span>
           </button>

@@ -7,6 +7,7 @@ import { ApiError } from "../../net/api.js";
 import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -30,9 +31,7 @@ class ScenePage {
   #app;
   #scene;
   #form;
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request = new RequestState(() => this.#show());
 
   /** @param {App} app @param {Scene} scene */
   constructor(app, scene) {
@@ -46,7 +45,7 @@ class ScenePage {
     this.element.addEventListener("change", () => this.#keepDraft());
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#run();
+      this.#request.run(() => this.#run().catch((error) => this.#showError(error)));
     });
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit();
@@ -82,29 +81,21 @@ class ScenePage {
   }
 
   async #run() {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
     const { conversations, tasks } = this.#app.store;
-    let conversation = null;
+    const variables = this.#form.read();
+    const conversation = await conversations.create(this.#titleFor(variables));
     try {
-      const variables = this.#form.read();
-      conversation = await conversations.create(this.#titleFor(variables));
       await tasks.submit({
         scene: this.#scene.slug,
         variables,
         conversation_id: conversation.id,
       });
-      location.hash = href({ name: "chat", id: conversation.id });
     } catch (error) {
       // Nothing was asked in it.
-      if (conversation) conversations.delete(conversation.id).catch(console.warn);
-      this.#showError(error);
-    } finally {
-      this.#isBusy = false;
-      this.#show();
+      conversations.delete(conversation.id).catch(console.warn);
+      throw error;
     }
+    location.hash = href({ name: "chat", id: conversation.id });
   }
 
   /** @param {Record<string, unknown>} variables */
@@ -113,12 +104,11 @@ class ScenePage {
     return `${this.title}: ${String(text).trim().replace(/\s+/g, " ")}`.slice(0, TITLE_CHARS);
   }
 
-  /** @param {any} error */
+  /** Beside its input, if it has one. @param {any} error */
   #showError(error) {
     const path = /^variables\.(.+)$/s.exec(error.field ?? "")?.[1];
     const message = t("form.refused", { message: error.message });
-    if (path && this.#form.showError(path, message)) return;
-    this.#error = error;
+    if (!path || !this.#form.showError(path, message)) throw error;
   }
 
   #workshopLink() {
@@ -131,11 +121,11 @@ class ScenePage {
     const template = html`
       ${description ? html`<p class="scene-description" dir="auto">${description}</p>` : nothing}
       ${this.#form.element}
-      <div class="notices">${notice(this.#error)}</div>
+      <div class="notices">${notice(this.#request.error)}</div>
       <div class="form-actions">
-        <button type="submit" class="button primary" ?disabled=${this.#isBusy}>
+        <button type="submit" class="button primary" ?disabled=${this.#request.isBusy}>
           ${icon("send")}
-          <span>${t(this.#isBusy ? "scene.sending" : "scene.run")}</span>
+          <span>${t(this.#request.isBusy ? "scene.sending" : "scene.run")}</span>
         </button>
         <span class="muted">${t("scene.shortcut")}</span>
         ${this.#app.mayEdit(this.#scene.slug) ? this.#workshopLink() : nothing}

@@ -17,7 +17,8 @@ import { parseText, plainText } from "./values.js";
  * @property {(top: number, bottom: number) => Promise<(Row|null)[]>} rows
  * @property {() => number} lines
  * @property {(row: Row, field: Field) => Value} valueOf
- * @property {(rows: Record<string, Value>[]) => Promise<void>} create
+ * @property {(rows: Record<string, Value>[], cells: CellEdit[]) => Promise<void>} write new rows,
+ * and changed cells
  * @property {(message: string) => void} say
  * @property {boolean} mayEdit
  *
@@ -42,6 +43,12 @@ export class Actions {
     return { ...selection, bottom: Math.min(selection.bottom, selection.top + MAX_ROWS - 1) };
   }
 
+  /** As much as can be acted on at once. */
+  selectAll() {
+    const lines = Math.min(this.#on.lines(), MAX_ROWS);
+    if (lines > 0) this.#grid?.selectAll(lines);
+  }
+
   // --- Copying ------------------------------------------------------------------------------------
   /** @param {ClipboardEvent} event */
   copy(event) {
@@ -64,8 +71,13 @@ export class Actions {
   async #copyUnread(top, bottom, fields) {
     const text = this.#on.rows(top, bottom).then((rows) => this.#text(rows, fields));
     const blob = text.then((plain) => new Blob([plain], { type: "text/plain" }));
-    await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
-    this.#on.say(t("tables.copied", { count: bottom - top + 1 }));
+    try {
+      await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+      this.#on.say(t("tables.copied", { count: bottom - top + 1 }));
+    } catch (error) {
+      console.warn("the clipboard", error);
+      this.#on.say(t("tables.not_copied"));
+    }
   }
 
   /** @param {(Row|null)[]} rows @param {Field[]} fields */
@@ -108,8 +120,9 @@ export class Actions {
       if (row) edits.push(...this.#editsOf(row, parsed));
       else if (line >= this.#on.lines()) created.push(parsed);
     }
-    this.#apply(edits);
-    if (created.length) await this.#on.create(created);
+    // A refusal is shown in the cells.
+    const written = this.#on.write(created, edits).catch(() => {});
+    if (created.length) await written;
     this.#grid?.select(target.top, target.bottom, target.first, target.last);
     this.#sayPasted(edits.length + created.length, problems);
   }

@@ -5,6 +5,7 @@ import { html, nothing } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { MappingForm } from "../runs/mapping.js";
 import { FilterBuilder } from "./filter.js";
 import { asGroup, completeFilter } from "./filter_tree.js";
@@ -43,9 +44,7 @@ export class AiPanel {
   /** @type {Group} */
   #condition;
   #builder;
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request;
 
   /** @param {Context} context @param {Field|null} field that it fills @param {() => void} show
    * @param {() => void} onRun */
@@ -53,6 +52,7 @@ export class AiPanel {
     const { session } = context;
     this.#context = context;
     this.#show = show;
+    this.#request = new RequestState(show);
     this.#onRun = onRun;
     this.#ai = session.aiFields.find(({ id }) => id === field?.ai_field) ?? null;
     this.#form = formOf(this.#ai);
@@ -97,7 +97,7 @@ export class AiPanel {
         <fieldset class="plain" ?disabled=${isFixed}>
           ${this.#sceneFields()} ${this.#form.scene ? this.#moreFields() : nothing}
         </fieldset>
-        <div class="notices">${notice(this.#error)}</div>
+        <div class="notices">${notice(this.#request.error)}</div>
         ${this.#ai?.note ? html`<p class="form-error">${this.#ai.note}</p>` : nothing}
         <div class="run-actions">
           ${isFixed ? nothing : html`
@@ -126,7 +126,8 @@ export class AiPanel {
 
   get #isReady() {
     const { name, scene } = this.#form;
-    return !this.#isBusy && name.trim() !== "" && scene !== "" && !this.#mapping.isIncomplete;
+    return !this.#request.isBusy && name.trim() !== "" && scene !== "" &&
+      !this.#mapping.isIncomplete;
   }
 
   #sceneFields() {
@@ -245,7 +246,7 @@ export class AiPanel {
   async #save() {
     if (!this.#isReady) return;
     const { api, session, say } = this.#context;
-    await this.#act(async () => {
+    await this.#request.run(async () => {
       this.#ai = this.#ai
         ? await api.changeAiField(this.#ai.id, this.#given())
         : await api.addAiField(session.data.id, this.#given());
@@ -259,7 +260,7 @@ export class AiPanel {
     const { id, name } = /** @type {AiField} */ (this.#ai);
     const text = t("tables.ai_delete_text", { name });
     if (!(await confirmAction(t("tables.delete_field"), text, t("dialog.delete.action")))) return;
-    await this.#act(async () => {
+    await this.#request.run(async () => {
       await api.deleteAiField(id);
       this.#ai = null;
       await session.reloadFields();
@@ -269,20 +270,6 @@ export class AiPanel {
         await session.reloadFields();
       });
     });
-  }
-
-  /** @param {() => Promise<void>} action */
-  async #act(action) {
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
-    try {
-      await action();
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#show();
   }
 }
 

@@ -7,7 +7,7 @@ import { api } from "../../net/api.js";
  * @import { ErrorGroup } from "../../client/types.d.ts"
  * @import { Operation, Outcome } from "./edits.js"
  * @import { Snapshot } from "./rows.js"
- * @import { AiField, CellData, Comparison, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
+ * @import { AiField, CellData, Comparison, ComparisonItem, ExportData, Field, ImportData, Review, Row, RunCells, Scope, Share } from "./types.d.ts"
  * @import { ScopeEstimate, TableData, TablePage, TableRunData, Value, View, ViewState } from "./types.d.ts"
  */
 
@@ -93,12 +93,14 @@ export class TablesApi {
   // --- Rows ---------------------------------------------------------------------------------------
   /**
    * @param {number} table @param {Operation[]} operations @param {string} key
-   * @returns {Promise<Outcome[]>} in the order of the operations
+   * @returns {Promise<{rev: number|null, outcomes: Outcome[]}>} outcomes in the order of the
+   * operations; the table's revision by them, null: nothing has changed
    */
   async batch(table, operations, key) {
     const body = { operations: operations.map(operationBody), atomic: false, client: CLIENT };
-    const { results } = await this.#call("POST", `/${table}/rows:batch`, body, key);
-    return operations.map((operation, place) => outcomeOf(operation, results[place]));
+    const { rev, results } = await this.#call("POST", `/${table}/rows:batch`, body, key);
+    const outcomes = operations.map((operation, place) => outcomeOf(operation, results[place]));
+    return { rev, outcomes };
   }
 
   /** @param {number} table @param {number[]} rows @param {{before?: number, after?: number}} place */
@@ -127,14 +129,17 @@ export class TablesApi {
     return this.#call("GET", `/snapshots/${snapshot}/changes`);
   }
 
-  /** @param {number} table @param {object} view @returns {Promise<View>} */
-  addView(table, view) {
-    return this.#call("POST", `/${table}/views`, view, randomKey());
+  /** @param {number} table @param {object} view @param {string} key @returns {Promise<View>} */
+  addView(table, view, key) {
+    const headers = { "Idempotency-Key": key };
+    const call = { body: view, headers, outlivesPage: true };
+    return api.request("POST", `/tables/${table}/views`, call);
   }
 
   /** @param {number} id @param {Partial<ViewState>|object} changes @returns {Promise<View>} */
   changeView(id, changes) {
-    return this.#call("PATCH", `/views/${id}`, changes);
+    const call = { body: changes, outlivesPage: true };
+    return api.request("PATCH", `/tables/views/${id}`, call);
   }
 
   /** @param {number} id */
@@ -283,6 +288,11 @@ export class TablesApi {
   /** @param {number} aiField @param {object} comparison @returns {Promise<Comparison>} */
   compare(aiField, comparison) {
     return this.#call("POST", `/ai-fields/${aiField}/comparisons`, comparison, randomKey());
+  }
+
+  /** @param {number} aiField @returns {Promise<ComparisonItem[]>} the latest ones, newest first */
+  comparisons(aiField) {
+    return this.#call("GET", `/ai-fields/${aiField}/comparisons`);
   }
 
   /** @param {number} id @returns {Promise<Comparison>} */

@@ -35,7 +35,7 @@ export class Cards {
   }
 
   #showMore() {
-    if (this.#shown >= this.#session.rowCount) return;
+    if (this.#shown >= this.#session.lines.rowCount) return;
     this.#shown += STEP;
     this.show();
   }
@@ -48,10 +48,10 @@ export class Cards {
   }
 
   #draw() {
-    const count = Math.min(this.#shown, this.#session.rowCount);
+    const count = Math.min(this.#shown, this.#session.lines.rowCount);
     const fields = this.#session.fieldsShown.slice(0, FIELDS);
     const indexes = Array.from({ length: count }, (_, index) => index);
-    this.#session.setVisible({ top: 0, bottom: count - 1 });
+    this.#session.lines.setVisible({ top: 0, bottom: count - 1 });
     const template = html`
       ${count === 0 ? html`<p class="muted">${t("tables.no_rows")}</p>` : nothing}
       <ul>${repeat(indexes, (index) => index, (index) => this.#card(index, fields))}</ul>
@@ -65,11 +65,11 @@ export class Cards {
 
   /** @param {number} index @param {Field[]} fields */
   #card(index, fields) {
-    const row = this.#session.rowOf(index);
+    const row = this.#session.lines.rowOf(index);
     if (row === null) return nothing;
     if (row === undefined) return html`<li class="card-row loading" aria-busy="true"></li>`;
     const [first, ...others] = fields;
-    const title = first ? shownText(first, this.#session.cellValue(row, first)) : "";
+    const title = first ? shownText(first, this.#session.lines.valueOf(row, first)) : "";
     return html`
       <li class="card-row">
         <button type="button" class="card-title" dir="auto" @click=${() => this.#onOpen(row)}>
@@ -82,7 +82,7 @@ export class Cards {
 
   /** @param {Row} row @param {Field} field */
   #value(row, field) {
-    const { value, edit, ai } = this.#session.cell(row, field);
+    const { value, edit, ai } = this.#session.lines.cell(row, field);
     if (isEmpty(value) && !ai && !edit) return nothing;
     return html`
       <div>

@@ -1,7 +1,7 @@
 /** The menu of a cell. */
 
 import { t } from "../../i18n/i18n.js";
-import { explain } from "../../ui/notice.js";
+import { errorText } from "../../ui/notice.js";
 import { openMenu } from "./menu.js";
 
 /**
@@ -79,7 +79,7 @@ function moveItems({ session, actions, say, onMoved }) {
         await session.move(await actions.selectedRows(), place);
         onMoved(step);
       } catch (error) {
-        say(explain(/** @type {any} */ (error)).title);
+        say(errorText(/** @type {any} */ (error)));
       }
     };
     const label = t(step < 0 ? "tables.move_up" : "tables.move_down");

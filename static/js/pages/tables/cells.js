@@ -1,7 +1,7 @@
 /** What a cell of the grid shows: nodes and text, never HTML. */
 
 import { isKey, t } from "../../i18n/i18n.js";
-import { explain } from "../../ui/notice.js";
+import { errorText, explain } from "../../ui/notice.js";
 import { choiceName, isEmpty, linkLabel, shownText } from "./values.js";
 
 /**
@@ -96,15 +96,20 @@ function failureNode({ code }) {
   return node;
 }
 
+/** @param {Edit} edit @returns {string} why it was not taken */
+export function refusalText({ code, message }) {
+  return code ? errorText({ code, message }) : message || t("tables.edit_refused");
+}
+
 /** @param {Edit} edit */
-function editMark({ state, message }) {
+function editMark(edit) {
   const label = {
     waiting: t("tables.edit_waiting"),
     sent: t("tables.edit_waiting"),
     conflict: t("tables.edit_conflict"),
-    refused: message || t("tables.edit_refused"),
-  }[state];
-  return markNode(`edit-${state}`, label);
+    refused: refusalText(edit),
+  }[edit.state];
+  return markNode(`edit-${edit.state}`, label);
 }
 
 /** @param {AiCell} ai */

@@ -1,21 +1,26 @@
 /** Two configurations of an AI field side by side: asked about the same rows, blind on wish. */
 
 import { isEnded } from "../../client/runs.js";
-import { t } from "../../i18n/i18n.js";
+import { formatDateTime, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { RequestState } from "../../ui/request_state.js";
 import { comparedTemplate } from "./compared_rows.js";
 import { checkField, idOf, inputField, selectField } from "./forms.js";
 import { Sheet } from "./sheet.js";
 
 /**
  * @import { Context } from "./panel.js"
- * @import { AiField, Comparison, SideName } from "./types.d.ts"
+ * @import { AiField, Comparison, ComparisonItem, Field, SideName } from "./types.d.ts"
  * @typedef {{model: string, version: string, tokens: string}} SideForm what is otherwise; "": as it is
  */
 
 const POLL_MS = 1_000;
 const MAX_ROWS = 200;
+/** Comparisons of before that are listed. */
+const MAX_EARLIER = 10;
+/** Kinds of fields that have no text to compare an answer with. */
+const NO_TRUTH = ["json", "link"];
 /** @type {SideName[]} */
 const SIDES = ["a", "b"];
 /** The last comparison of an AI field in this tab: a sheet that is closed loses nothing.
@@ -32,11 +37,15 @@ export class CompareSheet {
   /** @type {Comparison|null} null: it is still set up */
   #comparison;
   #form = { rows: "20", isBlind: true, a: emptySide(), b: emptySide() };
+  /** Fields with the right answers, by the key of the output. @type {Record<string, string>} */
+  #truth = {};
+  /** Those made before, the newest first. @type {ComparisonItem[]} */
+  #earlier = [];
   /** Which side is better, by row. @type {Map<number, SideName>} */
   #better = new Map();
   /** What of the form is wrong, by name. @type {Record<string, string>} */
   #errors = {};
-  #isBusy = false;
+  #request = new RequestState(() => this.#sheet.show());
   #isClosed = false;
   #timer = 0;
 
@@ -48,6 +57,7 @@ export class CompareSheet {
     this.#sheet = new Sheet({
       heading: t("tables.compare_heading", { name: ai.name }),
       isWide: true,
+      request: this.#request,
       content: () => this.#comparison ? this.#result(this.#comparison) : this.#formTemplate(),
     });
     this.#sheet.closed.then(() => {
@@ -55,6 +65,13 @@ export class CompareSheet {
       clearTimeout(this.#timer);
     });
     this.#followUp();
+    this.#readEarlier();
+  }
+
+  async #readEarlier() {
+    const found = await this.#context.api.comparisons(this.#ai.id).catch(() => []);
+    this.#earlier = found.slice(0, MAX_EARLIER);
+    this.#sheet.show();
   }
 
   // --- Calls --------------------------------------------------------------------------------------
@@ -69,6 +86,7 @@ export class CompareSheet {
         b: this.#given(b),
         rows: Number(rows),
         blind: isBlind,
+        ...(Object.keys(this.#truth).length ? { truth: this.#truth } : {}),
         scope: filter ? { filter } : {},
       })
     );
@@ -108,21 +126,12 @@ export class CompareSheet {
     this.#comparison = null;
     this.#better.clear();
     this.#sheet.show();
+    this.#readEarlier();
   }
 
   /** @param {() => Promise<Comparison>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#sheet.error = null;
-    this.#sheet.show();
-    try {
-      this.#take(await action());
-    } catch (error) {
-      this.#sheet.error = error;
-    }
-    this.#isBusy = false;
-    this.#sheet.show();
+  #act(action) {
+    return this.#request.run(async () => this.#take(await action()));
   }
 
   /** @param {Comparison} found */
@@ -141,12 +150,12 @@ export class CompareSheet {
     const { id } = this.#comparison;
     this.#timer = setTimeout(async () => {
       const found = await this.#context.api.comparison(id).catch((error) => {
-        this.#sheet.error = error;
+        this.#request.error = error;
         return null;
       });
       // Another one was begun meanwhile, or this one was revealed.
-      if (id !== this.#comparison?.id || this.#isBusy) return this.#followUp();
-      if (found) this.#sheet.error = null;
+      if (id !== this.#comparison?.id || this.#request.isBusy) return this.#followUp();
+      if (found) this.#request.error = null;
       if (found) this.#take(found);
       else this.#followUp();
       if (!this.#isClosed) this.#sheet.show();
@@ -168,17 +177,62 @@ export class CompareSheet {
         error: this.#errors.rows,
         onChange: (rows) => (form.rows = rows),
       })}
-      ${checkField({
+      ${this.#truthFields()} ${checkField({
         label: t("tables.compare_blind"),
         isOn: form.isBlind,
         onChange: (isBlind) => (form.isBlind = isBlind),
       })}
       <div class="run-actions">
-        <button type="button" class="button primary" ?disabled=${this.#isBusy}
+        <button type="button" class="button primary" ?disabled=${this.#request.isBusy}
           @click=${() => this.#start()}>${icon("play")}<span>${t(
             "tables.compare_start",
           )}</span></button>
       </div>
+      ${this.#earlier.length ? this.#earlierTemplate() : nothing}
+    `;
+  }
+
+  /** Right answers, for who has them in a field. */
+  #truthFields() {
+    const { fields } = this.#context.session.data;
+    const labelled = fields.filter(({ ai_field, kind }) =>
+      ai_field === null && !NO_TRUTH.includes(kind)
+    );
+    if (labelled.length === 0) return nothing;
+    const outputs = fields.filter(({ ai_field }) => ai_field === this.#ai.id);
+    return outputs.map(({ key, name }) =>
+      selectField({
+        id: idOf(this, `truth-${key}`),
+        label: t("tables.truth_of", { name }),
+        value: this.#truth[key] ?? "",
+        options: [["", t("tables.no_truth")], ...labelled.map(keyAndName)],
+        onChange: (chosen) => {
+          const { [key]: _, ...others } = this.#truth;
+          this.#truth = chosen ? { ...others, [key]: chosen } : others;
+        },
+      })
+    );
+  }
+
+  #earlierTemplate() {
+    const open = (/** @type {number} */ id) => this.#act(() => this.#context.api.comparison(id));
+    return html`
+      <h3>${t("tables.compared_before")}</h3>
+      <ul class="ai-list">
+        ${this.#earlier.map(({ id, rows, is_blind, is_done, created_at }) =>
+          html`
+            <li class="ai-item">
+              <button type="button" class="ai-run" ?disabled=${this.#request.isBusy}
+                @click=${() => open(id)}>
+                <span>${t("tables.rows", { count: rows })}</span>
+                ${is_blind ? html`<span class="badge">${t("tables.blind")}</span>` : nothing}
+                ${is_done ? nothing : html`<span class="badge">${t("tables.unfinished")}</span>`}
+                <span class="muted">${formatDateTime(created_at)}</span>
+              </button>
+            </li>
+          `
+        )}
+      </ul>
     `;
   }
 
@@ -234,7 +288,7 @@ export class CompareSheet {
       <div class="run-actions">
         ${comparison.is_blind
           ? html`
-            <button type="button" class="button small primary" ?disabled=${this.#isBusy}
+            <button type="button" class="button small primary" ?disabled=${this.#request.isBusy}
               @click=${() => this.#reveal()}>${icon("eye")}<span>${t(
                 "tables.reveal",
               )}</span></button>
@@ -269,6 +323,11 @@ function inBlindPlaces(comparison) {
     sides: { a: sides.b, b: sides.a },
     rows: rows.map((row) => ({ ...row, a: row.b, b: row.a })),
   };
+}
+
+/** @param {Field} field @returns {[string, string]} */
+function keyAndName({ key, name }) {
+  return [key, name];
 }
 
 /** @returns {SideForm} */

@@ -24,7 +24,7 @@ export function comparedTemplate({ sides, rows }, parts) {
     <div class="compare-sides">
       ${SIDES.map((name) => {
         const count = votes.filter((vote) => vote === name).length;
-        return sideTemplate(name, sides[name], count);
+        return sideTemplate(name, sides[name], count, parts.fields);
       })}
     </div>
     <ol class="tried-rows compared-rows">
@@ -33,8 +33,8 @@ export function comparedTemplate({ sides, rows }, parts) {
   `;
 }
 
-/** @param {SideName} name @param {ComparedSide} side @param {number} votes */
-function sideTemplate(name, { config, failed, cost, currency, ...side }, votes) {
+/** @param {SideName} name @param {ComparedSide} side @param {number} votes @param {Field[]} fields */
+function sideTemplate(name, { config, failed, cost, currency, ...side }, votes, fields) {
   const version = config?.version;
   return html`
     <section class="compared-side" aria-label=${t(`tables.side_${name}`)}>
@@ -58,6 +58,11 @@ function sideTemplate(name, { config, failed, cost, currency, ...side }, votes) 
         ? html`<span class="row-error">${t("tables.failed_rows", { count: failed })}</span>`
         : nothing}
       ${votes ? html`<span>${t("tables.votes", { count: votes })}</span>` : nothing}
+      ${Object.entries(side.truth ?? {}).map(([key, { compared, right }]) => {
+        const field = fields.find((other) => other.key === key);
+        const counts = { name: field?.name ?? key, right, count: compared };
+        return html`<span dir="auto">${t("tables.right_answers", counts)}</span>`;
+      })}
     </section>
   `;
 }

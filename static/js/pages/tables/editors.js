@@ -4,11 +4,12 @@
 import { fromInput, toInput } from "../../forms/moments.js";
 import { html, render } from "../../lit.js";
 import { t } from "../../i18n/i18n.js";
+import { isComposing } from "../../ui/keyboard.js";
 import { isSame, parseText, plainText } from "./values.js";
 
 /**
  * @import { Field, Kind, Value } from "./types.d.ts"
- * @typedef {{container: HTMLElement, column: {fieldOf: Field, label: string}, valueOf: (item: any) => Value}} EditorArgs
+ * @typedef {{container: HTMLElement, item: any, event?: any}} EditorArgs what SlickGrid gives
  */
 
 /** Kinds that are edited in a dialog. @type {Kind[]} */
@@ -25,9 +26,9 @@ const OWN_KEYS = ["ArrowLeft", "ArrowRight", "Home", "End"];
 /** @param {Field} field @param {(item: any) => Value} valueOf of an item of the grid */
 export function editorFor(field, valueOf) {
   return class extends CellEditor {
-    /** @param {any} args */
+    /** @param {EditorArgs} args */
     constructor(args) {
-      super(field, args.container, valueOf, isTyped(args.event));
+      super(field, args, valueOf);
     }
   };
 }
@@ -42,13 +43,13 @@ class CellEditor {
 
   #isTyped;
 
-  /** @param {Field} field @param {HTMLElement} container @param {(item: any) => Value} valueOf
-   * @param {boolean} isTyped a character that is typed replaces the value */
-  constructor(field, container, valueOf, isTyped) {
-    this.#isTyped = isTyped;
+  /** @param {Field} field @param {EditorArgs} args @param {(item: any) => Value} valueOf */
+  constructor(field, { container, item, event }, valueOf) {
+    // A character that is typed replaces the value.
+    this.#isTyped = event instanceof KeyboardEvent;
     this.#field = field;
     this.#valueOf = valueOf;
-    this.#input = makeInput(field);
+    this.#input = makeInput(field, valueOf(item));
     this.#input.setAttribute("aria-label", field.name);
     this.#input.addEventListener("keydown", (event) => this.#keepKeys(/** @type {any} */ (event)));
     container.append(this.#input);
@@ -61,7 +62,7 @@ class CellEditor {
     const isLong = this.#input instanceof HTMLTextAreaElement;
     const isVertical = event.key === "ArrowUp" || event.key === "ArrowDown";
     // The Enter that ends a word of an input method is no end of the edit.
-    if (OWN_KEYS.includes(event.key) || event.isComposing) event.stopPropagation();
+    if (OWN_KEYS.includes(event.key) || isComposing(event)) event.stopPropagation();
     else if (isVertical && (isList || isLong)) event.stopPropagation();
     else if (isLong && event.key === "Enter" && (event.altKey || event.shiftKey)) {
       event.stopPropagation();
@@ -108,15 +109,12 @@ class CellEditor {
   }
 }
 
-/** @param {any} event that began the edit @returns {boolean} */
-function isTyped(event) {
-  return event instanceof KeyboardEvent;
-}
-
-/** @param {Field} field */
-function makeInput(field) {
+/** @param {Field} field @param {Value} value */
+function makeInput(field, value) {
   if (field.kind === "select" || field.kind === "boolean") return choiceInput(field);
-  if (field.kind === "long_text") {
+  // An input of one line would lose the others.
+  const hasLines = field.kind === "text" && String(value ?? "").includes("\n");
+  if (field.kind === "long_text" || hasLines) {
     const area = document.createElement("textarea");
     area.className = "cell-editor long";
     return area;

@@ -1,7 +1,7 @@
 /** Edits on their way to the server: shown at once, sent in order, kept while there is no
  * connection. */
 
-import { ApiError } from "../../client/api.js";
+import { ApiError, isPassing } from "../../client/api.js";
 import { randomKey } from "../../client/tasks.js";
 import { isSame } from "./values.js";
 
@@ -17,6 +17,7 @@ import { isSame } from "./values.js";
  * @property {"waiting"|"sent"|"conflict"|"refused"} state
  * @property {Value} [current] of a conflict: what the cell has become elsewhere
  * @property {string} [message] why the server refuses it
+ * @property {string} [code] of the error, where the whole request is refused
  *
  * @typedef {object} Operation one of a batch
  * @property {"update"|"create"|"delete"} kind
@@ -24,7 +25,12 @@ import { isSame } from "./values.js";
  * @property {Edit[]} [edits]
  * @property {Record<string, Value>} [values]
  *
+ * @typedef {object} Gesture what a person did at once: one step of undo
+ * @property {number} steps changes that the server has made of it
+ * @property {Set<number>} revs of the table by these changes, and by what has undone them
+ *
  * @typedef {object} Batch
+ * @property {Gesture} gesture
  * @property {string} key makes sending it again harmless
  * @property {Operation[]} operations
  * @property {Promise<Outcome[]>} done
@@ -38,8 +44,11 @@ import { isSame } from "./values.js";
  * @property {string} [message]
  */
 
-/** Operations of one request. */
+/** Operations of one request, and characters: of at most three bytes each, it takes a mebibyte. */
 export const MAX_BATCH = 1_000;
+const MAX_BATCH_CHARS = 300_000;
+/** Steps that the server keeps of a tab. */
+const MAX_GESTURES = 100;
 const RETRY_MS = { first: 1_000, max: 15_000 };
 
 /**
@@ -59,13 +68,17 @@ export class Edits extends EventTarget {
   #isSending = false;
   #failures = 0;
   #timer = 0;
-  #isDisposed = false;
+  #isLeft = false;
+  #ended = new AbortController();
 
   /** @param {TablesApi} api @param {number} tableId */
   constructor(api, tableId) {
     super();
     this.#api = api;
     this.#tableId = tableId;
+    addEventListener("beforeunload", (event) => {
+      if (this.#batches.length > 0) event.preventDefault();
+    }, { signal: this.#ended.signal });
   }
 
   /** Cells whose new value is not stored yet. */
@@ -88,11 +101,13 @@ export class Edits extends EventTarget {
   }
 
   /**
-   * Change cells of one gesture: one request for up to a thousand rows.
+   * Change cells and make rows by one gesture: one request for up to a thousand rows.
    *
    * @param {{rowId: number, key: string, was: Value, value: Value}[]} cells
+   * @param {Record<string, Value>[]} [made] values of new rows, by the key of the field
+   * @returns {Promise<Outcome[]>} those of the new rows at the end
    */
-  change(cells) {
+  change(cells, made = []) {
     /** @type {Map<number, Edit[]>} */
     const byRow = new Map();
     for (const { rowId, key, was, value } of cells) {
@@ -103,17 +118,11 @@ export class Edits extends EventTarget {
       byRow.set(rowId, [...(byRow.get(rowId) ?? []), edit]);
     }
     this.#announce([...byRow.keys()]);
-    const operations = [...byRow].map(([rowId, edits]) => /** @type {Operation} */ ({
-      kind: "update",
-      rowId,
-      edits,
-    }));
-    return this.#enqueue(operations);
-  }
-
-  /** @param {Record<string, Value>[]} rows values by the key of the field */
-  create(rows) {
-    return this.#enqueue(rows.map((values) => ({ kind: "create", values })));
+    /** @type {Operation[]} */
+    const updates = [...byRow].map(([rowId, edits]) => ({ kind: "update", rowId, edits }));
+    /** @type {Operation[]} */
+    const creates = made.map((values) => ({ kind: "create", values }));
+    return this.#enqueue([...updates, ...creates]);
   }
 
   /** @param {number[]} rowIds */
@@ -146,25 +155,24 @@ export class Edits extends EventTarget {
     this.#send();
   }
 
+  /** The page of the table is left: what is on its way is sent all the same. */
   dispose() {
-    this.#isDisposed = true;
-    clearTimeout(this.#timer);
+    this.#isLeft = true;
+    if (this.#batches.length === 0) this.#ended.abort();
   }
 
   /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
   async #enqueue(operations) {
-    const promises = [];
-    for (let start = 0; start < operations.length; start += MAX_BATCH) {
-      promises.push(this.#add(operations.slice(start, start + MAX_BATCH)));
-    }
+    const gesture = { steps: 0, revs: new Set() };
+    const promises = inBatches(operations).map((batch) => this.#add(batch, gesture));
     this.#send();
     return (await Promise.all(promises)).flat();
   }
 
-  /** @param {Operation[]} operations @returns {Promise<Outcome[]>} */
-  #add(operations) {
+  /** @param {Operation[]} operations @param {Gesture} gesture @returns {Promise<Outcome[]>} */
+  #add(operations, gesture) {
     const { promise, resolve, reject } = Promise.withResolvers();
-    this.#batches.push({ key: randomKey(), operations, done: promise, resolve, reject });
+    this.#batches.push({ gesture, key: randomKey(), operations, done: promise, resolve, reject });
     return promise;
   }
 
@@ -175,25 +183,47 @@ export class Edits extends EventTarget {
     while (this.#batches.length > 0 && !this.#timer) await this.#sendFirst();
     this.#isSending = false;
     this.dispatchEvent(new Event("state"));
+    if (this.#isLeft && this.#batches.length === 0) this.#ended.abort();
   }
 
   async #sendFirst() {
     const [batch] = this.#batches;
     for (const { edits = [] } of batch.operations) for (const edit of edits) edit.state = "sent";
     try {
-      const outcomes = await this.#api.batch(this.#tableId, batch.operations, batch.key);
+      const answer = await this.#api.batch(this.#tableId, batch.operations, batch.key);
+      const { outcomes, rev } = answer;
       this.#batches.shift();
+      this.#count(batch.gesture, rev);
       this.#setOffline(false);
       this.#settle(batch, outcomes);
       batch.resolve(outcomes);
     } catch (error) {
-      if (isPassing(error) && !this.#isDisposed) return this.#waitAndRetry();
+      if (isPassing(error)) return this.#waitAndRetry();
       this.#batches.shift();
       this.#refuse(batch, error);
       batch.reject(error);
     }
   }
 
+  // --- Gestures that became several changes -------------------------------------------------------
+  /** @type {Gesture[]} */
+  #gestures = [];
+
+  /** @param {Gesture} gesture @param {number|null} rev null: nothing has changed */
+  #count(gesture, rev) {
+    if (rev === null) return;
+    gesture.steps++;
+    gesture.revs.add(rev);
+    // One change is one step of the server's anyway.
+    if (gesture.steps === 2) this.#gestures = [...this.#gestures, gesture].slice(-MAX_GESTURES);
+  }
+
+  /** @param {number|null} rev of a change @returns {Gesture|undefined} */
+  gestureOf(rev) {
+    return this.#gestures.find(({ revs }) => rev !== null && revs.has(rev));
+  }
+
+  // --- Trouble ------------------------------------------------------------------------------------
   #waitAndRetry() {
     this.#setOffline(true);
     const wait = Math.min(RETRY_MS.first * 2 ** this.#failures++, RETRY_MS.max);
@@ -242,7 +272,8 @@ export class Edits extends EventTarget {
     for (const { edits = [], rowId } of operations) {
       for (const edit of edits) {
         edit.state = "refused";
-        edit.message = error.message || error.code;
+        edit.message = error.message;
+        edit.code = error.code;
       }
       if (rowId) rowIds.push(rowId);
     }
@@ -257,12 +288,26 @@ export class Edits extends EventTarget {
   }
 }
 
+/** @param {Operation[]} operations @returns {Operation[][]} as requests take them */
+function inBatches(operations) {
+  /** @type {Operation[][]} */
+  const batches = [];
+  let chars = 0;
+  for (const operation of operations) {
+    const size = JSON.stringify(operation).length;
+    const batch = batches.at(-1);
+    if (batch && batch.length < MAX_BATCH && chars + size <= MAX_BATCH_CHARS) {
+      batch.push(operation);
+      chars += size;
+    } else {
+      batches.push([operation]);
+      chars = size;
+    }
+  }
+  return batches;
+}
+
 /** @param {Edit["state"]} state */
 function isProblem(state) {
   return state === "conflict" || state === "refused";
-}
-
-/** @param {any} error @returns {boolean} the same request may succeed later */
-function isPassing({ code, status }) {
-  return code === "network" || status === 429 || status >= 500;
 }

@@ -3,7 +3,7 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { checkField, idOf, selectField } from "./forms.js";
 import { Sheet } from "./sheet.js";
 
@@ -22,40 +22,33 @@ export class ExportSheet {
   #form = { format: "csv", isView: true, isForSpreadsheets: true, hasProvenance: false };
   /** @type {ExportData|null} */
   #export = null;
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request = new RequestState(() => this.#sheet.show());
   #timer = 0;
 
   /** @param {TablesApi} api @param {TableSession} session */
   constructor(api, session) {
     this.#api = api;
     this.#session = session;
-    this.#sheet = new Sheet({ heading: t("tables.export"), content: () => this.#template() });
+    this.#sheet = new Sheet({
+      heading: t("tables.export"),
+      request: this.#request,
+      content: () => this.#export ? this.#stateTemplate(this.#export) : this.#formTemplate(),
+    });
     this.#sheet.closed.then(() => clearTimeout(this.#timer));
   }
 
-  async #start() {
+  #start() {
     const { format, isView, isForSpreadsheets, hasProvenance } = this.#form;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#sheet.show();
-    try {
-      const isSpreadsheet = format === "csv" && isForSpreadsheets;
-      this.#take(
-        await this.#api.startExport(this.#session.data.id, {
-          ...(isView ? this.#viewParts() : {}),
-          format,
-          provenance: hasProvenance,
-          spreadsheet: isForSpreadsheets,
-          bom: isSpreadsheet,
-        }),
-      );
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#sheet.show();
+    const options = {
+      ...(isView ? this.#viewParts() : {}),
+      format,
+      provenance: hasProvenance,
+      spreadsheet: isForSpreadsheets,
+      bom: format === "csv" && isForSpreadsheets,
+    };
+    return this.#request.run(async () => {
+      this.#take(await this.#api.startExport(this.#session.data.id, options));
+    });
   }
 
   /** The view as it is open here, whether that is stored or not. */
@@ -76,17 +69,10 @@ export class ExportSheet {
     try {
       this.#take(await this.#api.getExport(this.#export?.id ?? ""));
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
       this.#timer = setTimeout(() => this.#poll(), POLL_MS * 4);
       this.#sheet.show();
     }
-  }
-
-  #template() {
-    return html`
-      ${this.#export ? this.#stateTemplate(this.#export) : this.#formTemplate()}
-      <div class="notices">${notice(this.#error)}</div>
-    `;
   }
 
   #formTemplate() {
@@ -123,7 +109,7 @@ export class ExportSheet {
         })
         : nothing}
       <div class="dialog-actions">
-        <button type="button" class="button primary" ?disabled=${this.#isBusy}
+        <button type="button" class="button primary" ?disabled=${this.#request.isBusy}
           @click=${() => this.#start()}>${icon("download")}${t("tables.export")}</button>
       </div>
     `;

@@ -3,6 +3,7 @@
 import { isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { errorText } from "../../ui/notice.js";
 import { idOf, inputField, selectField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { Sheet } from "./sheet.js";
@@ -22,6 +23,7 @@ import { KINDS, UNLINKED_KINDS } from "./values.js";
  * @property {(message: string, undo?: () => Promise<unknown>) => void} say
  * @property {(field: Field) => void} onAiField its AI field is to be changed, or run
  * @property {(field: Field) => void} onFilter
+ * @property {() => void} onClosed a dialog of a field is closed
  */
 
 const WITH_CHOICES = ["select", "multi_select"];
@@ -119,7 +121,7 @@ async function deleteField(field, tools) {
   try {
     await tools.api.deleteField(field.id);
   } catch (error) {
-    return tools.say(/** @type {any} */ (error).message);
+    return tools.say(errorText(/** @type {any} */ (error)));
   }
   tools.say(t("tables.field_deleted", { name: field.name }), async () => {
     await tools.api.restoreField(field.id);
@@ -142,7 +144,7 @@ export async function addField(tools) {
   /** @type {FieldForm} */
   const form = { name: "", kind: "text", choices: [], table: "" };
   const tables = await tools.api.list({ limit: 100, offset: 0 }).catch(() => ({ items: [] }));
-  new Sheet({
+  const sheet = new Sheet({
     heading: t("tables.add_field"),
     action: t("tables.add"),
     isReady: () => form.name.trim() !== "" && (form.kind !== "link" || form.table !== ""),
@@ -157,6 +159,7 @@ export async function addField(tools) {
       await tools.reload();
     },
   });
+  sheet.closed.then(tools.onClosed);
 }
 
 /** @param {Field} field @param {FieldTools} tools */
@@ -169,7 +172,7 @@ export function editField(field, tools) {
     table: String(field.options.table ?? ""),
   };
   const kinds = field.kind === "link" || field.ai_field ? [field.kind] : UNLINKED_KINDS;
-  new Sheet({
+  const sheet = new Sheet({
     heading: t("tables.edit_field"),
     action: t("tables.save"),
     isReady: () => form.name.trim() !== "",
@@ -180,6 +183,7 @@ export function editField(field, tools) {
       await tools.reload();
     },
   });
+  sheet.closed.then(tools.onClosed);
 }
 
 /** @param {Field} field @param {FieldForm} form */

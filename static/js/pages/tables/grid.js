@@ -1,14 +1,16 @@
 /** The grid: draws the rows in sight, and reports what is done in it. It does not talk to the server. */
 
 import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.js";
-import { cellNode } from "./cells.js";
-import { editorFor, IN_SHEET } from "./editors.js";
+import { isCharacter, isComposing } from "../../ui/keyboard.js";
+import { ColumnDrag } from "./column_drag.js";
+import { IN_SHEET } from "./editors.js";
 import { markActive, markRows, moveRole, setCounts } from "./grid_access.js";
-import { groupToggle, menuButton } from "./grid_nodes.js";
-import { isCharacter } from "./keys.js";
+import { fieldColumn, linesOf, NUMBER, numberColumn, widthsOf } from "./grid_columns.js";
+import { menuButton } from "./grid_nodes.js";
 
 /**
  * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
+ * @import { Drop } from "./column_drag.js"
  * @import { Edit } from "./edits.js"
  * @import { Heading } from "./layout.js"
  * @import { AiCell, Field, Row, Value } from "./types.d.ts"
@@ -28,6 +30,7 @@ import { isCharacter } from "./keys.js";
  * @property {(line: number) => void} onOpenRow
  * @property {(heading: Heading) => void} onToggle
  * @property {(widths: Record<string, number>) => void} onWidths
+ * @property {(drop: Drop) => void} onMoveField
  * @property {(event: KeyboardEvent) => boolean} onKey true: it is dealt with
  * @property {() => void} onVisible other rows are in sight
  * @property {(message: string) => void} onInvalid what was typed cannot be a value
@@ -36,11 +39,7 @@ import { isCharacter } from "./keys.js";
  * @typedef {{top: number, bottom: number, fields: Field[]}} Selection lines, both included
  */
 
-const NUMBER = "#";
-const DEFAULT_WIDTH = { number: 56, field: 170 };
 const ROW_HEIGHT = { mouse: 34, touch: 44 };
-/** What a row is that was deleted since the view was opened. */
-const GONE = { isGone: true };
 const isTouch = matchMedia("(pointer: coarse)").matches;
 
 export class TableGrid {
@@ -56,6 +55,7 @@ export class TableGrid {
   #wrapper;
   /** @type {Field[]} */
   #fields = [];
+  #drag;
   #resizes;
 
   /**
@@ -70,7 +70,10 @@ export class TableGrid {
     this.#options = options;
     this.element.className = "table-grid";
     parent.append(this.element);
+    this.#drag = new ColumnDrag(this.element, callbacks.onMoveField);
     this.#grid = this.#makeGrid();
+    // Before the selection's own: what is dealt with here is none of its keys.
+    this.#grid.onKeyDown.subscribe((event) => this.#pressed(event));
     this.#selection = new SlickCellSelectionModel();
     this.#grid.setSelectionModel(this.#selection);
     this.#wrapper = moveRole(this.element, options.label);
@@ -80,12 +83,11 @@ export class TableGrid {
   }
 
   #makeGrid() {
-    const data = {
-      getLength: () => this.#source.lines(),
-      getItem: (/** @type {number} */ line) => this.#item(line),
-      getItemMetadata: (/** @type {number} */ line) => this.#metadata(line),
-    };
-    return new SlickGrid(this.element, data, [this.#numberColumn()], {
+    const data = linesOf(this.#source, {
+      column: () => this.#fields.length ? Math.max(0, this.#frozen) + 1 : 0,
+      onToggle: this.#callbacks.onToggle,
+    });
+    return new SlickGrid(this.element, data, [numberColumn(this.#source)], {
       nonce: this.#options.nonce,
       enableHtmlRendering: false,
       enableColumnReorder: false,
@@ -105,32 +107,6 @@ export class TableGrid {
     });
   }
 
-  /** @param {number} line */
-  #item(line) {
-    const item = this.#source.at(line);
-    return item === null ? GONE : item;
-  }
-
-  /** @param {number} line */
-  #metadata(line) {
-    const item = this.#source.at(line);
-    if (item === null) return { cssClasses: "gone", focusable: false };
-    if (!item || !("isHeading" in item)) return null;
-    const first = this.#fields.length ? Math.max(0, this.#frozen) + 1 : 0;
-    return {
-      cssClasses: `group-row level-${item.level}`,
-      focusable: false,
-      selectable: false,
-      columns: { [first]: { colspan: "*", formatter: () => this.#toggleOf(item) } },
-    };
-  }
-
-  /** @param {Heading} heading */
-  #toggleOf(heading) {
-    const text = this.#source.headingText(heading);
-    return groupToggle(heading, text, () => this.#callbacks.onToggle(heading));
-  }
-
   // --- Columns ------------------------------------------------------------------------------------
   #frozen = -1;
 
@@ -140,49 +116,12 @@ export class TableGrid {
     // Too many of them would leave no room for the others.
     const isNarrow = this.element.clientWidth < 600;
     this.#frozen = frozen > 0 && !isNarrow ? Math.min(frozen, fields.length - 1) : -1;
-    const columns = fields.map((field) => this.#fieldColumn(field, widths[field.key]));
+    const columns = fields.map((field) => fieldColumn(field, widths[field.key], this.#source));
     // Only columns that are there can be frozen.
     this.#grid.setOptions({ frozenColumn: -1 });
-    this.#grid.setColumns([this.#numberColumn(), ...columns]);
+    this.#grid.setColumns([numberColumn(this.#source), ...columns]);
     if (this.#frozen > 0) this.#grid.setOptions({ frozenColumn: this.#frozen });
     this.refreshLength();
-  }
-
-  /** @returns {SlickColumn} */
-  #numberColumn() {
-    return {
-      id: NUMBER,
-      field: NUMBER,
-      name: NUMBER,
-      width: DEFAULT_WIDTH.number,
-      cssClass: "row-number",
-      focusable: false,
-      resizable: false,
-      formatter: (line, _cell, _value, _column, item) =>
-        item.isHeading ? "" : String(this.#source.numberOf(line) + 1),
-    };
-  }
-
-  /** @param {Field} field @param {number|undefined} width @returns {SlickColumn} */
-  #fieldColumn(field, width) {
-    const hasEditor = !IN_SHEET.includes(field.kind);
-    return {
-      id: field.key,
-      field: field.key,
-      name: field.name,
-      fieldOf: field,
-      width: width ?? DEFAULT_WIDTH.field,
-      minWidth: 60,
-      cssClass: `kind-${field.kind}`,
-      formatter: (_line, _cell, _value, _column, row) => {
-        if (row.isGone || row.isHeading) return "";
-        const { value, edit, ai } = this.#source.cell(row, field);
-        return cellNode(field, value, edit, ai);
-      },
-      editor: hasEditor
-        ? editorFor(field, (row) => this.#source.cell(row, field).value)
-        : undefined,
-    };
   }
 
   // --- What happens in it -------------------------------------------------------------------------
@@ -190,21 +129,22 @@ export class TableGrid {
     const grid = this.#grid;
     grid.onHeaderCellRendered.subscribe((_event, { node, column }) => {
       const field = column.fieldOf;
-      if (field) {
-        node.append(menuButton(field, (anchor) => this.#callbacks.onFieldMenu(field, anchor)));
-      }
+      if (!field) return;
+      node.append(menuButton(field, (anchor) => this.#callbacks.onFieldMenu(field, anchor)));
+      this.#drag.add(node, field.key);
     });
     grid.onHeaderContextMenu.subscribe((event, { column }) => {
       event.preventDefault();
       if (column.fieldOf) this.#callbacks.onFieldMenu(column.fieldOf, event.target);
     });
-    grid.onColumnsResized.subscribe(() => this.#callbacks.onWidths(this.#widths()));
-    grid.onKeyDown.subscribe((event) => this.#pressed(event));
+    grid.onColumnsResized.subscribe(() => {
+      this.#callbacks.onWidths(widthsOf(grid.getColumns()));
+    });
     grid.onClick.subscribe((event, { row, cell }) => this.#clicked(event, row, cell));
     grid.onDblClick.subscribe((event, { row, cell }) => this.#openInSheet(event, row, cell));
     grid.onContextMenu.subscribe((event) => this.#contextMenu(event));
     grid.onRendered.subscribe(() => {
-      markRows(this.#wrapper);
+      this.#markRows();
       this.#callbacks.onVisible();
     });
     grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
@@ -214,8 +154,13 @@ export class TableGrid {
     this.element.addEventListener("focusin", (event) => this.#entered(event));
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
-      requestAnimationFrame(() => markRows(this.#wrapper));
+      requestAnimationFrame(() => this.#markRows());
     });
+  }
+
+  #markRows() {
+    const ranges = this.#selection.getSelectedRanges();
+    markRows(this.#wrapper, (line, cell) => ranges.some((range) => range.contains(line, cell)));
   }
 
   /** By the tab key. @param {FocusEvent} event */
@@ -223,15 +168,6 @@ export class TableGrid {
     const isCell = /** @type {Element} */ (event.target).classList.contains("slick-cell");
     const place = isCell && !this.active ? this.#grid.getCellFromEvent(event) : null;
     if (place && place.cell > 0) this.#grid.setActiveCell(place.row, place.cell);
-  }
-
-  #widths() {
-    /** @type {Record<string, number>} */
-    const widths = {};
-    for (const { id, width } of this.#grid.getColumns()) {
-      if (id !== NUMBER) widths[id] = Math.round(width ?? DEFAULT_WIDTH.field);
-    }
-    return widths;
   }
 
   /** @param {any} event of the grid, around a KeyboardEvent */
@@ -262,20 +198,49 @@ export class TableGrid {
       this.edit();
       return true;
     }
-    if (this.#callbacks.onKey(key)) return true;
-    // The character itself goes into the input. An input method begins a word with "Process".
-    if (active && (isCharacter(key) || key.key === "Process")) {
+    if (key.key === "ContextMenu" || (key.key === "F10" && key.shiftKey)) {
+      const anchor = this.activeNode;
+      if (active && anchor) this.#callbacks.onCellMenu(active.line, active.field, anchor);
+      return true;
+    }
+    if (this.#jump(key) || this.#callbacks.onKey(key)) return true;
+    // The character itself goes into the input, and the first key of a word to the input method.
+    if (active && (isCharacter(key) || isComposing(key))) {
       if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
     }
     return false;
+  }
+
+  /** With Ctrl to an edge: one cell is selected then. SlickGrid's selection would keep a range.
+   * @param {KeyboardEvent} key @returns {boolean} */
+  #jump({ key, ctrlKey, metaKey, shiftKey, altKey }) {
+    if (!(ctrlKey || metaKey) || shiftKey || altKey || !this.active) return false;
+    const grid = this.#grid;
+    const jumps = {
+      Home: () => grid.navigateTopStart(),
+      End: () => grid.navigateBottomEnd(),
+      ArrowUp: () => grid.navigateTop(),
+      ArrowDown: () => grid.navigateBottom(),
+      ArrowLeft: () => grid.navigateRowStart(),
+      ArrowRight: () => grid.navigateRowEnd(),
+    };
+    if (!(key in jumps)) return false;
+    jumps[/** @type {keyof typeof jumps} */ (key)]();
+    const cell = grid.getActiveCell();
+    if (cell) this.#selection.setSelectedRanges([new SlickRange(cell.row, cell.cell)]);
+    return true;
   }
 
   /** @param {any} event @param {number} line @param {number} cell */
   #clicked(event, line, cell) {
     if (this.#grid.getColumns()[cell].id !== NUMBER) return;
     if (event.detail === 2) return this.#callbacks.onOpenRow(line);
+    const { selection } = this;
+    if (event.shiftKey && selection) {
+      return this.select(Math.min(selection.top, line), Math.max(selection.bottom, line));
+    }
     this.#grid.setActiveCell(line, 1);
-    this.#selection.setSelectedRanges([new SlickRange(line, 1, line, this.#fields.length)]);
+    this.select(line, line);
   }
 
   /** @param {any} event @param {number} line @param {number} cell */
@@ -293,7 +258,11 @@ export class TableGrid {
     const field = place && this.#grid.getColumns()[place.cell]?.fieldOf;
     if (!place || !field) return;
     event.preventDefault();
-    this.#grid.setActiveCell(place.row, place.cell);
+    // Inside of what is selected, the menu is that of all selected rows.
+    const isSelected = this.#selection.getSelectedRanges().some((range) =>
+      range.contains(place.row, place.cell)
+    );
+    if (!isSelected) this.#grid.setActiveCell(place.row, place.cell);
     this.#callbacks.onCellMenu(place.row, field, event.target);
   }
 
@@ -331,6 +300,12 @@ export class TableGrid {
   /** @param {number} top @param {number} bottom @param {number} first @param {number} last fields */
   select(top, bottom, first = 0, last = this.#fields.length - 1) {
     this.#selection.setSelectedRanges([new SlickRange(top, first + 1, bottom, last + 1)]);
+  }
+
+  /** All cells of the first lines. @param {number} lines */
+  selectAll(lines) {
+    this.#grid.setActiveCell(0, 1);
+    this.select(0, lines - 1);
   }
 
   /** The lines are other rows now. */
@@ -384,6 +359,14 @@ export class TableGrid {
     setCounts(this.#wrapper, this.#source.lines(), this.#fields.length + 1);
   }
 
+  /** @param {boolean} mayEdit */
+  setMayEdit(mayEdit) {
+    if (this.#options.mayEdit === mayEdit) return;
+    this.#options.mayEdit = mayEdit;
+    if (!mayEdit) this.#grid.getEditorLock().cancelCurrentEdit();
+    this.#grid.setOptions({ editable: mayEdit });
+  }
+
   /** End an edit that has begun; what was typed is kept. */
   commit() {
     return this.#grid.getEditorLock().commitCurrentEdit();
@@ -395,6 +378,7 @@ export class TableGrid {
   }
 
   dispose() {
+    this.#drag.end();
     this.#resizes.disconnect();
     this.#grid.destroy();
     this.element.remove();

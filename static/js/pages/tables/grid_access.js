@@ -37,14 +37,22 @@ export function setCounts(wrapper, rows, columns) {
   wrapper.setAttribute("aria-colcount", String(columns));
 }
 
-/** Of the rows that are drawn. @param {HTMLElement} wrapper */
-export function markRows(wrapper) {
+/**
+ * Of the rows that are drawn. SlickGrid leaves rows marked that it drew while they were selected.
+ *
+ * @param {HTMLElement} wrapper @param {(line: number, cell: number) => boolean} isSelected
+ */
+export function markRows(wrapper, isSelected) {
   for (const row of wrapper.querySelectorAll(".slick-row")) {
     const index = Number(/** @type {HTMLElement} */ (row).dataset.row);
     row.setAttribute("aria-rowindex", String(index + 2));
   }
-  for (const cell of wrapper.querySelectorAll(".slick-cell")) {
-    cell.setAttribute("aria-selected", String(cell.classList.contains("selected")));
+  for (const cell of wrapper.querySelectorAll(".slick-row:not(.group-row) > .slick-cell")) {
+    const line = Number(/** @type {HTMLElement} */ (cell.parentElement).dataset.row);
+    const place = Number(/\bl(\d+)\b/.exec(cell.className)?.[1]);
+    const isMarked = isSelected(line, place);
+    cell.classList.toggle("selected", isMarked);
+    cell.setAttribute("aria-selected", String(isMarked));
     cell.setAttribute("tabindex", "-1");
   }
   // Of each part that scrolls, one is reached by the tab key.

@@ -4,7 +4,7 @@ import { randomKey } from "../../client/tasks.js";
 import { formatBytes, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { ImportForm } from "./import_form.js";
 import { Sheet } from "./sheet.js";
 
@@ -28,14 +28,14 @@ export class ImportSheet {
   #import = null;
   /** @type {{file: File, key: string}|null} */
   #sent = null;
-  #isBusy = false;
+  #request = new RequestState(() => this.#show());
   #isOver = false;
-  /** @type {any} */
-  #error = null;
   #timer = 0;
   #isClosed = false;
-  /** Changes are stored one after the other. */
-  #storing = Promise.resolve();
+  /** Requests are sent one after the other. @type {Promise<unknown>} */
+  #queue = Promise.resolve();
+  /** A name that is typed, and not sent yet. */
+  #name = { text: "", timer: 0 };
 
   /**
    * @param {App} app @param {TablesApi} api @param {TableData|null} table null: the file becomes one
@@ -53,6 +53,7 @@ export class ImportSheet {
     this.#sheet = new Sheet({
       heading: table ? t("tables.import_into", { name: table.name }) : t("tables.import_new"),
       isWide: true,
+      request: this.#request,
       content: () => this.#template(),
     });
     this.#sheet.closed.then(() => this.#closed());
@@ -65,6 +66,7 @@ export class ImportSheet {
   #closed() {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#name.timer);
     // What was not started is not wanted.
     const { id, state } = this.#import ?? {};
     if (id && state !== "running" && state !== "done") this.#api.cancelImport(id).catch(() => {});
@@ -73,9 +75,9 @@ export class ImportSheet {
   // --- The file -----------------------------------------------------------------------------------
   /** @param {File} file @param {string} [key] */
   async #send(file, key = randomKey()) {
-    if (this.#isBusy) return;
+    if (this.#request.isBusy) return;
     this.#sent = { file, key };
-    await this.#act(async () => {
+    await this.#request.run(async () => {
       if (file.size > this.#maxBytes) {
         throw { code: "file_too_large", message: formatBytes(this.#maxBytes) };
       }
@@ -83,58 +85,58 @@ export class ImportSheet {
     });
   }
 
-  /** @param {() => Promise<unknown>} action */
-  async #act(action) {
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
-    try {
-      await action();
-    } catch (error) {
-      this.#error = error;
-    } finally {
-      this.#isBusy = false;
-      if (!this.#isClosed) this.#show();
-    }
-  }
-
   /** @param {ImportData} data */
   #take(data) {
     const before = this.#import?.state;
     this.#import = data;
     clearTimeout(this.#timer);
-    if (data.state === "inspecting" || data.state === "running") {
+    const isUnderWay = data.state === "inspecting" || data.state === "running";
+    if (isUnderWay && !this.#isClosed) {
       this.#timer = setTimeout(() => this.#poll(), POLL_MS);
     }
     if (data.state === "done" && before !== "done" && this.#table) this.#onDone(data.table ?? 0);
-    if (!this.#isClosed) this.#show();
+    this.#show();
   }
 
   async #poll() {
     try {
       this.#take(await this.#api.getImport(this.#import?.id ?? ""));
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
       // The import goes on; the connection comes back.
       this.#timer = setTimeout(() => this.#poll(), POLL_MS * 4);
       this.#show();
     }
   }
 
+  /** @param {(id: string) => Promise<ImportData>} call */
+  #enqueue(call) {
+    const { id } = /** @type {ImportData} */ (this.#import);
+    this.#queue = this.#queue.then(() => this.#request.run(async () => this.#take(await call(id))));
+  }
+
   /** @param {object} changes */
   #change(changes) {
-    const { id } = /** @type {ImportData} */ (this.#import);
-    this.#storing = this.#storing.then(() =>
-      this.#act(async () => this.#take(await this.#api.changeImport(id, changes)))
-    );
+    this.#enqueue((id) => this.#api.changeImport(id, changes));
+  }
+
+  /** @param {string} text */
+  #renameSoon(text) {
+    clearTimeout(this.#name.timer);
+    this.#name = { text, timer: setTimeout(() => this.#rename(), POLL_MS) };
+  }
+
+  #rename() {
+    const { text, timer } = this.#name;
+    if (!timer) return;
+    clearTimeout(timer);
+    this.#name = { text, timer: 0 };
+    this.#change({ new_table: text });
   }
 
   #start() {
-    const { id } = /** @type {ImportData} */ (this.#import);
-    this.#act(async () => {
-      await this.#storing;
-      this.#take(await this.#api.startImport(id));
-    });
+    this.#rename();
+    this.#enqueue((id) => this.#api.startImport(id));
   }
 
   // --- Showing ------------------------------------------------------------------------------------
@@ -142,8 +144,7 @@ export class ImportSheet {
     const data = this.#import;
     return html`
       ${data ? this.#stateTemplate(data) : this.#dropTemplate()}
-      <div class="notices">${notice(this.#error)}</div>
-      ${this.#error?.code === "network" && !data
+      ${this.#request.error?.code === "network" && !data
         ? html`
           <button type="button" class="button small" @click=${() =>
             this.#sent && this.#send(this.#sent.file, this.#sent.key)}>${t(
@@ -172,7 +173,8 @@ export class ImportSheet {
       <label class="drop ${this.#isOver ? "over" : ""}" @drop=${drop}
         @dragover=${(/** @type {Event} */ event) => over(event, true)}
         @dragleave=${(/** @type {Event} */ event) => over(event, false)}>
-        <input type="file" class="visually-hidden" accept=${ENDINGS} ?disabled=${this.#isBusy}
+        <input type="file" class="visually-hidden" accept=${ENDINGS} ?disabled=${this.#request
+          .isBusy}
           aria-describedby="import-help"
           @change=${(/** @type {any} */ { target }) => take(target.files)}>
         ${icon("upload")}
@@ -181,7 +183,7 @@ export class ImportSheet {
           ${t("tables.import_help", { size: formatBytes(this.#maxBytes) })}
         </span>
         <span class="drop-status" role="status">
-          ${this.#isBusy ? t("runs.sending", { name: this.#sent?.file.name ?? "" }) : ""}
+          ${this.#request.isBusy ? t("runs.sending", { name: this.#sent?.file.name ?? "" }) : ""}
         </span>
       </label>
     `;
@@ -206,7 +208,7 @@ export class ImportSheet {
           ${t("dialog.cancel")}
         </button>
         <button type="button" class="button primary" @click=${() => this.#start()}
-          ?disabled=${this.#isBusy || !data.columns.length}>
+          ?disabled=${this.#request.isBusy || !data.columns.length}>
           ${data.total === null
             ? t("tables.import")
             : t("tables.import_rows", { count: data.total })}
@@ -221,16 +223,8 @@ export class ImportSheet {
     return html`<a href=${this.#api.reportAddress(id)} download>${t("tables.report")}</a>`;
   }
 
-  #renameTimer = 0;
-
-  /** @param {string} name */
-  #renameSoon(name) {
-    clearTimeout(this.#renameTimer);
-    this.#renameTimer = setTimeout(() => this.#change({ new_table: name }), POLL_MS);
-  }
-
   /** @param {ImportData} data */
-  #progressTemplate({ id, done, total }) {
+  #progressTemplate({ done, total }) {
     return html`
       <p role="status">${total === null
         ? t("tables.rows_read", { count: done })
@@ -238,8 +232,8 @@ export class ImportSheet {
       <progress max=${total ?? 1} .value=${total === null ? 0 : done}
         aria-label=${t("runs.progress")}></progress>
       <div class="dialog-actions">
-        <button type="button" class="button" @click=${() =>
-          this.#act(async () => this.#take(await this.#api.cancelImport(id)))}>
+        <button type="button" class="button" ?disabled=${this.#request.isBusy}
+          @click=${() => this.#enqueue((id) => this.#api.cancelImport(id))}>
           ${icon("stop")}${t("tables.cancel_import")}
         </button>
       </div>

@@ -5,6 +5,7 @@ import { formatDateTime, formatMoney, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { explain, notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { staleText, stateText } from "./cells.js";
 import { idOf, inputField } from "./forms.js";
 import { shownText } from "./values.js";
@@ -22,9 +23,7 @@ export class Inspector {
   /** @type {CellData|null} */
   #cell = null;
   #note = "";
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request;
   #left = new AbortController();
 
   /** @param {Context} context @param {Row} row @param {Field} field @param {() => void} show */
@@ -33,6 +32,7 @@ export class Inspector {
     this.#row = row;
     this.#field = field;
     this.#show = show;
+    this.#request = new RequestState(show);
     const { signal } = this.#left;
     context.session.addEventListener("elsewhere", (event) => {
       const rows = detailOf(event);
@@ -53,7 +53,7 @@ export class Inspector {
     try {
       this.#take(await this.#context.api.cell(this.#aiField, this.#row.id));
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
       this.#show();
     }
   }
@@ -65,26 +65,11 @@ export class Inspector {
     if (!this.#left.signal.aborted) this.#show();
   }
 
-  /** @param {() => Promise<void>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
-    try {
-      await action();
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#show();
-  }
-
   /** @param {Partial<Review>} changes */
   #review(changes) {
     const { thumb = null, verdict = null } = this.#cell?.review ?? {};
     const review = { thumb, verdict, note: this.#note, ...changes };
-    return this.#act(async () => {
+    return this.#request.run(async () => {
       this.#take(await this.#context.api.review(this.#aiField, this.#row.id, review));
     });
   }
@@ -92,7 +77,7 @@ export class Inspector {
   #askAgain() {
     const { api, say } = this.#context;
     const scope = { rows: [this.#row.id], which: "all", overwrite_edited: true };
-    return this.#act(async () => {
+    return this.#request.run(async () => {
       await api.addRun(this.#aiField, { scope, start: "now" });
       say(t("tables.asked_again"));
       await this.#load();
@@ -103,7 +88,7 @@ export class Inspector {
   template() {
     const cell = this.#cell;
     return html`
-      <div class="notices">${notice(this.#error)}</div>
+      <div class="notices">${notice(this.#request.error)}</div>
       ${cell ? this.#cellTemplate(cell) : nothing}
     `;
   }
@@ -121,7 +106,7 @@ export class Inspector {
       ${may.review && cell.provenance ? this.#reviewTemplate(cell) : nothing}
       ${may.run
         ? html`
-          <button type="button" class="button small" ?disabled=${this.#isBusy}
+          <button type="button" class="button small" ?disabled=${this.#request.isBusy}
             @click=${() => this.#askAgain()}>${icon("retry")}${t("tables.ask_again")}</button>
         `
         : nothing}
@@ -182,7 +167,7 @@ export class Inspector {
       `;
     };
     return html`
-      <fieldset class="plain review" ?disabled=${this.#isBusy}>
+      <fieldset class="plain review" ?disabled=${this.#request.isBusy}>
         <legend class="visually-hidden">${t("tables.review")}</legend>
         <div class="problem-actions">
           ${thumbButton("up", "good")} ${thumbButton("down", "bad")} ${verdictButton("accepted")}

@@ -1,7 +1,7 @@
 /** Keys that act on the selected cells of the grid, as in spreadsheets. */
 
 import { t } from "../../i18n/i18n.js";
-import { explain } from "../../ui/notice.js";
+import { errorText } from "../../ui/notice.js";
 
 /**
  * @import { Actions } from "./actions.js"
@@ -31,6 +31,7 @@ export class Keys {
       return this.#do(() => this.step(event.shiftKey ? "redo" : "undo"));
     }
     if (hasCommand && key === "y") return this.#do(() => this.step("redo"));
+    if (hasCommand && key === "a") return this.#do(() => this.#actions.selectAll());
     if (hasCommand && key === "d") return this.#do(() => this.#actions.fillDown());
     if (hasCommand || event.altKey) return false;
     if (key === "delete" || key === "backspace") return this.#do(() => this.#actions.clear());
@@ -58,23 +59,16 @@ export class Keys {
       else if (conflicts.length) this.#say(t("tables.not_undone", { count: conflicts.length }));
       else this.#say(t(`tables.stepped.${direction}`));
     } catch (error) {
-      this.#say(explain(/** @type {any} */ (error)).title);
+      this.#say(errorText(/** @type {any} */ (error)));
     }
   }
 
   /** The space bar ticks a box, and opens what else is in a cell. @param {TableGrid|null} grid */
   #toggle(grid) {
     const active = grid?.active;
-    const row = active && this.#session.rowAt(active.line);
+    const row = active && this.#session.lines.rowAt(active.line);
     if (!row || !this.#session.may.edit) return;
     if (active.field.kind !== "boolean") return grid?.edit();
-    this.#session.edit(row, active.field, !this.#session.cellValue(row, active.field));
+    this.#session.edit(row, active.field, !this.#session.lines.valueOf(row, active.field));
   }
-}
-
-/** Whether a key types a character. @param {KeyboardEvent} event @returns {boolean} */
-export function isCharacter(event) {
-  const hasCommand = event.ctrlKey || event.metaKey || event.altKey;
-  const isCommand = hasCommand && !event.getModifierState("AltGraph");
-  return !isCommand && [...event.key].length === 1;
 }

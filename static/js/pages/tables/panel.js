@@ -3,6 +3,7 @@
 import { t } from "../../i18n/i18n.js";
 import { html, render } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
+import { isComposing } from "../../ui/keyboard.js";
 import { AiPanel } from "./ai_panel.js";
 import { Inspector } from "./inspector.js";
 import { problemsTemplate } from "./problems.js";
@@ -55,7 +56,8 @@ export class Panel {
     this.element.className = "table-panel";
     this.element.hidden = true;
     this.element.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !event.defaultPrevented) this.close();
+      if (event.key !== "Escape" || event.defaultPrevented || isComposing(event)) return;
+      this.close();
     });
   }
 

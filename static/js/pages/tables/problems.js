@@ -2,6 +2,7 @@
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
+import { refusalText } from "./cells.js";
 import { shownText } from "./values.js";
 
 /**
@@ -26,7 +27,7 @@ function problemTemplate({ edits, data }, edit) {
   return html`
     <li>
       <strong dir="auto">${t("tables.problem_of", { field: field.name, row: edit.rowId })}</strong>
-      <p>${isConflict ? t("tables.edit_conflict") : edit.message}</p>
+      <p>${isConflict ? t("tables.edit_conflict") : refusalText(edit)}</p>
       <dl>
         <dt>${t("tables.yours")}</dt>
         <dd dir="auto">${shownText(field, edit.value)}</dd>

@@ -46,7 +46,7 @@ export class RowPanel {
 
   /** @param {Field} field @returns {Value} */
   #value(field) {
-    return this.#context.session.cellValue(this.#row, field);
+    return this.#context.session.lines.valueOf(this.#row, field);
   }
 
   template() {

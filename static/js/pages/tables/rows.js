@@ -137,6 +137,8 @@ export class RowSource extends EventTarget {
   /** @param {number} number of a page */
   #want(number) {
     if (this.#loading.has(number) || !this.#snapshot) return;
+    // The last one asked for stands at the end, also when it was asked for before.
+    this.#wanted.delete(number);
     this.#wanted.add(number);
     if (this.#timer) return;
     this.#timer = setTimeout(() => {

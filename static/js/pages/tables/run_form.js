@@ -1,16 +1,17 @@
 /** A new run of an AI field: which cells, what it costs, and its start. */
 
-import { fromInput } from "../../forms/moments.js";
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
-import { estimateTemplate, startTemplate } from "../runs/estimate.js";
+import { RequestState } from "../../ui/request_state.js";
+import { estimateTemplate } from "../runs/estimate.js";
+import { Estimation } from "../runs/estimation.js";
+import { StartForm } from "../runs/start_form.js";
 import { checkField, idOf, inputField, selectField } from "./forms.js";
 
 /**
  * @import { Context } from "./panel.js"
- * @import { When } from "../runs/estimate.js"
  * @import { AiField, Scope, ScopeEstimate, TableRunData } from "./types.d.ts"
  */
 
@@ -41,19 +42,13 @@ export class RunForm {
     /** AI fields that this one reads are filled in the same turn. */
     chains: false,
   };
-  #start = { when: /** @type {When} */ ("now"), at: "", error: "" };
   /** @type {number[]} */
   #selected = [];
-  /** @type {ScopeEstimate|null} */
-  #estimate = null;
-  #isEstimating = false;
-  #estimates = 0;
+  /** @type {Estimation<ScopeEstimate>} */
+  #estimation;
+  #request;
+  #start;
   #timer = 0;
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
-  /** Why there is no estimate. @type {any} */
-  #refusal = null;
 
   /**
    * @param {Context} context @param {AiField} ai
@@ -64,10 +59,13 @@ export class RunForm {
     this.#ai = ai;
     this.#onChange = onChange;
     this.#onMade = onMade;
-    this.#begin();
+    this.#estimation = new Estimation(onChange);
+    this.#request = new RequestState(onChange);
+    this.#start = new StartForm(onChange);
+    this.#prepare();
   }
 
-  async #begin() {
+  async #prepare() {
     this.#selected = await this.#context.selectedRows();
     if (this.#selected.length > 1) this.#form.rows = "selected";
     this.#refresh();
@@ -100,41 +98,18 @@ export class RunForm {
     this.#onChange();
   }
 
-  async #refresh() {
-    const estimate = ++this.#estimates;
-    this.#isEstimating = true;
-    this.#onChange();
-    /** @type {ScopeEstimate|null} */
-    let found = null;
-    let refusal = null;
-    try {
-      found = await this.#context.api.estimate(this.#ai.id, this.#scope);
-    } catch (error) {
-      refusal = error;
-    }
-    if (estimate !== this.#estimates) return;
-    this.#isEstimating = false;
-    this.#estimate = found;
-    this.#refusal = refusal;
-    this.#onChange();
+  #refresh() {
+    return this.#estimation.read(() => this.#context.api.estimate(this.#ai.id, this.#scope));
   }
 
   /** @param {object} options */
-  async #make(options) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#onChange();
-    try {
-      const { max, shares } = this.#form;
-      const given = { scope: this.#scope, share_equal: shares, max_cost: max.trim() || null };
+  #make(options) {
+    const { max, shares } = this.#form;
+    const given = { scope: this.#scope, share_equal: shares, max_cost: max.trim() || null };
+    return this.#request.run(async () => {
       const { id, runs } = await this.#context.api.addRun(this.#ai.id, { ...given, ...options });
       this.#onMade(runs.find((run) => run.id === id) ?? runs[0]);
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#onChange();
+    });
   }
 
   /** AI fields whose answers this one reads, and those that they read. @returns {AiField[]} */
@@ -154,32 +129,25 @@ export class RunForm {
     return [...found];
   }
 
-  #begins() {
-    const { when, at } = this.#start;
-    this.#start.error = when === "at" && !at ? t("form.no_date_time") : "";
-    if (this.#start.error) return this.#onChange();
-    const start_at = when === "at" ? fromInput("date-time", at) : null;
+  #begin() {
+    const start = this.#start.read();
+    if (!start) return;
     const also = this.#form.chains ? this.#sources.map(({ id }) => id) : [];
-    this.#make({ start: when, start_at, also });
+    this.#make({ ...start, also });
   }
 
   template() {
-    const isReady = this.#estimate !== null && !this.#isBusy;
+    const { found, refusal, isUnderWay } = this.#estimation;
+    const { isBusy, error } = this.#request;
+    const isReady = found !== null && !isBusy;
     // What the answers to come will ask about cannot be estimated, but asked.
     const mayStart = isReady ||
-      (this.#form.chains && this.#sources.length > 0 && !this.#isBusy && !this.#isEstimating);
-    const form = {
-      ...this.#start,
-      onWhen: (/** @type {When} */ when) => this.#setStart({ when }),
-      onAt: (/** @type {string} */ at) => this.#setStart({ at }),
-    };
+      (this.#form.chains && this.#sources.length > 0 && !isBusy && !isUnderWay);
     return html`
       <h3 dir="auto">${this.#ai.name}</h3>
       ${this.#scopeFields()}
-      <section aria-busy=${String(this.#isEstimating)} aria-label=${t("runs.estimate")}>
-        ${notice(this.#refusal)} ${this.#estimate
-          ? this.#estimateTemplate(this.#estimate)
-          : nothing}
+      <section aria-busy=${String(isUnderWay)} aria-label=${t("runs.estimate")}>
+        ${notice(refusal)} ${found ? this.#estimateTemplate(found) : nothing}
       </section>
       ${inputField({
         id: idOf(this.#form, "max"),
@@ -189,14 +157,14 @@ export class RunForm {
         help: t("runs.max_cost_help"),
         onChange: (max) => (this.#form.max = max),
       })}
-      ${startTemplate(form, this.#estimate)}
-      <div class="notices">${notice(this.#error)}</div>
+      ${this.#start.template(found)}
+      <div class="notices">${notice(error)}</div>
       <div class="run-actions">
         <button type="button" class="button primary" ?disabled=${!isReady}
           @click=${() => this.#make({ try: TRY_ROWS })}>
           ${icon("send")}${t("runs.try", { count: this.#rowsToTry })}
         </button>
-        <button type="button" class="button" ?disabled=${!mayStart} @click=${() => this.#begins()}>
+        <button type="button" class="button" ?disabled=${!mayStart} @click=${() => this.#begin()}>
           ${icon("play")}${t("tables.run_all")}
         </button>
       </div>
@@ -204,18 +172,12 @@ export class RunForm {
   }
 
   get #rowsToTry() {
-    return Math.max(1, Math.min(TRY_ROWS, this.#estimate?.rows ?? TRY_ROWS));
+    return Math.max(1, Math.min(TRY_ROWS, this.#estimation.found?.rows ?? TRY_ROWS));
   }
 
   get #maxLabel() {
-    const currency = this.#estimate?.currency;
+    const currency = this.#estimation.found?.currency;
     return currency ? t("runs.max_cost_in", { currency }) : t("runs.max_cost");
-  }
-
-  /** @param {object} changes */
-  #setStart(changes) {
-    this.#start = { ...this.#start, error: "", ...changes };
-    this.#onChange();
   }
 
   #scopeFields() {

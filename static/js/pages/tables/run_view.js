@@ -6,6 +6,7 @@ import { html, nothing } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { icon } from "../../ui/icons.js";
 import { explain, notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { estimateTemplate } from "../runs/estimate.js";
 import {
   barTemplate,
@@ -42,9 +43,7 @@ export class RunView {
   #max;
   /** @type {import("./tried_rows.js").Tried[]} before the start */
   #tried = [];
-  #isBusy = false;
-  /** @type {any} */
-  #error = null;
+  #request;
   #timer = 0;
   #left = new AbortController();
   #isFollowing = false;
@@ -58,6 +57,7 @@ export class RunView {
     this.#run = run;
     this.#onChange = onChange;
     this.#onEnd = onEnd;
+    this.#request = new RequestState(onChange);
     this.#max = run.max_cost === null ? "" : String(Number(run.max_cost));
     this.#follow();
     this.#readMore();
@@ -79,10 +79,15 @@ export class RunView {
       }
       if (!signal.aborted) this.#onEnd();
     } catch (error) {
-      this.#error = error;
+      this.#request.error = error;
     }
     this.#isFollowing = false;
     if (!signal.aborted) this.#onChange();
+  }
+
+  /** Who started it pays, so nobody else goes on with it. */
+  get #isOwn() {
+    return this.#run.started_by === this.#context.app.username;
   }
 
   #announce() {
@@ -104,7 +109,8 @@ export class RunView {
       this.#groups = await api.runErrors(id);
       const isReady = state === "ready";
       this.#tried = isReady ? await readTried(this.#context, this.#run) : [];
-      this.#estimate = isReady ? await api.actOnRun(id, "estimate") : null;
+      const mayStart = isReady && this.#isOwn && this.#context.session.may.run;
+      this.#estimate = mayStart ? await api.actOnRun(id, "estimate") : null;
     } catch (error) {
       console.warn("more of a run", error);
     }
@@ -112,21 +118,13 @@ export class RunView {
   }
 
   /** @param {() => Promise<unknown>} action */
-  async #act(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#onChange();
-    try {
+  #act(action) {
+    return this.#request.run(async () => {
       await action();
       this.#run = { ...this.#run, ...(await this.#context.api.run(this.#run.id)) };
       this.#follow();
       this.#readSoon();
-    } catch (error) {
-      this.#error = error;
-    }
-    this.#isBusy = false;
-    this.#onChange();
+    });
   }
 
   /** @param {Parameters<Context["api"]["actOnRun"]>[1]} action @param {object} [options] */
@@ -167,6 +165,8 @@ export class RunView {
   // --- Showing ------------------------------------------------------------------------------------
   template() {
     const run = this.#run;
+    const mayRun = this.#context.session.may.run;
+    const mayGoOn = mayRun && this.#isOwn;
     return html`
       <section class="run-view" data-run=${run.id}>
         <h3 dir="auto">${run.name}</h3>
@@ -177,13 +177,18 @@ export class RunView {
             : nothing}
           <span>${countsText(run)}</span>
           ${run.model ? html`<span>${run.model}</span>` : nothing}
+          ${this.#isOwn
+            ? nothing
+            : html`<span dir="auto">${t("tables.run_of", { name: run.started_by })}</span>`}
         </p>
         <p class="run-reason" role="status">${reasonText(run)}</p>
         ${barTemplate(run)} ${figuresTemplate(run)}
         ${this.#estimate && this.#estimate.rows ? estimateTemplate(this.#estimate) : nothing}
-        ${run.state === "paused" || run.state === "ready" ? this.#limitField() : nothing}
-        <div class="notices">${notice(this.#error)}</div>
-        ${this.#context.session.may.run ? this.#actions(run) : nothing}
+        ${mayGoOn && (run.state === "paused" || run.state === "ready")
+          ? this.#limitField()
+          : nothing}
+        <div class="notices">${notice(this.#request.error)}</div>
+        ${mayRun ? this.#actions(run) : nothing}
         ${triedTemplate(this.#tried, this.#context.session.data.fields, run.ai_field)}
         ${this.#groups.length ? this.#reasons() : nothing}
       </section>
@@ -206,10 +211,10 @@ export class RunView {
   #actions({ state, counts, reverted_at }) {
     const failed = counts.failed + counts.expired + counts.cancelled;
     const may = {
-      start: state === "ready" && counts.pending > 0,
-      resume: state === "paused",
+      start: this.#isOwn && state === "ready" && counts.pending > 0,
+      resume: this.#isOwn && state === "paused",
       pause: state === "running" || state === "scheduled",
-      retry: failed > 0 && RETRYABLE.includes(state),
+      retry: this.#isOwn && failed > 0 && RETRYABLE.includes(state),
       cancel: CANCELLABLE.includes(state),
       revert: counts.succeeded > 0 && isEnded(state) && !reverted_at,
     };
@@ -245,7 +250,7 @@ export class RunView {
   #button(label, mark, action, style = "") {
     return html`
       <button type="button" class="button small ${style}" ?disabled=${this
-        .#isBusy} @click=${action}>
+        .#request.isBusy} @click=${action}>
         ${icon(mark)}<span>${label}</span>
       </button>
     `;

@@ -5,7 +5,7 @@ import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { ChangeCount } from "./change_count.js";
 import { Edits } from "./edits.js";
-import { Layout } from "./layout.js";
+import { Lines } from "./lines.js";
 import { Links } from "./links.js";
 import { LiveTable } from "./live.js";
 import { RowSource } from "./rows.js";
@@ -14,9 +14,7 @@ import { EMPTY_VIEW, OpenView } from "./view_state.js";
 /**
  * @import { Socket } from "../../client/socket.js"
  * @import { TablesApi } from "./api.js"
- * @import { Edit } from "./edits.js"
- * @import { Heading } from "./layout.js"
- * @import { AiCell, AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
+ * @import { AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
  */
 
 const REOPEN_MS = 250;
@@ -25,7 +23,8 @@ const REOPEN_MS = 250;
  * Events: `opened` (other rows, or another order), `rows` (detail: lines that look other than
  * before), `length` (rows were added), `layout` (other fields), `elsewhere` (detail: ids of rows that
  * changed elsewhere, null: any), `address` (the view was stored for the first time), `state` (of
- * edits, of the view, of changes elsewhere), `failed` (detail: the error).
+ * edits, of the view, of changes elsewhere), `failed` (detail: the error), `reconnected`, `lost`
+ * (the table).
  */
 export class TableSession extends EventTarget {
   /** @type {TableData|null} */
@@ -34,7 +33,10 @@ export class TableSession extends EventTarget {
   views = [];
   /** @type {AiField[]} */
   aiFields = [];
-  layout = new Layout();
+  /** @type {Lines} */
+  lines;
+  /** It is deleted, or may not be read any more: what was read stays in sight. */
+  isLost = false;
   /** Rows that have entered or left the view since it was opened. */
   changes = 0;
   edits;
@@ -48,7 +50,6 @@ export class TableSession extends EventTarget {
   #rows;
   /** @type {LiveTable|null} */
   #live = null;
-  #visible = { top: 0, bottom: 50 };
   #changeCount;
   #reopenTimer = 0;
   #isDisposed = false;
@@ -64,6 +65,7 @@ export class TableSession extends EventTarget {
     this.edits = new Edits(api, tableId);
     this.links = new Links(api);
     this.#rows = new RowSource(api, () => this.#takeSnapshot());
+    this.lines = new Lines(this.#rows, this.edits, this.links);
     this.#changeCount = new ChangeCount(api, this.#rows, (count) => {
       this.changes = count;
       this.dispatchEvent(new Event("state"));
@@ -72,20 +74,38 @@ export class TableSession extends EventTarget {
   }
 
   #listen() {
-    const { edits } = this;
-    this.#rows.addEventListener("rows", (event) => this.#showRows(detailOf(event)));
-    this.#rows.addEventListener("opened", () => this.dispatchEvent(new Event("opened")));
-    this.#rows.addEventListener("length", () => this.dispatchEvent(new Event("length")));
-    this.#rows.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    edits.addEventListener("change", (event) => this.#showIds(detailOf(event)));
-    edits.addEventListener("stored", (event) => {
-      for (const row of detailOf(event)) this.#rows.apply(row.id, row);
+    const { edits, links } = this;
+    const rows = this.#rows;
+    this.#on(rows, "rows", (indexes) => this.#showRows(indexes));
+    this.#on(rows, "opened", () => this.dispatchEvent(new Event("opened")));
+    this.#on(rows, "length", () => this.dispatchEvent(new Event("length")));
+    this.#on(rows, "failed", (error) => this.#fail(error));
+    this.#on(edits, "change", (rowIds) => this.#showIds(rowIds));
+    this.#on(edits, "stored", (stored) => {
+      for (const row of stored) rows.apply(row.id, row);
     });
-    edits.addEventListener("state", () => this.dispatchEvent(new Event("state")));
-    edits.addEventListener("failed", (event) => this.#fail(detailOf(event)));
-    this.links.addEventListener("known", () => this.#showRows(this.#visibleIndexes()));
+    this.#on(edits, "state", () => this.dispatchEvent(new Event("state")));
+    this.#on(edits, "failed", (error) => {
+      this.#fail(error);
+      this.#checkAccess(error);
+    });
+    this.#on(links, "known", () => this.#showRows(this.lines.visibleIndexes));
+    this.#on(this.#socket, "open", () => this.#reconnected());
+  }
+
+  /** As long as the page is not left: edits are sent even then.
+   * @param {EventTarget} source @param {string} type @param {(detail: any) => void} listener */
+  #on(source, type, listener) {
     const { signal } = this.#left;
-    this.#socket.addEventListener("open", () => edits.retryNow(), { signal });
+    source.addEventListener(type, (event) => listener(detailOf(event)), { signal });
+  }
+
+  #reconnected() {
+    this.edits.retryNow();
+    this.#view?.store();
+    // What could not be read while there was no connection.
+    this.#showRows(this.lines.visibleIndexes);
+    this.dispatchEvent(new Event("reconnected"));
   }
 
   // --- Loading --------------------------------------------------------------------------------------
@@ -169,14 +189,36 @@ export class TableSession extends EventTarget {
     this.#live = live;
     live.addEventListener("changed", (event) => this.#changedElsewhere(detailOf(event)));
     live.addEventListener("reload", (event) => this.#reload(detailOf(event)));
-    live.addEventListener("lost", (event) => this.#fail(detailOf(event)));
+    live.addEventListener("lost", (event) => this.#checkAccess(detailOf(event)));
+  }
+
+  /** The table may be deleted, or shared otherwise than before. @param {any} error */
+  async #checkAccess({ code, status }) {
+    const isRefused = status === 403 || status === 404 || code === "not_found";
+    if (!isRefused || !this.table || this.isLost) return;
+    try {
+      const table = await this.#api.get(this.#tableId);
+      if (table.deleted_at) return this.#lose(this.table);
+      this.#setTable(table);
+      this.dispatchEvent(new Event("layout"));
+    } catch (error) {
+      if (/** @type {any} */ (error).status === 404) this.#lose(this.table);
+      else this.#fail(error);
+    }
+  }
+
+  /** @param {TableData} table */
+  #lose(table) {
+    this.isLost = true;
+    this.table = { ...table, access: [] };
+    this.dispatchEvent(new Event("lost"));
   }
 
   async #takeSnapshot() {
     const { filter, sorts, groups, aggregates, collation } = this.view.state;
     const parts = { filter, sorts, groups, aggregates, collation };
     const snapshot = await this.#api.open(this.#tableId, parts);
-    this.layout.setGroups(groups.length ? snapshot.groups : []);
+    this.lines.layout.setGroups(groups.length ? snapshot.groups : []);
     this.changes = 0;
     return snapshot;
   }
@@ -200,6 +242,8 @@ export class TableSession extends EventTarget {
 
   /** @param {number|null} id */
   async openView(id) {
+    // What was changed in the one that is left, which may be the same, is read as well.
+    await this.view.store();
     this.views = await this.#api.views(this.#tableId);
     this.#setView(this.views.find((view) => view.id === id) ?? this.views[0]);
     await this.reopen();
@@ -217,15 +261,6 @@ export class TableSession extends EventTarget {
     await this.#rereadVisible();
   }
 
-  // --- Lines and rows -------------------------------------------------------------------------------
-  get lines() {
-    return this.layout.lines(this.#rows.length);
-  }
-
-  get rowCount() {
-    return this.#rows.length;
-  }
-
   get snapshotId() {
     return this.#rows.snapshotId;
   }
@@ -240,73 +275,9 @@ export class TableSession extends EventTarget {
     return this.data.fields.find(({ key }) => key === grouping?.field);
   }
 
-  /** @param {number} line @returns {Row|Heading|null|undefined} */
-  at(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" ? this.#rows.at(place) : place;
-  }
-
-  /** @param {number} line @returns {Row|null} null: none, a heading, or not there yet */
-  rowAt(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" && line < this.lines ? this.#rows.peek(place) ?? null : null;
-  }
-
-  /** @param {number} line @returns {number} of the row in the view */
-  numberOf(line) {
-    const place = this.layout.at(line);
-    return typeof place === "number" ? place : -1;
-  }
-
-  /** @param {number} top @param {number} bottom lines @returns {Promise<(Row|null)[]>} read if need be */
-  async rowsOf(top, bottom) {
-    const places = [];
-    for (let line = top; line <= bottom && line < this.lines; line++) {
-      places.push(this.layout.at(line));
-    }
-    const indexes = places.filter((place) => typeof place === "number");
-    if (indexes.length === 0) return [];
-    const from = Math.min(...indexes);
-    const rows = await this.#rows.range(from, Math.max(...indexes));
-    return places.map((place) => typeof place === "number" ? rows[place - from] : null);
-  }
-
-  /** Rows in order, for cards. @param {number} index @returns {Row|null|undefined} */
-  rowOf(index) {
-    return this.#rows.at(index);
-  }
-
-  /** @param {Row} row @param {Field} field @returns {{value: Value, edit?: Edit, ai?: AiCell}} */
-  cell(row, field) {
-    const edit = this.edits.of(row.id, field.key);
-    const value = edit ? edit.value : row.values[field.key];
-    if (field.kind === "link" && value) this.links.want(field, value);
-    return { value, edit, ai: row.ai?.[field.key] };
-  }
-
-  /** @param {Row} row @param {Field} field @returns {Value} */
-  cellValue(row, field) {
-    return this.cell(row, field).value ?? null;
-  }
-
-  /** What the page shows now. @param {{top: number, bottom: number}} visible lines */
-  setVisible(visible) {
-    this.#visible = visible;
-  }
-
-  #visibleIndexes() {
-    const indexes = [];
-    for (let line = this.#visible.top; line <= this.#visible.bottom; line++) {
-      const place = this.layout.at(line);
-      if (typeof place === "number") indexes.push(place);
-    }
-    return indexes;
-  }
-
   /** @param {number[]} indexes of rows */
   #showRows(indexes) {
-    const lines = indexes.map((index) => this.layout.lineOf(index)).filter((line) => line >= 0);
-    this.dispatchEvent(new CustomEvent("rows", { detail: lines }));
+    this.dispatchEvent(new CustomEvent("rows", { detail: this.lines.linesOf(indexes) }));
   }
 
   /** @param {number[]} rowIds */
@@ -317,16 +288,20 @@ export class TableSession extends EventTarget {
   // --- Changes ------------------------------------------------------------------------------------
   /** @param {Row} row @param {Field} field @param {Value} value */
   edit(row, field, value) {
-    const was = this.cellValue(row, field);
+    const was = this.lines.valueOf(row, field);
     // A refusal is shown in the cell.
     this.edits.change([{ rowId: row.id, key: field.key, was, value }]).catch(() => {});
   }
 
-  /** New rows, shown at the end. @param {Record<string, Value>[]} rows */
-  async create(rows) {
-    const outcomes = await this.edits.create(rows);
-    const refused = outcomes.find(({ message }) => message);
-    this.#rows.add(outcomes.flatMap(({ row }) => row ? [row] : []));
+  /** New rows, shown at the end, and changed cells: by one gesture. A refusal of a cell is shown in
+   * it.
+   * @param {Record<string, Value>[]} rows
+   * @param {{rowId: number, key: string, was: Value, value: Value}[]} [cells] */
+  async create(rows, cells = []) {
+    const outcomes = await this.edits.change(cells, rows);
+    const made = outcomes.slice(outcomes.length - rows.length);
+    const refused = made.find(({ message }) => message);
+    this.#rows.add(made.flatMap(({ row }) => row ? [row] : []));
     if (refused) this.#fail(Object.assign(new Error(refused.message), { code: "invalid_form" }));
   }
 
@@ -353,6 +328,13 @@ export class TableSession extends EventTarget {
   async step(direction) {
     await this.edits.settled();
     const done = await this.#api.step(this.#tableId, direction);
+    const gesture = this.edits.gestureOf(done.of_rev);
+    gesture?.revs.add(done.rev);
+    for (let step = 1; gesture && step < gesture.steps; step++) {
+      const next = await this.#api.step(this.#tableId, direction);
+      gesture.revs.add(next.rev);
+      done.conflicts.push(...next.conflicts);
+    }
     await this.#rereadVisible();
     return done;
   }
@@ -361,17 +343,12 @@ export class TableSession extends EventTarget {
   /** @param {import("./live.js").Change} change */
   async #changedElsewhere({ rows }) {
     try {
-      await this.#rows.refresh(rows, this.#visibleRange());
+      await this.#rows.refresh(rows, this.lines.visibleRange);
     } catch (error) {
       this.#fail(error);
     }
     this.#changeCount.refreshSoon();
     this.dispatchEvent(new CustomEvent("elsewhere", { detail: rows }));
-  }
-
-  #visibleRange() {
-    const indexes = this.#visibleIndexes();
-    return { top: indexes[0] ?? 0, bottom: indexes.at(-1) ?? 0 };
   }
 
   /** @param {"fields"|"rows"} reason */
@@ -388,7 +365,7 @@ export class TableSession extends EventTarget {
 
   /** All rows may be others: those in sight are read now. */
   #rereadVisible() {
-    const { top, bottom } = this.#visibleRange();
+    const { top, bottom } = this.lines.visibleRange;
     return this.#rows.forgetAllBut(top, bottom);
   }
 

@@ -4,6 +4,7 @@ import { html, nothing, render } from "../../lit.js";
 import { t } from "../../i18n/i18n.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 
 /**
  * @typedef {object} Parts
@@ -14,16 +15,16 @@ import { notice } from "../../ui/notice.js";
  * @property {boolean} [isDanger]
  * @property {boolean} [isWide]
  * @property {() => boolean} [isReady] the main button may be used
+ * @property {RequestState} [request] whose refusal it shows; its own by default
  */
 
 let count = 0;
 
 export class Sheet {
-  /** @type {any} */
-  error = null;
+  /** @type {RequestState} */
+  request;
   element = document.createElement("dialog");
   #parts;
-  #isBusy = false;
   #id = `sheet-${++count}`;
   /** @type {() => void} */
   #onClosed = () => {};
@@ -33,6 +34,7 @@ export class Sheet {
   /** @param {Parts} parts */
   constructor(parts) {
     this.#parts = parts;
+    this.request = parts.request ?? new RequestState(() => this.show());
     this.element.className = `dialog sheet ${parts.isWide ? "wide" : ""}`;
     this.element.setAttribute("aria-labelledby", this.#id);
     this.element.addEventListener("close", () => {
@@ -42,6 +44,15 @@ export class Sheet {
     document.body.append(this.element);
     this.show();
     this.element.showModal();
+    this.#focusFirst();
+  }
+
+  /** What is to be filled in, not the button that closes it. */
+  #focusFirst() {
+    const first = this.element.querySelector(
+      ".sheet-content :is(input, select, textarea, button, a):not(:disabled)",
+    );
+    /** @type {HTMLElement|null} */ (first)?.focus();
   }
 
   close() {
@@ -49,23 +60,14 @@ export class Sheet {
   }
 
   async #act() {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.error = null;
-    this.show();
-    try {
-      await this.#parts.onAction?.(this);
-      this.close();
-    } catch (error) {
-      this.error = error;
-    } finally {
-      this.#isBusy = false;
-      if (this.element.isConnected) this.show();
-    }
+    const isDone = await this.request.run(() => this.#parts.onAction?.(this));
+    if (isDone) this.close();
   }
 
   show() {
+    if (!this.element.isConnected) return;
     const { heading, content, action, isDanger, isReady = () => true } = this.#parts;
+    const { isBusy, error } = this.request;
     const submit = (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#act();
@@ -78,7 +80,7 @@ export class Sheet {
             title=${t("tables.close")} @click=${() => this.close()}>${icon("close")}</button>
         </header>
         <div class="sheet-content">${content(this)}</div>
-        <div class="notices">${notice(this.error)}</div>
+        <div class="notices">${notice(error)}</div>
         ${action
           ? html`
             <div class="dialog-actions">
@@ -86,7 +88,7 @@ export class Sheet {
                 ${t("dialog.cancel")}
               </button>
               <button type="submit" class="button ${isDanger ? "danger" : "primary"}"
-                ?disabled=${this.#isBusy || !isReady()}>${action}</button>
+                ?disabled=${isBusy || !isReady()}>${action}</button>
             </div>
           `
           : nothing}

@@ -42,11 +42,16 @@ export class StatusBar {
     this.show();
   }
 
+  /** The connection is back. */
+  reconnected() {
+    if (this.#error?.code === "network") this.fail(null);
+  }
+
   show() {
     if (this.#isDisposed || !this.#session.isLoaded) return;
-    const { edits, changes, rowCount } = this.#session;
+    const { edits, changes, lines } = this.#session;
     const template = html`
-      <span class="status-count">${t("tables.rows", { count: rowCount })}</span>
+      <span class="status-count">${t("tables.rows", { count: lines.rowCount })}</span>
       <span class="status-edits" role="status">${this.#editsText()}</span>
       ${edits.problems.length
         ? html`
@@ -62,8 +67,10 @@ export class StatusBar {
           </button>
         `
         : nothing}
-      ${this.#messageTemplate()}
-      ${this.#error ? this.#errorTemplate() : nothing}
+      ${this.#session.isLost
+        ? html`<strong class="status-lost" role="alert">${t("tables.lost")}</strong>`
+        : this.#messageTemplate()}
+      ${this.#error && !this.#session.isLost ? this.#errorTemplate() : nothing}
     `;
     render(template, this.element);
   }

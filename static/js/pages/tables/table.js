@@ -115,11 +115,11 @@ export class TablePage {
       grid: () => this.#grid,
       edits: () => session.edits,
       fields: () => session.fieldsShown,
-      rowAt: (line) => session.rowAt(line),
-      rows: (top, bottom) => session.rowsOf(top, bottom),
-      lines: () => session.lines,
-      valueOf: (row, field) => session.cellValue(row, field),
-      create: (rows) => session.create(rows),
+      rowAt: (line) => session.lines.rowAt(line),
+      rows: (top, bottom) => session.lines.rowsOf(top, bottom),
+      lines: () => session.lines.count,
+      valueOf: (row, field) => session.lines.valueOf(row, field),
+      write: (rows, cells) => session.create(rows, cells),
       say: (message) => this.say(message),
       get mayEdit() {
         return session.may.edit;
@@ -152,6 +152,10 @@ export class TablePage {
       say: (message, undo) => this.say(message, undo),
       onAiField: (field) => this.#panel.open("ai", { field }),
       onFilter: (field) => this.#panel.filterBy(field),
+      onClosed: () => {
+        // Headers are made anew when fields change: what had the focus may be gone.
+        if (document.activeElement === document.body) this.#grid?.focus();
+      },
     };
   }
 
@@ -176,6 +180,12 @@ export class TablePage {
     session.addEventListener("failed", (event) => {
       this.#status.fail(detailOf(event));
     });
+    session.addEventListener("reconnected", () => this.#status.reconnected());
+    session.addEventListener("lost", () => {
+      this.#panel.reset();
+      this.#redraw();
+      this.#status.show();
+    });
     NARROW.addEventListener("change", () => this.#draw(), { signal });
     document.addEventListener("copy", (event) => {
       if (this.#grid?.hasFocus) this.#actions.copy(event);
@@ -187,9 +197,6 @@ export class TablePage {
     }, { signal });
     document.addEventListener("paste", (event) => {
       if (this.#grid?.hasFocus) this.#actions.paste(event);
-    }, { signal });
-    addEventListener("beforeunload", (event) => {
-      if (session.edits.waiting > 0) event.preventDefault();
     }, { signal });
   }
 
@@ -210,10 +217,10 @@ export class TablePage {
   #makeGrid() {
     const session = this.#session;
     const source = {
-      lines: () => session.lines,
-      at: (/** @type {number} */ line) => session.at(line),
-      cell: (/** @type {Row} */ row, /** @type {Field} */ field) => session.cell(row, field),
-      numberOf: (/** @type {number} */ line) => session.numberOf(line),
+      lines: () => session.lines.count,
+      at: (/** @type {number} */ line) => session.lines.at(line),
+      cell: (/** @type {Row} */ row, /** @type {Field} */ field) => session.lines.cell(row, field),
+      numberOf: (/** @type {number} */ line) => session.lines.numberOf(line),
       headingText: (/** @type {Heading} */ heading) => this.#headingText(heading),
     };
     return new TableGrid(this.#body, source, this.#gridCallbacks(), {
@@ -231,14 +238,16 @@ export class TablePage {
       onOpenValue: (line, field) => this.#openValue(line, field),
       onFieldMenu: (field, anchor) => openFieldMenu(field, anchor, this.#fieldTools()),
       onCellMenu: (line, field, anchor) => this.#openCellMenu(line, field, anchor),
-      onOpenRow: (line) => this.#openRow(session.rowAt(line)),
+      onOpenRow: (line) => this.#openRow(session.lines.rowAt(line)),
       onToggle: ({ key }) => {
-        session.layout.toggle(key);
+        session.lines.layout.toggle(key);
         this.#refreshLength();
       },
       onWidths: (widths) => session.view.change({ widths }),
+      onMoveField: ({ key, target, isAfter }) =>
+        session.view.moveBeside(session.data.fields, key, target, isAfter),
       onKey: (event) => this.#keys.press(event, this.#grid),
-      onVisible: () => this.#grid && session.setVisible(this.#grid.visible),
+      onVisible: () => this.#grid && session.lines.setVisible(this.#grid.visible),
       onInvalid: (message) => this.say(message),
     };
   }
@@ -252,7 +261,8 @@ export class TablePage {
   }
 
   #redraw() {
-    const { view, fieldsShown } = this.#session;
+    const { view, fieldsShown, may } = this.#session;
+    this.#grid?.setMayEdit(may.edit);
     this.#grid?.setFields(fieldsShown, view.state.widths, view.state.frozen);
     this.#cards?.show();
     this.#showTools();
@@ -283,15 +293,15 @@ export class TablePage {
   // --- What is done in it -------------------------------------------------------------------------
   /** @param {number} line @param {Field} field @param {Value} value */
   #edit(line, field, value) {
-    const row = this.#session.rowAt(line);
+    const row = this.#session.lines.rowAt(line);
     if (row) this.#session.edit(row, field, value);
   }
 
   /** @param {number} line @param {Field} field */
   #openValue(line, field) {
-    const row = this.#session.rowAt(line);
+    const row = this.#session.lines.rowAt(line);
     if (!row) return;
-    const value = this.#session.cellValue(row, field);
+    const value = this.#session.lines.valueOf(row, field);
     const sheet = openValueSheet(field, value, this.#session.links, (chosen) => {
       this.#session.edit(row, field, chosen);
     });
@@ -300,7 +310,7 @@ export class TablePage {
 
   /** @param {number} line @param {Field} field @param {Element} anchor */
   #openCellMenu(line, field, anchor) {
-    const row = this.#session.rowAt(line);
+    const row = this.#session.lines.rowAt(line);
     if (!row) return;
     cellMenu(anchor, row, field, {
       session: this.#session,
@@ -309,7 +319,7 @@ export class TablePage {
       onInspect: () => this.#panel.open("cell", { row, field }),
       onOpenRow: () => this.#openRow(row),
       onEdit: () => this.#grid?.edit(),
-      onFilter: () => this.#panel.filterBy(field, this.#session.cellValue(row, field)),
+      onFilter: () => this.#panel.filterBy(field, this.#session.lines.valueOf(row, field)),
       onRun: () => this.#panel.open("runs", {}),
       onMoved: (step) => this.#grid?.goTo(line + step, field),
     });
@@ -322,8 +332,12 @@ export class TablePage {
 
   async #addRow() {
     if (this.#grid && !this.#grid.commit()) return;
-    await this.#session.create([{}]);
-    this.#grid?.goTo(this.#session.lines - 1);
+    try {
+      await this.#session.create([{}]);
+      this.#grid?.goTo(this.#session.lines.count - 1);
+    } catch {
+      // The session has said why.
+    }
   }
 
   /** @param {string} text @param {(() => unknown)} [undo] what takes it back */
@@ -360,7 +374,7 @@ export class TablePage {
 
   #import() {
     new ImportSheet(this.#app, this.#api, this.#session.data, async () => {
-      await this.#session.reloadFields();
+      await this.#session.reloadFields().catch((error) => this.#status.fail(error));
       await this.#session.reopen();
     });
   }
@@ -368,7 +382,11 @@ export class TablePage {
   /** @param {number|null} id */
   async #openView(id) {
     this.#grid?.commit();
-    await this.#session.openView(id);
+    try {
+      await this.#session.openView(id);
+    } catch (error) {
+      return this.#status.fail(error);
+    }
     this.#panel.reset();
     this.#moved();
     this.#redraw();

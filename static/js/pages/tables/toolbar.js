@@ -95,9 +95,7 @@ function panelButton({ panel }, name, mark, label, count) {
   return html`
     <button type="button" class="button small ${count ? "active" : ""}" data-panel=${name}
       aria-expanded=${String(panel.name === name)} @click=${() => panel.toggle(name)}>
-      ${icon(mark)}<span>${label}</span>${count
-        ? html`<span class="count">${count}</span>`
-        : nothing}
+      ${count ? html`<span class="count">${count}</span>` : icon(mark)}<span>${label}</span>
     </button>
   `;
 }

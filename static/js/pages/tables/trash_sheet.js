@@ -78,33 +78,25 @@ async function restoreField(api, session, { id, ai_field }) {
 function openTrash(heading, read) {
   /** @type {Deleted[]|null} */
   let items = null;
-  let isBusy = false;
   /** @param {() => Promise<unknown>} action */
-  const act = async (action) => {
-    isBusy = true;
-    sheet.error = null;
-    sheet.show();
-    try {
+  const act = (action) =>
+    sheet.request.run(async () => {
       await action();
       items = await read();
-    } catch (error) {
-      sheet.error = error;
-    }
-    isBusy = false;
-    sheet.show();
-  };
+    });
   /** @param {Deleted} item */
   const itemTemplate = ({ name, note, at, restore }) =>
     html`
       <li class="trash-item">
         <strong dir="auto">${name}</strong>
         <span class="muted">${note} · ${t("tables.deleted_at", { time: formatDateTime(at) })}</span>
-        <button type="button" class="button small" ?disabled=${isBusy}
+        <button type="button" class="button small" ?disabled=${sheet.request.isBusy}
           aria-label=${t("tables.restore_name", { name })} @click=${() => act(restore)}>
           ${icon("undo")}<span>${t("tables.restore")}</span>
         </button>
       </li>
     `;
+  /** @type {Sheet} */
   const sheet = new Sheet({
     heading,
     content: () =>

@@ -140,6 +140,8 @@ export interface TableData {
   owner: string;
   access: Access[];
   schema_rev: number;
+  /** It is in the trash since. */
+  deleted_at: string | null;
   fields: Field[];
 }
 
@@ -259,6 +261,8 @@ export interface Scope {
 export interface TableRunData extends RunData {
   table: number;
   ai_field: number;
+  /** Who pays for it. */
+  started_by: string;
   which: string;
   reverted_at: string | null;
 }
@@ -305,6 +309,8 @@ export interface ComparedSide {
   completion_tokens?: number;
   cost?: string;
   currency?: string | null;
+  /** How many answers are the right ones, by the key of the output. */
+  truth?: Record<string, { compared: number; right: number }>;
 }
 
 export interface ComparedRow {
@@ -312,6 +318,15 @@ export interface ComparedRow {
   inputs: Record<string, Value> | null;
   a: ComparedAnswer;
   b: ComparedAnswer;
+}
+
+/** Of a list: without answers. */
+export interface ComparisonItem {
+  id: number;
+  is_blind: boolean;
+  rows: number;
+  is_done: boolean;
+  created_at: string;
 }
 
 export interface Comparison {

@@ -1,11 +1,11 @@
-/** Dialogs for what has no room in a cell, and for a whole row: on phones all is edited so. */
+/** The form of one value, and the dialog for what has no room in a cell. */
 
 import { t } from "../../i18n/i18n.js";
 import { html } from "../../lit.js";
 import { choicesOf, IN_SHEET, inputText, inputValue } from "./editors.js";
 import { checkField, idOf, inputField, selectField } from "./forms.js";
 import { Sheet } from "./sheet.js";
-import { isSame, linkLabel } from "./values.js";
+import { linkLabel } from "./values.js";
 
 /**
  * @import { Links } from "./links.js"
@@ -161,59 +161,19 @@ function textOf(field, value) {
  * @param {(value: Value) => void} onValue
  */
 export function openValueSheet(field, value, links, onValue) {
-  /** @type {ValueForm|null} */
-  let form = null;
+  const form = new ValueForm(field, value, links, () => sheet.show());
+  /** @type {Sheet} */
   const sheet = new Sheet({
     heading: field.name,
     action: t("tables.save"),
-    content: () => form?.template(),
+    content: () => form.template(),
     onAction: () => {
-      const chosen = form?.read();
-      if (chosen === undefined) throw invalid(form?.error ?? "");
+      const chosen = form.read();
+      if (chosen === undefined) throw invalid(form.error);
       onValue(chosen);
     },
   });
-  form = new ValueForm(field, value, links, () => sheet.show());
-  sheet.show();
   return sheet;
-}
-
-/**
- * @param {object} parts
- * @param {string} parts.heading
- * @param {Field[]} parts.fields
- * @param {(field: Field) => Value} parts.valueOf
- * @param {Links} parts.links
- * @param {(values: Record<string, Value>) => Promise<unknown>|void} parts.onSave those that were changed
- * @param {() => unknown} [parts.extra] below the fields
- */
-export function openRowSheet({ heading, fields, valueOf, links, onSave, extra = () => "" }) {
-  /** @type {ValueForm[]} */
-  const forms = [];
-  const sheet = new Sheet({
-    heading,
-    action: t("tables.save"),
-    isWide: true,
-    content: () => html`${forms.map((form) => form.template())}${extra()}`,
-    onAction: () => onSave(changedValues(forms, valueOf)),
-  });
-  forms.push(
-    ...fields.map((field) => new ValueForm(field, valueOf(field), links, () => sheet.show())),
-  );
-  sheet.show();
-  return sheet;
-}
-
-/** @param {ValueForm[]} forms @param {(field: Field) => Value} valueOf */
-function changedValues(forms, valueOf) {
-  /** @type {Record<string, Value>} */
-  const values = {};
-  for (const form of forms) {
-    const value = form.read();
-    if (value === undefined) throw invalid(`${form.field.name}: ${form.error}`);
-    if (!isSame(value, valueOf(form.field))) values[form.field.key] = value;
-  }
-  return values;
 }
 
 /** @param {string} message */

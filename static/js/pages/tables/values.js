@@ -104,10 +104,10 @@ const PARSERS = {
   },
   number: (text) => {
     const plain = withoutGroups(text);
-    if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain)) {
-      return { error: t("form.not_number") };
-    }
-    return { value: Number(plain) };
+    const isNumber = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain);
+    const value = Number(plain);
+    // Infinity would be sent as nothing.
+    return isNumber && Number.isFinite(value) ? { value } : { error: t("form.not_number") };
   },
   boolean: (text) => {
     const word = text.toLowerCase();
@@ -119,7 +119,7 @@ const PARSERS = {
     return iso ? { value: iso } : { error: t("form.no_date") };
   },
   datetime: (text) => {
-    const date = new Date(isoDate(text) ? `${isoDate(text)}T00:00` : text);
+    const date = new Date(isoMoment(text));
     const isValid = !Number.isNaN(date.getTime());
     return isValid ? { value: date.toISOString() } : { error: t("form.no_date_time") };
   },
@@ -168,6 +168,19 @@ function isoDate(text) {
   const iso = `${match[1]}-${match[2].padStart(2, "0")}-${match[3].padStart(2, "0")}`;
   const date = new Date(`${iso}T00:00:00Z`);
   return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(iso) ? iso : "";
+}
+
+const MOMENT =
+  /^(\S+?)(?:[T\s]\s*(\d{1,2})(:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(Z|[+-]\d{2}:?\d{2})?)?$/i;
+
+/** A date with a time, or without: midnight here. Browsers take "5" for a date as well.
+ * @param {string} text @returns {string} "": it is none */
+function isoMoment(text) {
+  const match = MOMENT.exec(text);
+  const date = isoDate(match?.[1] ?? "");
+  if (!match || !date) return "";
+  const [, , hour = "00", rest = ":00", zone = ""] = match;
+  return `${date}T${hour.padStart(2, "0")}${rest}${zone}`;
 }
 
 /** @param {Field} field @param {string} label */

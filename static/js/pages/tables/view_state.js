@@ -1,5 +1,8 @@
 /** The view that is open: what of it is stored, and what was changed in it. */
 
+import { isPassing } from "../../client/api.js";
+import { randomKey } from "../../client/tasks.js";
+
 /**
  * @import { TablesApi } from "./api.js"
  * @import { Field, View, ViewState } from "./types.d.ts"
@@ -36,6 +39,13 @@ export class OpenView extends EventTarget {
   /** @type {Partial<ViewState>} */
   #unstored = {};
   #timer = 0;
+  /** One request at a time. @type {Promise<unknown>} */
+  #writing = Promise.resolve();
+  #isWriting = false;
+  /** A new view on its way: what is sent again is the same, and makes no second one.
+   * @type {{key: string, body: object}|null} */
+  #creation = null;
+  #left = new AbortController();
 
   /** @param {TablesApi} api @param {number} tableId @param {View} view */
   constructor(api, tableId, view) {
@@ -44,6 +54,11 @@ export class OpenView extends EventTarget {
     this.#tableId = tableId;
     this.#view = view;
     this.#state = stateOf(view);
+    const { signal } = this.#left;
+    addEventListener("pagehide", () => this.#storeOnLeaving(), { signal });
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "hidden") this.#storeOnLeaving();
+    }, { signal });
   }
 
   /** Null: it is not stored yet. */
@@ -74,30 +89,91 @@ export class OpenView extends EventTarget {
     this.dispatchEvent(new Event(isOfRows ? "rows" : "layout"));
   }
 
+  /** @returns {Promise<void>} all that was changed so far is stored, or `failed` says why not */
   async store() {
     clearTimeout(this.#timer);
-    const changes = this.#unstored;
-    if (!this.#view.is_own || Object.keys(changes).length === 0) return;
-    this.#unstored = {};
     try {
-      await this.#write(changes);
+      await this.#inTurn(() => this.#writeUnstored());
     } catch (error) {
       this.dispatchEvent(new CustomEvent("failed", { detail: error }));
     }
   }
 
+  /** The page may never run again: what is changed is sent now, not after what is on its way. */
+  #storeOnLeaving() {
+    const { id } = this.#view;
+    if (!this.#isWriting || id === null) return void this.store();
+    clearTimeout(this.#timer);
+    if (this.#hasUnstored) this.#writeChanges(id).catch(console.warn);
+  }
+
   /** Its name, whether others see it. @param {Partial<View>} changes */
   rename(changes) {
-    return this.#write(changes);
+    return this.#inTurn(async () => {
+      await this.#writeUnstored();
+      if (this.#view.id === null) await this.#create(changes);
+      else this.#view = await this.#api.changeView(this.#view.id, changes);
+    });
+  }
+
+  /** @param {() => Promise<unknown>} write */
+  #inTurn(write) {
+    const writing = this.#writing.then(async () => {
+      this.#isWriting = true;
+      try {
+        await write();
+      } finally {
+        this.#isWriting = false;
+      }
+    });
+    this.#writing = writing.catch(() => {});
+    return writing;
+  }
+
+  get #hasUnstored() {
+    return this.#view.is_own && Object.keys(this.#unstored).length > 0;
+  }
+
+  async #writeUnstored() {
+    // What is changed while a new view is on its way follows it.
+    while (this.#hasUnstored) {
+      const { id } = this.#view;
+      if (id === null) await this.#create({});
+      else await this.#writeChanges(id);
+    }
+  }
+
+  /** @param {number} id */
+  async #writeChanges(id) {
+    const changes = this.#unstored;
+    this.#unstored = {};
+    try {
+      this.#view = await this.#api.changeView(id, changes);
+    } catch (error) {
+      // What is refused would bar all that is changed later.
+      if (isPassing(error)) this.#unstored = { ...changes, ...this.#unstored };
+      throw error;
+    }
   }
 
   /** @param {Partial<View>} changes */
-  async #write(changes) {
-    const { id, name, is_shared } = this.#view;
-    this.#view = id === null
-      ? await this.#api.addView(this.#tableId, { name, is_shared, ...this.#state, ...changes })
-      : await this.#api.changeView(id, changes);
-    if (id === null) this.dispatchEvent(new Event("stored"));
+  async #create(changes) {
+    const { name, is_shared } = this.#view;
+    if (!this.#creation) {
+      const body = { name, is_shared, ...this.#state, ...changes };
+      this.#creation = { key: randomKey(), body };
+      this.#unstored = {};
+    }
+    const { body, key } = this.#creation;
+    try {
+      this.#view = await this.#api.addView(this.#tableId, body, key);
+    } catch (error) {
+      if (isPassing(error)) this.#unstored = { ...this.#state, ...this.#unstored };
+      else this.#creation = null;
+      throw error;
+    }
+    this.#creation = null;
+    this.dispatchEvent(new Event("stored"));
   }
 
   /** @param {Field[]} fields of the table @returns {Field[]} those shown, in the view's order */
@@ -114,17 +190,24 @@ export class OpenView extends EventTarget {
 
   /** @param {Field[]} fields @param {string} key @param {number} step where to */
   move(fields, key, step) {
-    const order = this.fieldsInOrder(fields).map((field) => field.key);
-    const shown = order.filter((name) => !this.#state.hidden.includes(name));
+    const shown = this.fieldsShown(fields).map((field) => field.key);
     const target = shown[shown.indexOf(key) + step];
-    if (!target) return;
-    const [from, to] = [order.indexOf(key), order.indexOf(target)];
-    order.splice(from, 1);
-    order.splice(to, 0, key);
-    this.change({ order });
+    if (target) this.moveBeside(fields, key, target, step > 0);
   }
 
+  /** @param {Field[]} fields @param {string} key @param {string} target another field
+   * @param {boolean} isAfter it, or before it */
+  moveBeside(fields, key, target, isAfter) {
+    const order = this.fieldsInOrder(fields).map((field) => field.key);
+    const others = order.filter((name) => name !== key);
+    const place = others.indexOf(target) + (isAfter ? 1 : 0);
+    const moved = others.toSpliced(place, 0, key);
+    if (moved.join() !== order.join()) this.change({ order: moved });
+  }
+
+  /** @returns {Promise<void>} */
   dispose() {
+    this.#left.abort();
     return this.store();
   }
 }

@@ -1,8 +1,10 @@
 /** Menus of a table's views, and of the table itself. */
 
+import { randomKey } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { href } from "../../shell/routes.js";
+import { errorText } from "../../ui/notice.js";
 import { idOf, inputField } from "./forms.js";
 import { openMenu } from "./menu.js";
 import { openShareSheet } from "./share_sheet.js";
@@ -38,7 +40,7 @@ function ownItems(parts) {
       await view.rename({ is_shared: !view.view.is_shared });
       await session.openView(view.id);
     } catch (error) {
-      say(/** @type {any} */ (error).message);
+      say(errorText(/** @type {any} */ (error)));
     }
   };
   const items = /** @type {Item[]} */ ([
@@ -79,7 +81,8 @@ function askForName(heading, name, onName) {
 /** With what is set in the one that is open. @param {ToolbarParts} parts */
 function newView({ api, session, onView }) {
   askForName(t("tables.new_view"), "", async (name) => {
-    const { id } = await api.addView(session.data.id, { name, ...session.view.state });
+    const view = { name, ...session.view.state };
+    const { id } = await api.addView(session.data.id, view, randomKey());
     onView(id);
   });
 }
@@ -102,7 +105,7 @@ async function deleteView({ api, session, onView, say }) {
     if (id !== null) await api.deleteView(id);
     onView(session.views.find((view) => view.id !== id)?.id ?? null);
   } catch (error) {
-    say(/** @type {any} */ (error).message);
+    say(errorText(/** @type {any} */ (error)));
   }
 }
 
@@ -128,7 +131,10 @@ export function tableMenu(parts) {
   }
   if (own) {
     const action = () => deleteTable(parts);
-    const share = () => openShareSheet(parts.api, session.data, parts.say);
+    const share = () =>
+      openShareSheet(parts.api, session.data, parts.say).catch((error) =>
+        parts.say(errorText(error))
+      );
     items.push({ label: t("tables.share"), mark: "share", action: share });
     items.push({ label: t("tables.delete"), mark: "trash", isDanger: true, action });
   }
@@ -152,6 +158,6 @@ async function deleteTable({ api, session, say }) {
     await api.delete(id);
     location.hash = href({ name: "tables", id: null });
   } catch (error) {
-    say(/** @type {any} */ (error).message);
+    say(errorText(/** @type {any} */ (error)));
   }
 }

@@ -8,6 +8,7 @@ import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { request } from "../../net/api.js";
 import { notice } from "../../ui/notice.js";
+import { RequestState } from "../../ui/request_state.js";
 import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
 import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
 import { Trial } from "./trial.js";
@@ -43,9 +44,7 @@ class WorkshopPage {
   #promptRefusal = "";
   /** @type {Record<string, string>} by field */
   #errors = {};
-  /** @type {any} */
-  #error = null;
-  #isBusy = false;
+  #request = new RequestState(() => this.#show());
   /** @type {Version|null} what another editor has saved meanwhile */
   #theirs = null;
   /** @type {{name: string, description: string}[]} */
@@ -139,19 +138,8 @@ class WorkshopPage {
   }
 
   /** @param {() => Promise<unknown>} action */
-  async #run(action) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#error = null;
-    this.#show();
-    try {
-      await action();
-    } catch (error) {
-      await this.#fail(error);
-    } finally {
-      this.#isBusy = false;
-      this.#show();
-    }
+  #run(action) {
+    return this.#request.run(() => action().catch((error) => this.#fail(error)));
   }
 
   /** @param {any} error */
@@ -163,7 +151,7 @@ class WorkshopPage {
     } else if (error.code === "precondition_failed") {
       await this.#readTheirs(error);
     } else if (error.code !== "invalid_form") {
-      this.#error = error;
+      this.#request.error = error;
     }
   }
 
@@ -173,10 +161,10 @@ class WorkshopPage {
     try {
       await this.#versions.load(this.#versions.current?.number ?? null);
     } catch (gone) {
-      this.#error = gone;
+      this.#request.error = gone;
       return;
     }
-    if (!this.#isDraft) this.#error = error;
+    if (!this.#isDraft) this.#request.error = error;
     this.#theirs = this.#versions.current;
     this.#texts = this.#isDraft ? mine : this.#theirs && textsOf(this.#theirs);
   }
@@ -231,7 +219,7 @@ class WorkshopPage {
       this.#promptRefusal = t("workshop.broken");
       const message = error.code === "not_json" ? t("form.not_json") : error.message;
       if (NAMES.includes(error.field)) errors = { [error.field]: message };
-      else this.#error = error;
+      else this.#request.error = error;
     }
     this.#errors = errors;
     this.#show();
@@ -287,7 +275,7 @@ class WorkshopPage {
     const { current } = this.#versions;
     return html`
       ${this.#head()}
-      <div class="notices">${notice(this.#error)}</div>
+      <div class="notices">${notice(this.#request.error)}</div>
       ${this.#theirs ? this.#conflict() : nothing}
       ${current && this.#texts ? this.#body(current, this.#texts) : nothing}
     `;
@@ -295,7 +283,7 @@ class WorkshopPage {
 
   #head() {
     const { current, list } = this.#versions;
-    const isDisabled = this.#isBusy;
+    const isDisabled = this.#request.isBusy;
     const open = (/** @type {any} */ { target }) =>
       this.#run(async () => {
         await this.#versions.open(Number(target.value));
@@ -328,7 +316,8 @@ class WorkshopPage {
      * @param {boolean} [isDisabled] */
     const button = (label, style, action, isDisabled = false) =>
       html`
-        <button type="button" class="button ${style}" ?disabled=${isDisabled || this.#isBusy}
+        <button type="button" class="button ${style}" ?disabled=${isDisabled ||
+          this.#request.isBusy}
           @click=${() => this.#run(action)}>${label}</button>
       `;
     const copy = button(t(live ? "workshop.copy" : "workshop.first"), "", async () => {
@@ -430,7 +419,7 @@ class WorkshopPage {
     `;
     return html`
       <div class="form-actions">
-        <button type="button" class="button primary" ?disabled=${this.#isBusy || isRunning}
+        <button type="button" class="button primary" ?disabled=${this.#request.isBusy || isRunning}
           @click=${() => this.#run(() => this.#try())}>
           ${icon("send")}<span>${t(this.#isDraft ? "workshop.try" : "workshop.try_version")}</span>
         </button>

@@ -56,6 +56,9 @@ def test_nobody_spends_by_the_run_of_another(grid: AiGrid, bob: User, client_of:
     bobs.act(run_id, "cancel")
     bobs.act(run_id, "retry-failed", status=403)
     assert not Task.objects.exists()
+    # So a page offers Bob only what he may do.
+    [listed] = bobs.api("get", f"/{grid.id}/runs")
+    assert listed["started_by"] == grid.run(run_id)["started_by"] != "bob"
 
 
 # --- Access that is taken back ------------------------------------------------------------------
