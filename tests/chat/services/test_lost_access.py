@@ -19,7 +19,7 @@ class Credentials:
     """Those of a key. Counts how often they were checked."""
 
     access: Access = field(default_factory=lambda: Access(1, 2))
-    holds_seconds: float = inf
+    valid_seconds: float = inf
     checks: int = 0
 
     async def identify_again(self, *, check: bool) -> Credentials:
