@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, Required, TypedDict, cast
 
 if TYPE_CHECKING:
     # Rendering processes load this module, and need no pydantic.
@@ -27,6 +27,7 @@ class ToolCall(TypedDict):
     id: str
     type: Literal["function"]
     function: FunctionCall
+    extra_content: NotRequired[dict[str, JsonValue]]
 
 
 Part = dict[str, "JsonValue"]
@@ -54,7 +55,10 @@ def from_result(call: Mapping[str, object]) -> ToolCall:
         "name": str(call.get("name") or ""),
         "arguments": str(call.get("arguments") or "{}"),
     }
-    return {"id": str(call.get("id") or ""), "type": "function", "function": function}
+    made: ToolCall = {"id": str(call.get("id") or ""), "type": "function", "function": function}
+    if extra := call.get("extra_content"):
+        made["extra_content"] = cast("dict[str, JsonValue]", extra)
+    return made
 
 
 def ids_of(message: PromptMessage) -> list[str]:

@@ -27,19 +27,20 @@ router = Router(tags=["accounts"])
 
 
 class KeyPatch(RequestSchema):
-    """Only the name: a key that could put off its own end would have none."""
+    """Not its end: a key that could put off its own end would have none."""
 
-    model_config = example(name="laptop")
+    model_config = example(name="laptop", lane="batch")
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field("", max_length=100)
+    lane: Literal["", "interactive", "normal", "batch"] = Field(
+        "", description="Of tasks whose request names none; empty: by the way it is made."
+    )
 
 
 class KeyIn(KeyPatch):
     model_config = example(name="laptop", lane="batch", expires_at="2099-12-31T23:59:59Z")
 
-    lane: Literal["", "interactive", "normal", "batch"] = Field(
-        "", description="Of tasks whose request names none; empty: by the way it is made."
-    )
+    name: str = Field(min_length=1, max_length=100)
     expires_at: Moment | None = None
 
     @field_validator("expires_at")
@@ -120,11 +121,12 @@ def get_key(request: AuthenticatedRequest, key_id: int) -> APIKey:
     return _own_key(request, key_id)
 
 
-@router.patch("/keys/{int:key_id}", response=KeyOut, summary="Rename an API key")
+@router.patch("/keys/{int:key_id}", response=KeyOut, summary="Change an API key")
 @if_match(KeyOut, get_key)
-def rename_key(request: AuthenticatedRequest, key_id: int, payload: KeyPatch) -> APIKey:
+def change_key(request: AuthenticatedRequest, key_id: int, payload: KeyPatch) -> APIKey:
     key = get_key(request, key_id)
-    change(key, payload.dict())
+    # A change of nothing is a mistake, and is refused at the name.
+    change(key, payload.dict(exclude_unset=True) or {"name": ""})
     return key
 
 

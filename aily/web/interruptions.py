@@ -21,6 +21,8 @@ class Interruption(Enum):
     ACCESS_LOST = auto()
     #: The process shuts down.
     SHUTDOWN = auto()
+    #: What is waited for asks its user something.
+    ASKED = auto()
     #: The longest time that a request may wait is over.
     TIMED_OUT = auto()
     #: Making the next event of a stream has failed; it is in the log.

@@ -8,12 +8,14 @@ from chat.accounting.budgets import (
     reserve,
 )
 from chat.accounting.ledger import NearEnd, close_ledger
-from chat.accounting.tokens import bound_completion
-from chat.accounting.waiting import free_while_waiting, reserve_again
+from chat.accounting.loops import StepCosts, free_while_waiting, reserve_step, reserve_turns
+from chat.accounting.tokens import Tokens, bound_completion
 
 __all__ = [
     "BudgetsInForce",
     "NearEnd",
+    "StepCosts",
+    "Tokens",
     "bound_completion",
     "close_ledger",
     "free_while_waiting",
@@ -21,5 +23,6 @@ __all__ = [
     "in_force_from",
     "in_force_query",
     "reserve",
-    "reserve_again",
+    "reserve_step",
+    "reserve_turns",
 ]

@@ -21,10 +21,10 @@ from django.db import transaction
 
 from aily.database.rows import Row, fetch_rows
 from chat.accounting.budgets import PeriodKey, lock_periods, store_counters
+from chat.accounting.loops import take_changes
 from chat.accounting.prices import PriceList, charge, load_models
 from chat.accounting.refusals import plain
 from chat.accounting.tokens import Tokens, estimate
-from chat.accounting.waiting import take_changes
 from chat.models import BudgetPeriod, LedgerEntry
 from chat.models.budgets import DIMENSIONS, Amount
 from chat.models.ended import EndedTask

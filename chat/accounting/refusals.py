@@ -24,7 +24,7 @@ def refusal(
     foreign = [code for code, money in costs.items() if money and code != budget.currency]
     if budget.limit_money is not None and foreign:
         message = (
-            f"Budget {budget.name!r} counts {budget.currency}, and this model is charged in "
+            f"Budget {budget.name!r} counts {budget.currency}, and this task is charged in "
             f"{foreign[0]}."
         )
         return BudgetExceeded(message, budget=_facts(period, "money", at))

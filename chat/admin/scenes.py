@@ -20,9 +20,11 @@ from chat.admin.readonly import ReadOnlyInline
 from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
 
+_TOOL_LIMITS = ("max_tool_steps", "max_tool_seconds", "max_tool_result_bytes", "max_tool_cost")
 _WRITTEN = (
     "system_template", "user_template", "variables_schema", "output_schema", "model",
-    "fallback_models", "params", "tools", "single_flight", "cache_ttl_seconds", "notes",
+    "fallback_models", "params", "tools", *_TOOL_LIMITS, "single_flight", "cache_ttl_seconds",
+    "notes",
 )  # fmt: skip
 
 

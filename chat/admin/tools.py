@@ -27,6 +27,7 @@ from chat.models import Tool, ToolServer, ToolServerKind
 from chat.services import tool_servers
 from chat.services.providers import Addresses
 from chat.tools import listing
+from chat.tools.openapi_documents import read_document
 from chat.tools.openapi_operations import DocumentError, Operation, operations_of
 from chat.tools.results import ToolFault
 
@@ -67,7 +68,7 @@ class ToolServerForm(forms.ModelForm):  # type: ignore[type-arg]
         max_length=_MAX_DOCUMENT_CHARS,
         label=_("OpenAPI document"),
         widget=forms.Textarea(attrs={"rows": 5, "cols": 80, "spellcheck": "false"}),
-        help_text=_("JSON. Disabled tools are made of its operations; it is not stored."),
+        help_text=_("JSON or YAML. Disabled tools are made of its operations; it is not stored."),
     )
     openapi_operations = forms.CharField(
         required=False,
@@ -80,8 +81,8 @@ class ToolServerForm(forms.ModelForm):  # type: ignore[type-arg]
         model = ToolServer
         fields = (
             "name", "kind", "url", "is_enabled", "auth", "key_header", "oauth_token_url",
-            "oauth_client_id", "oauth_scope", "timeout_seconds", "max_concurrent_calls",
-            "max_result_bytes", "list_ttl_seconds",
+            "oauth_client_id", "oauth_scope", "oauth_resource", "timeout_seconds",
+            "max_concurrent_calls", "max_result_bytes", "list_ttl_seconds",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -96,10 +97,9 @@ class ToolServerForm(forms.ModelForm):  # type: ignore[type-arg]
         if not text.strip():
             return ""
         try:
-            self.operations = operations_of(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, DocumentError) else gettext("It is no JSON.")
-            raise ValidationError(reason) from None
+            self.operations = operations_of(read_document(text.encode()))
+        except DocumentError as error:
+            raise ValidationError(str(error)) from None
         return text
 
     def clean(self) -> _Cleaned:
@@ -165,6 +165,7 @@ class ToolServerAdmin(AddressesAdmin):
                 "fields": (
                     "auth", "key_header", "stored_secret", "secret", "remove_secret",
                     "secret_changed_at", "oauth_token_url", "oauth_client_id", "oauth_scope",
+                    "oauth_resource",
                 )
             },
         ),

@@ -3,6 +3,7 @@
 # Annotations stay objects here: ninja reads them.
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from ninja import Schema
@@ -12,7 +13,16 @@ from aily.rest.openapi import example
 from aily.rest.requests import RequestSchema
 from chat.api.references import referenced
 from chat.models import LLMModel, Scene, SceneVersion
-from chat.models.scenes import MAX_CACHE_TTL_SECONDS
+from chat.models.scenes import (
+    MAX_CACHE_TTL_SECONDS,
+    MAX_TOOL_COST,
+    MAX_TOOL_RESULT_BYTES,
+    MAX_TOOL_SECONDS,
+    MAX_TOOL_STEPS,
+    MIN_TOOL_COST,
+    MIN_TOOL_RESULT_BYTES,
+    MIN_TOOL_SECONDS,
+)
 from chat.tools.offers import MAX_OFFERED
 
 
@@ -112,6 +122,10 @@ class VersionOut(Schema):
         fallback_models=["deepseek-v4-pro"],
         params={"temperature": 0.2},
         tools=["clock"],
+        max_tool_steps=4,
+        max_tool_seconds=None,
+        max_tool_result_bytes=None,
+        max_tool_cost="0.5",
         single_flight=False,
         cache_ttl_seconds=0,
         notes="Shorter answers.",
@@ -130,6 +144,10 @@ class VersionOut(Schema):
     fallback_models: list[str]
     params: dict[str, object]
     tools: list[str]
+    max_tool_steps: int | None
+    max_tool_seconds: float | None
+    max_tool_result_bytes: int | None
+    max_tool_cost: Decimal | None
     single_flight: bool
     cache_ttl_seconds: int
     notes: str
@@ -168,6 +186,33 @@ class VersionPatch(RequestSchema):
         default_factory=list,
         max_length=MAX_OFFERED,
         description="Names of the tools that the model may call.",
+    )
+    max_tool_steps: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOOL_STEPS,
+        description="How often the model of one task may ask for tool calls. Null: as often as the "
+        "installation allows, which bounds all of these limits.",
+    )
+    max_tool_seconds: float | None = Field(
+        None,
+        ge=MIN_TOOL_SECONDS,
+        le=MAX_TOOL_SECONDS,
+        description="Of a task's model and tools together, without the waiting for people.",
+    )
+    max_tool_result_bytes: int | None = Field(
+        None,
+        ge=MIN_TOOL_RESULT_BYTES,
+        le=MAX_TOOL_RESULT_BYTES,
+        description="How much of a tool's result the model is sent.",
+    )
+    max_tool_cost: Decimal | None = Field(
+        None,
+        ge=MIN_TOOL_COST,
+        le=MAX_TOOL_COST,
+        max_digits=18,
+        decimal_places=6,
+        description="What a task's model and tools may cost, in any currency.",
     )
     single_flight: bool = Field(
         False, description="Equal requests at the same moment share one call, of all users."

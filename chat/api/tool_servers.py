@@ -49,6 +49,7 @@ class ToolServerOut(Schema):
         oauth_token_url="",
         oauth_client_id="",
         oauth_scope="",
+        oauth_resource="",
         has_secret=True,
         secret_hint="…c3f9",  # noqa: S106 - an example
         secret_changed_at="2026-01-31T12:00:00Z",  # noqa: S106 - the same
@@ -74,6 +75,7 @@ class ToolServerOut(Schema):
     oauth_token_url: str
     oauth_client_id: str
     oauth_scope: str
+    oauth_resource: str
     has_secret: bool = Field(description="Whether a secret is stored. It is never shown.")
     secret_hint: str = Field(description="The last characters of the secret.")
     secret_changed_at: datetime | None
@@ -101,9 +103,14 @@ class ToolServerPatch(RequestSchema):
         "`oauth_token_url` for a token (client credentials).",
     )
     key_header: str = Field("", description="Such as x-api-key.")
-    oauth_token_url: str = ""
+    oauth_token_url: str = Field(
+        "",
+        description="Empty, for an MCP server: it is asked itself when its tools are listed, and "
+        "what it says is stored here.",
+    )
     oauth_client_id: str = Field("", max_length=500)
     oauth_scope: str = Field("", max_length=500)
+    oauth_resource: str = Field("", description="What the token is to be for (RFC 8707).")
     secret: str = Field("", description="Write-only, stored encrypted. Empty: none.")
     timeout_seconds: float = Field(60, description="Longest time of one call.")
     max_concurrent_calls: int = Field(20, description="Over all workers.")

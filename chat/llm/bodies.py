@@ -27,6 +27,9 @@ MAX_EMPTY_BYTES = 64 * 1024 * 1024
 #: Overhead that a line of a stream counts beside its bytes: parsing it costs as much.
 LINE_BYTES = 64
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_GZIP_START = b"\x1f\x8b"
+#: Values of Content-Encoding that name no compression, though only the first is right.
+_NO_COMPRESSION = frozenset({"", "identity", "none", "utf-8", "utf8"})
 _DEFLATE = -zlib.MAX_WBITS
 _EVENT_END = b"\n\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -272,7 +275,9 @@ def decompressor(encoding: str) -> Decompress | None:
 
     Requests ask for identity, but some servers compress all the same.
     """
-    if encoding in ("", "identity"):
+    names = [name.strip() for name in encoding.split(",")]
+    encoding = ", ".join(name for name in names if name not in _NO_COMPRESSION)
+    if not encoding:
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise InvalidResponseError(f"the response is encoded as {encoding[:50]}")
@@ -280,7 +285,8 @@ def decompressor(encoding: str) -> Decompress | None:
 
 
 class _Decompressor:
-    """Decompresses gzip, zlib and, if `may_be_bare`, raw deflate, which some servers send.
+    """Decompresses gzip, zlib and, if `may_be_bare`, raw deflate, which some servers send. What
+    is said to be gzip and does not begin like it is passed on as it is.
 
     In parts of STEP_BYTES, as a small piece may expand to gigabytes.
     """
@@ -289,11 +295,18 @@ class _Decompressor:
         self._packed = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._may_be_bare = may_be_bare
         self._start = b""
+        self._has_begun = self._is_plain = False
 
     def parts(self, piece: bytes) -> Iterator[bytes]:
         piece, self._start = self._start + piece, b""
-        if self._may_be_bare and len(piece) < 2:
-            self._start = piece
+        if not self._has_begun:
+            if len(piece) < len(_GZIP_START):
+                self._start = piece
+                return
+            self._has_begun = True
+            self._is_plain = not (self._may_be_bare or piece.startswith(_GZIP_START))
+        if self._is_plain:
+            yield from (piece[i : i + STEP_BYTES] for i in range(0, len(piece), STEP_BYTES))
             return
         is_full = False
         while piece or is_full:

@@ -88,9 +88,16 @@ async def read_vectors(
     Raises ProviderError where it has others, or none.
     """
     response = _decode(content, count, secret)
-    usage = add_usage(Usage(), response.usage) if response.usage is not None else Usage()
+    usage = _with_prompt(add_usage(Usage(), response.usage)) if response.usage else Usage()
     vectors = await _joined(_in_order(response, count), max_bytes)
     return vectors, usage
+
+
+def _with_prompt(usage: Usage) -> Usage:
+    """All tokens of embeddings are the prompt's, also where the provider names their sum alone."""
+    if usage.prompt_tokens:
+        return usage
+    return msgspec.structs.replace(usage, prompt_tokens=usage.total_tokens)
 
 
 def _decode(content: bytes | bytearray, count: int, secret: str | None) -> _Response:
@@ -144,7 +151,12 @@ def _in_order(response: _Response, count: int) -> list[msgspec.Raw]:
     items = response.data or [_Item(vector) for vector in response.embeddings or ()]
     if len(items) != count:
         raise InvalidResponseError(f"the answer has {len(items)} vectors for {count} inputs")
-    places = [position if item.index is None else item.index for position, item in enumerate(items)]
+    # Some give every vector the index 0.
+    is_indexed = any(item.index for item in items)
+    places = [
+        item.index if is_indexed and item.index is not None else position
+        for position, item in enumerate(items)
+    ]
     if sorted(places) != list(range(count)):
         raise InvalidResponseError("the answer has two vectors of one index")
     vectors = [item.embedding for item in items]

@@ -13,6 +13,7 @@ import msgspec
 
 from chat.llm.errors import InvalidResponseError
 from chat.llm.wire import (
+    MISSING,
     WireChoice,
     WireChunk,
     WireCompletionDetails,
@@ -71,6 +72,8 @@ def read_name(parsed: object) -> WireName:
 
 def read_chunk(parsed: object) -> WireChunk:
     """One event, or a whole response. Raises InvalidResponseError where its core is missing."""
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]
     if not isinstance(parsed, dict):
         raise InvalidResponseError(f"the response is not the expected JSON: {str(parsed)[:200]}")
     choices = parsed.get("choices")
@@ -131,7 +134,7 @@ def _message(message: object) -> WireMessage | None:
     thoughts = (
         reasoning_of(message.get(name))
         for name in (
-            *("reasoning_content", "reasoning", "thinking"),
+            *("reasoning_content", "reasoning", "reasoning_text", "thinking"),
             *("reasoning_details", "thinking_blocks"),
         )
     )
@@ -192,18 +195,19 @@ def _tool_calls(calls: object) -> list[WireToolCall] | None:
 
 
 def _tool_call(call: dict[str, object]) -> WireToolCall:
-    function = call.get("function")
+    function, extra = call.get("function"), call.get("extra_content")
     return WireToolCall(
         index=_integer(call.get("index")),
         id=_label(call.get("id")),
         function=_function(function if isinstance(function, dict) else call),
+        extra_content=msgspec.Raw(msgspec.json.encode(extra)) if extra else MISSING,
     )
 
 
 def _function(function: object) -> WireFunction | None:
     if not isinstance(function, dict):
         return None
-    arguments = function.get("arguments")
+    arguments = function.get("arguments") or function.get("parameters")
     if isinstance(arguments, dict | list):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return WireFunction(_label(function.get("name")), _text(arguments))

@@ -16,14 +16,6 @@ TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 4 * 1024 * 1024
 
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _List(msgspec.Struct):
-    data: list[_Model]
-
-
 def list_models(upstream: Upstream) -> list[str]:
     """Return the names of `GET /models`. Raises ProviderError.
 
@@ -59,7 +51,18 @@ async def _get(upstream: Upstream, api_key: str | None) -> bytes | bytearray:
 
 
 def _names(content: bytes | bytearray) -> list[str]:
+    """The names in OpenAI's list, in a bare list as Together sends, or in Ollama's own."""
     try:
-        return [model.id for model in msgspec.json.decode(content, type=_List).data]
-    except msgspec.DecodeError as error:
+        parsed = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidResponseError(f"the list of models is none: {error}") from error
+    models = parsed.get("data", parsed.get("models")) if isinstance(parsed, dict) else parsed
+    if not isinstance(models, list):
+        raise InvalidResponseError("the list of models is none")
+    return [name for model in models if (name := _name_of(model))]
+
+
+def _name_of(model: object) -> str:
+    name = model.get("id") or model.get("name") if isinstance(model, dict) else model
+    # Gemini's: it is called without the prefix.
+    return name.removeprefix("models/") if isinstance(name, str) else ""

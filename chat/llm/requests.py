@@ -14,6 +14,7 @@ from chat.llm.transport.tunnels import authorization_lines
 from chat.llm.types import ChatRequest, EmbeddingsRequest, Upstream
 
 _PORTS = {"http": 80, "https": 443}
+_COMPLETIONS = "/chat/completions"
 
 
 class Target(NamedTuple):
@@ -32,7 +33,7 @@ def completions(upstream: Upstream, api_key: str | None) -> Target:
         b"accept-encoding: identity",
         b"content-type: application/json",
     ]
-    return _target(b"POST", upstream, "/chat/completions", api_key, lines)
+    return _target(b"POST", upstream, _COMPLETIONS, api_key, lines)
 
 
 @lru_cache(maxsize=256)
@@ -99,10 +100,14 @@ def _target(
 
 
 def _url(base_url: str, path: str) -> httpx.URL:
-    """Append the path before the query, as Azure's `?api-version=...` needs."""
+    """Append the path before the query, as Azure's `?api-version=...` needs.
+
+    Vendors' documents often have the whole address of completions, which is taken as well.
+    """
     base, mark, query = base_url.partition("?")
+    base = base.rstrip("/").removesuffix(_COMPLETIONS)
     try:
-        url = httpx.URL(base.rstrip("/") + path + mark + query)
+        url = httpx.URL(base + path + mark + query)
     except httpx.InvalidURL as error:
         raise UnreachableError(f"no connection: {error}") from error
     if url.scheme not in _PORTS or not url.host:

@@ -26,14 +26,12 @@ _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,15})?)(ns|us|µs|ms|s|m|h|d)")
 #: Above the first a number is a time of day, in seconds since 1970; above the second in
 #: milliseconds.
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11
-_RESETS = tuple(
-    (f"{prefix}-reset{kind}", f"{prefix}-remaining{kind}")
-    for prefix in ("x-ratelimit", "ratelimit")
-    for kind in ("-requests", "-tokens", "")
-) + tuple(
-    (f"anthropic-ratelimit-{kind}-reset", f"anthropic-ratelimit-{kind}-remaining")
-    for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+_RETRY_AFTER = ("retry-after", "x-retry-after", "x-ratelimit-timeremaining")
+_RESET = re.compile(
+    r"(?:x-)?ratelimit-(reset)(?:-.{1,40})?|anthropic-ratelimit-.{1,40}-(reset)", re.IGNORECASE
 )
+#: IETF's draft, in its older and its newer form.
+_RATELIMIT = re.compile(r"(?:\breset=|;\s?t=)(\d{1,9})")
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> float | None:
@@ -43,8 +41,10 @@ def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> fl
     response.
     """
     seconds = _milliseconds(headers.get("retry-after-ms", ""))
-    if seconds is None:
-        seconds = parse_retry_after(headers.get("retry-after", ""))
+    for name in _RETRY_AFTER if seconds is None else ():
+        seconds = parse_retry_after(headers.get(name, ""))
+        if seconds is not None:
+            break
     if seconds is None and is_throttled:
         seconds = _until_reset(headers)
     return seconds
@@ -65,10 +65,17 @@ def parse_reset(value: str) -> float | None:
 def _until_reset(headers: Mapping[str, str]) -> float | None:
     """The longest wait of the limits that are used up or, if none says so, of all limits."""
     waits: list[tuple[bool, float]] = []
-    for reset, remaining in _RESETS:
-        seconds = parse_reset(headers.get(reset, "")) if reset in headers else None
-        if seconds is not None:
-            waits.append((_is_none_left(headers.get(remaining, "")), seconds))
+    for name, value in headers.items():
+        found = _RESET.fullmatch(name)
+        seconds = parse_reset(value) if found else None
+        if found and seconds is not None:
+            group = found.lastindex or 1
+            start, end = found.span(group)
+            remaining = headers.get(f"{name[:start]}remaining{name[end:]}", "")
+            waits.append((_is_none_left(remaining), seconds))
+    draft = _RATELIMIT.search(headers.get("ratelimit", ""))
+    if draft is not None:
+        waits.append((True, min(float(draft[1]), MAX_SECONDS)))
     used_up = [seconds for is_used_up, seconds in waits if is_used_up]
     return max(used_up or [seconds for _, seconds in waits], default=None)
 

@@ -16,6 +16,7 @@ _END_MARK = b"data: [DONE]\n\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_LINES = re.compile(b"\n{3,}")
 _FIELDS = frozenset({b"id", b"retry"})
+_OBJECT_OR_END = (b"{", b"[DONE]")
 
 
 class Event(NamedTuple):
@@ -120,7 +121,11 @@ class EventDecoder:
             line = line.removeprefix(_BYTE_ORDER_MARK)
             self._is_first_line = False
         if line.startswith(b"data:"):
-            self._take_data(line[6:] if line.startswith(b"data: ") else line[5:])
+            data = line[6:] if line.startswith(b"data: ") else line[5:]
+            # An object cannot follow another without a comma: the blank line is missing.
+            if self._data and self._data[-1].endswith(b"}") and data.startswith(_OBJECT_OR_END):
+                self._end_event(events)
+            self._take_data(data)
         elif not line:
             self._end_event(events)
         elif not line.startswith(b":"):

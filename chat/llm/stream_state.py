@@ -14,9 +14,10 @@ from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
-from chat.llm.vendor_errors import error_from_event, find_error
+from chat.llm.vendor_errors import error_from_event, find_error, says_error
 from chat.llm.wire import (
     MISSING,
+    Anything,
     WireChoice,
     WireChunk,
     WireMessage,
@@ -39,7 +40,9 @@ _BROKEN_OFF: dict[str, type[ProviderError]] = {
     **dict.fromkeys(
         (
             *("abort", "aborted", "cancelled", "canceled", "error", "network_error"),
-            *("internal_error", "server_error", "timeout", "malformed_function_call"),
+            *("internal_error", "server_error", "engine_error", "upstream_error", "exception"),
+            *("failed", "timeout", "request_timeout", "malformed_function_call"),
+            *("unexpected_tool_call", "too_many_tool_calls"),
         ),
         ProviderError,
     ),
@@ -49,7 +52,8 @@ _SAME_AS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("sensitive", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
-            *("content_filtered", "content_policy_violation", "error_toxic"),
+            *("content_filtered", "content-filter", "content_policy_violation", "error_toxic"),
+            *("image_safety", "image_prohibited_content", "model_armor", "guardrail_intervened"),
         ),
         "content_filter",
     ),
@@ -89,6 +93,8 @@ class StreamState:
         self.is_named = False
         self._nameless = 0
         self._upstream_id: str | None = None
+        #: We ask for one answer: the first index is its. Some servers count from 1.
+        self._choice_index: int | None = None
         self._usage = Usage()
         self._has_text = self._has_deltas = self._is_refusal = False
         #: Whether the finish reason stood by itself; some send one with each piece of text.
@@ -117,7 +123,8 @@ class StreamState:
         for event in events:
             if self.done:
                 return
-            data = event.data.strip()
+            # Twice `data:`: a server has wrapped the events of another.
+            data = event.data.strip().removeprefix(b"data:").lstrip()
             if event.is_error:
                 raise self._error_event(data)
             if data.startswith(_END_MARKS):
@@ -199,6 +206,7 @@ class StreamState:
     def _note_deltas(self, count: int) -> None:
         self.payloads += count
         self._has_deltas = True
+        self._choice_index = 0
         self._has_text = self._has_text or bool(self._text)
         if self.finish_reason is not None:
             self._went_on = True
@@ -211,7 +219,9 @@ class StreamState:
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._usage = add_usage(self._usage, chunk.x_groq.usage)
         for choice in chunk.choices or ():
-            if not choice.index:  # we ask for one answer only
+            if self._choice_index is None:
+                self._choice_index = choice.index
+            if choice.index == self._choice_index:
                 self._add_choice(choice)
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
@@ -244,11 +254,14 @@ class StreamState:
         return self._completed(reason, with_tool_calls=True)
 
     def _has_ended(self) -> bool:
-        """Text after a finish reason shows that the reason was premature. Then only the end mark,
-        or a response that ended by its own framing, proves that nothing is missing."""
+        """Text after a finish reason shows that the reason was premature, and so may be a reason
+        that came with text. Then only the end mark, or a response that ended by its own framing,
+        proves that nothing is missing."""
         if self.done or self.finish_reason is None:
             return self.done
-        return self.is_framed or not self._went_on
+        if self.is_framed or self._went_on:
+            return self.is_framed
+        return self._finish_was_alone or not (self._has_text or self._tool_calls)
 
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
@@ -263,15 +276,21 @@ class StreamState:
 
     # --- The parts of an event ------------------------------------------------------------------
     def _raise_error(self, chunk: WireChunk) -> None:
-        if has_value(chunk.error):
-            raise error_from_event(value_of(chunk.error), self.secret)
+        self._check_error(chunk.error)
         problem = find_error({"base_resp": value_of(chunk.base_resp)})
         if problem is not None:
             raise error_from_event(problem, self.secret)
 
+    def _check_error(self, field: Anything) -> None:
+        if has_value(field):
+            error = value_of(field)
+            # None: too large to be decoded.
+            if error is None or says_error(error):
+                raise error_from_event(error, self.secret)
+
     def _add_choice(self, choice: WireChoice) -> None:
-        if choice.error and has_value(choice.error):
-            raise error_from_event(value_of(choice.error), self.secret)
+        if choice.error:
+            self._check_error(choice.error)
         payloads = self.payloads
         if choice.delta is not None:
             self._add_message(choice.delta, is_whole=False)
@@ -312,7 +331,7 @@ class StreamState:
         if message.tool_calls:
             self.payloads += 1
             self._add_tool_calls(message.tool_calls, is_whole=is_whole)
-        if message.function_call is not None:
+        elif message.function_call is not None:
             self.payloads += 1
             self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
 
@@ -351,6 +370,8 @@ def _is_own_call(position: int, call: WireToolCall) -> bool:
 
 
 def _other_reasoning(message: WireMessage) -> str:
+    if message.reasoning_text:
+        return message.reasoning_text
     for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
         if field and has_value(field) and (text := lenient.reasoning_of(value_of(field))):
             return text

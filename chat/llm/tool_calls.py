@@ -4,30 +4,56 @@ from __future__ import annotations
 
 import uuid
 
-from chat.llm.errors import AnswerTooLargeError
-from chat.llm.types import AnswerLimits, ToolCall, storable
-from chat.llm.wire import WireFunction, WireToolCall
+import msgspec
 
-_NO_FUNCTION = WireFunction()
+from chat.llm.errors import AnswerTooLargeError
+from chat.llm.types import AnswerLimits, JsonObject, ToolCall, storable
+from chat.llm.wire import Anything, WireFunction, WireToolCall, has_value, value_of
 
 
 class _PartialCall:
-    __slots__ = ("arguments", "id", "index", "name")
+    __slots__ = ("arguments", "extra", "id", "index", "length", "name")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        #: Of all arguments so far, in characters.
+        self.length = 0
+        #: JSON.
+        self.extra = b""
+
+    @property
+    def has_content(self) -> bool:
+        """Some servers make up an id for a last, empty fragment, which is no call."""
+        return bool(self.name or self.arguments)
+
+    @property
+    def whole_arguments(self) -> str:
+        """Of a function without parameters many servers send none at all."""
+        arguments = storable("".join(self.arguments))
+        return arguments if arguments.strip() else "{}"
+
+    def is_repeated_by(self, call_id: str | None, name: str, arguments: str) -> bool:
+        """Whether a fragment only says once more all that is known of this call, as some servers
+        do beside the finish reason."""
+        if not call_id or call_id != self.id or not name or name != self.name:
+            return False
+        is_object = arguments.startswith("{") and arguments.rstrip().endswith("}")
+        # The length first: joining for each fragment of a flood would take a quadratic time.
+        return is_object and len(arguments) == self.length and arguments == "".join(self.arguments)
 
     def is_another(self, name: str, arguments: str) -> bool:
         """Whether a fragment that has a name, but no id, begins another call. Some providers
         repeat the name with each fragment, and some give all calls the same index."""
         if not name or not self.name:
             return False
+        if name != self.name:
+            return bool(self.arguments) or self.index is None
         # Two values without anything between them are no JSON: the first was whole.
         is_whole = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
-        return name != self.name or (is_whole and arguments.lstrip().startswith("{"))
+        return is_whole and arguments.lstrip().startswith("{")
 
 
 class ToolCalls:
@@ -42,38 +68,54 @@ class ToolCalls:
         self._by_index: dict[int, _PartialCall] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._calls)
+        return any(call.has_content for call in self._calls)
 
     def add(self, fragment: WireToolCall, *, is_whole: bool = False) -> None:
         """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
-        function = fragment.function or _NO_FUNCTION
+        function = fragment.function or WireFunction(fragment.name, fragment.arguments)
         name, arguments = function.name or "", function.arguments or ""
+        if not arguments and function.parameters:
+            arguments = _written(function.parameters)
         if not (fragment.id or name or arguments):
             return
-        call = None if is_whole else self._continued(fragment, name, arguments)
+        is_begun = is_whole and bool(fragment.id or name)
+        call = None if is_begun else self._continued(fragment, name, arguments)
+        if call is not None and call.is_repeated_by(fragment.id, name, arguments):
+            return
         if call is None:
             call = self._begin(fragment.index)
         if fragment.id and not call.id:
             call.id = fragment.id
             self._by_id.setdefault(call.id, call)
             self._count(call.id)
-        if name and not call.name:
-            call.name = name
+        if name and name != call.name and not call.arguments:
+            # A name may come in pieces, or grow.
+            call.name = name if name.startswith(call.name) else call.name + name
             self._count(name)
+        if fragment.extra_content and has_value(fragment.extra_content):
+            call.extra = bytes(fragment.extra_content)
+            self._count(call.extra.decode("utf-8", "replace"))
         if arguments:
+            if call.arguments == ["{}"] and arguments.lstrip().startswith("{"):
+                # An empty object stood for arguments that were still to come.
+                call.arguments.clear()
+                call.length = 0
             call.arguments.append(arguments)
+            call.length += len(arguments)
             self._count(arguments)
 
     def whole(self) -> tuple[ToolCall, ...]:
         """Return all calls: by index if each has its own, else in the order in which they came."""
-        calls = self._calls
-        if len(self._by_index) == len(calls):
-            calls = [call for _, call in sorted(self._by_index.items())]
+        calls = [call for call in self._calls if call.has_content]
+        by_index = {call.index: call for call in calls if call.index is not None}
+        if len(by_index) == len(calls):
+            calls = [call for _, call in sorted(by_index.items())]
         return tuple(
             ToolCall(
                 storable(call.id) or f"call_{uuid.uuid4().hex}",
                 storable(call.name),
-                storable("".join(call.arguments)),
+                call.whole_arguments,
+                _extra_content(call.extra),
             )
             for call in calls
         )
@@ -108,3 +150,15 @@ class ToolCalls:
         if self._bytes > self._limits.arguments_bytes:
             limit = self._limits.arguments_bytes
             raise AnswerTooLargeError(f"the arguments of tool calls are larger than {limit} bytes")
+
+
+def _written(parameters: Anything) -> str:
+    """The JSON of an object; "" for anything else."""
+    text = bytes(parameters).decode("utf-8", "replace")
+    return text if text.startswith("{") else ""
+
+
+def _extra_content(extra: bytes) -> JsonObject | None:
+    """The vendor's own fields of a call. A NUL character in them cannot be stored."""
+    content = value_of(msgspec.Raw(extra)) if extra and b"\\u0000" not in extra else None
+    return content if isinstance(content, dict) else None

@@ -247,7 +247,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
     """`arguments` is the model's own JSON text, not checked. `id` is never empty. To send a call
     back, wrap it: `{"id": id, "type": "function", "function": {"name": name, "arguments":
     arguments}}`."""
@@ -255,6 +255,8 @@ class ToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
+    extra_content: JsonObject | None = None
+    """What the provider wants back with the call, such as Gemini's signature."""
 
 
 class Completion(msgspec.Struct, frozen=True):

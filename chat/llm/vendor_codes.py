@@ -11,6 +11,7 @@ from chat.llm.errors import (
     AuthError,
     BadRequestError,
     BalanceError,
+    InvalidResponseError,
     ModelNotFoundError,
     OverloadedError,
     ProviderError,
@@ -27,12 +28,15 @@ BY_STATUS: dict[int, Kind] = {
     403: AuthError,
     404: ModelNotFoundError,
     405: WrongAddressError,
+    407: AuthError,  # of a proxy
     408: ProviderError,
     409: ProviderError,
+    420: RateLimitError,
     423: ProviderError,
     425: ProviderError,
     429: RateLimitError,
     498: OverloadedError,  # Groq's: no capacity in its flex tier
+    499: ProviderError,  # a proxy has lost its patience
     503: OverloadedError,
     529: OverloadedError,  # Anthropic's, Cloudflare's
 }
@@ -71,7 +75,15 @@ _SILICONFLOW: dict[int, Kind] = {
     30001: BalanceError,
     **dict.fromkeys((50505, 50603, 50604), OverloadedError),
 }
-BY_NUMBER = {**_ZHIPU, **_SILICONFLOW}
+_SPARK: dict[int, Kind] = {
+    **dict.fromkeys((10013, 10014, 10019, 10907, 10163), BadRequestError),
+    **dict.fromkeys((10007, 11202, 11203), RateLimitError),
+    10110: OverloadedError,
+    10404: ModelNotFoundError,
+    11200: AuthError,
+    11201: BalanceError,
+}
+BY_NUMBER = {**_ZHIPU, **_SILICONFLOW, **_SPARK}
 
 
 def _patterns(*rows: tuple[Kind, list[str]]) -> Patterns:
@@ -86,7 +98,8 @@ BY_NAME = _patterns(
             r"arrear|overdue|billing|paymentrequired|notpurchased|freetieronly",
             r"insufficient(account)?(balance|quota|funds|credit)|balanceisnotenough",
             r"notenoughbalance|exceededcurrentquota|quotaexhausted|creditsexhausted",
-            r"^quotaexceeded$|setlimitexceeded|budgetexceeded",
+            r"^quotaexceeded$|quotareached|setlimitexceeded|budgetexceeded",
+            r"(chargeresource|resourcepack)exhausted",
         ],
     ),
     (
@@ -94,25 +107,31 @@ BY_NAME = _patterns(
         [
             r"contentfilter|contentpolicy|contentblocked|prohibitedcontent|datainspection",
             r"sensitive|riskdetection|moderation|flagged|responsibleai|invalidprompt|promptblocked",
+            r"illegaldetected",
             r"contextlength|contextwindow|contextsize|stringabovemax|requesttoolarge",
         ],
     ),
+    # The model wrote a tool call or JSON wrongly: another attempt may do better.
+    (InvalidResponseError, [r"^(tooluse|jsonvalidate)failed$"]),
     (
         RateLimitError,
         [
             r"ratelimit|requestlimit|concurrencylimit|burstlimit|limitrequests|limitburstrate",
-            r"toomanyrequest|throttl|resourceexhausted|inflightbatchsize",
+            r"toomanyrequest|throttl|resourceexhausted|inflightbatchsize|^queueexceeded$",
         ],
     ),
     (
         OverloadedError,
-        [r"overload|serviceunavailable|capacityexceeded|overcapacity|serverbusy|enginebusy"],
+        [
+            r"overload|(service|temporarily)unavailable|^unavailable$|capacityexceeded|overcapacity",
+            r"serverbusy|enginebusy",
+        ],
     ),
     (
         ModelNotFoundError,
         [
             r"model(id)?(not(found|exist|open|available|supported)|doesnotexist)",
-            r"invalidmodel|unknownmodel|unsupportedmodel|invalidendpointormodel",
+            r"model(decommissioned|deprecated|retired)|invalidmodel|unknownmodel|unsupportedmodel|invalidendpointormodel",
             r"deploymentnotfound",
         ],
     ),
@@ -120,7 +139,8 @@ BY_NAME = _patterns(
         AuthError,
         [
             r"authenticat|unauthori[sz]|apikey|invalidtoken|iamtoken|signaturedoesnotmatch",
-            r"permission|accessdenied|forbidden|accountdeactivated",
+            r"permission|accessdenied|forbidden|authfailure",
+            r"(account|organization|project)(deactivated|disabled|restricted|suspended)",
         ],
     ),
 )
@@ -130,7 +150,7 @@ BY_GENERAL_NAME = _patterns(
         BadRequestError,
         [
             r"^(invalid|bad)(request|parameter|argument|input)|badrequesterror|invalidparameter",
-            r"validationerror|unprocessable|unsupportedparameter|missingparameter",
+            r"validationerror|^validation$|unprocessable|unsupportedparameter|missingparameter",
         ],
     ),
     (WrongAddressError, [r"^notfound"]),
@@ -143,17 +163,22 @@ BY_MESSAGE = _patterns(
         BalanceError,
         [
             r"insufficient (account )?(balance|credit|quota|fund)|credit balance|out of credits",
-            r"balance is (insufficient|too low)|exceeded your current quota|requires more credits",
-            r"used all available credits|in arrears|arrearage|overdue",
-            r"余额不足|余额已用完|欠费|账户已用尽",
+            r"balance is (insufficient|too low)|requires more credits",
+            r"exceeded your (current |monthly |free )?(included )?(quota|credits)",
+            r"used all available credits|(doesn.t|does not) have any credits|not enough quota",
+            r"daily free allocation|in arrears|arrearage|overdue",
+            r"资源包[^\n]{0,10}(用尽|耗尽|不足)|余额不足|余额已用完|欠费|账户已用尽",
         ],
     ),
     (
         BadRequestError,
         [
             r"content exists risk|content management policy|content[ _]polic|content[ _]filter",
-            r"inappropriate content|sensitive content|sensitive information|was flagged",
+            r"content is illegal|content moderation|violates (our |the )?(usage|content)",
+            r"inappropriate content",
+            r"sensitive content|sensitive information|was flagged",
             r"context (length|window|size)|prompt is too long|input is too long",
+            r"max_tokens must be at least",
             r"敏感|违规|不安全|超过最大长度|上下文",
         ],
     ),
@@ -161,9 +186,12 @@ BY_MESSAGE = _patterns(
         ModelNotFoundError,
         [
             r"model[^\n]{0,160}(does ?n.t exist|(does )?not exist|not found|is not supported)",
-            r"not found the model|invalid model|unknown model|no such model|not a valid model",
+            r"model[^\n]{0,160}(has been|is) (decommissioned|retired|discontinued)",
+            r"model \S{1,100} (has been|is) deprecated",
+            r"model identifier is invalid|not found the model|invalid model|unknown model",
+            r"no such model|not a valid model",
             r"no endpoints found|unable to access model|deployment [^\n]{0,80}does not exist",
-            r"模型不存在|model: ",
+            r"模型不存在|^model: ",
         ],
     ),
     (
@@ -174,6 +202,11 @@ BY_MESSAGE = _patterns(
         ],
     ),
 )
+# A request that is larger than the limit of a minute: waiting does not help, and another request
+# is not to wait for it, though some vendors say that it came too fast.
+TOO_LARGE = re.compile(
+    r"request too large for|tokens must be reduced|reduce your message size|body too large"
+)
 # A 404 whose message is about the path, as web servers and frameworks write it.
 WRONG_PATH = re.compile(
     r"\b(url|uri|path|route|page|file|handler|endpoint)\b|^\W*(http )?(404:? ?)?not ?found\W*$"
@@ -182,5 +215,13 @@ WRONG_PATH = re.compile(
 # Errors in an event, which have no HTTP status.
 WITHOUT_STATUS = _patterns(
     (RateLimitError, [r"rate limit|too many requests|请求过于频繁|并发|请求过多"]),
-    (OverloadedError, [r"overloaded|server is busy|服务繁忙|访问量过大|no available"]),
+    (
+        OverloadedError,
+        [
+            r"overloaded|server is busy|capacity (temporarily )?exceeded|no available",
+            r"服务繁忙|访问量过大",
+        ],
+    ),
+    (AuthError, [r"authentication (error|failed)|unauthorized"]),
+    (WrongAddressError, [r"unexpected endpoint or method|no route for that uri"]),
 )

@@ -23,6 +23,7 @@ from chat.llm.errors import (
 )
 from chat.llm.pages import in_utf8, plain_text
 from chat.llm.retry_after import retry_after_seconds
+from chat.llm.retry_hints import hinted_seconds
 from chat.llm.vendor_codes import (
     BAIDU,
     BY_GENERAL_NAME,
@@ -31,6 +32,7 @@ from chat.llm.vendor_codes import (
     BY_NUMBER,
     BY_STATUS,
     MINIMAX,
+    TOO_LARGE,
     WITHOUT_STATUS,
     WRONG_PATH,
     Kind,
@@ -39,17 +41,23 @@ from chat.llm.vendor_codes import (
 
 #: The part of a provider's message that is searched.
 _MAX_MESSAGE_CHARS = 4000
-_MAX_DEPTH = 3
+_MAX_DEPTH = 5
 _EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 # --- What is an error ---------------------------------------------------------------------------
-_GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null"})
+_GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null", "false"})
 # Keys are in lower case: some vendors write them otherwise.
 _MESSAGE_KEYS = (
-    *("message", "msg", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
-    *("status_msg", "detail", "error", "reason", "description", "title"),
+    *("message", "msg", "err", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
+    *("status_msg", "detail", "error", "fault", "faultstring", "exception", "reason"),
+    *("description", "title", "text"),
 )
-_NAME_KEYS = ("code", "type", "error_code", "errorcode", "errcode", "status", "reason")
+_NAME_KEYS = (
+    *("code", "type", "error_code", "errorcode", "errcode", "error_type", "status", "reason"),
+)
+#: What may hold the error itself, or a list of errors.
+_INNER_KEYS = ("errors", "error", "errormsg", "message", "detail", "fault")
+_STATUS_KEYS = (*("code", "status_code", "statuscode", "status", "http_code", "http_status_code"),)
 _ERROR_KEYS = (
     *("error_code", "errorcode", "errcode"),
     *("error_msg", "errormsg", "errmsg", "error_message", "errormessage"),
@@ -65,16 +73,37 @@ def find_error(parsed: object, *, is_inner: bool = False) -> object:
     has_answer = bool(parsed.get("choices"))
     fields = _with_plain_keys(parsed)
     error = fields.get("error")
-    if error or (isinstance(error, dict) and not has_answer):
+    if says_error(error) or (isinstance(error, dict) and not has_answer):
         return _with_context(error, fields)
     status = fields.get("base_resp")
     if isinstance(status, dict) and not _is_good(status.get("status_code")):
         return status
-    if has_answer:
+    return None if has_answer else _error_body(fields, is_inner=is_inner)
+
+
+def _error_body(fields: dict[str, object], *, is_inner: bool) -> object:
+    """An error of a body without `error` and without choices."""
+    inner = fields.get("response")
+    if isinstance(inner, dict) and not is_inner:  # Tencent's
+        return find_error(inner, is_inner=True)
+    return fields if _is_error_body(fields) else _blocked_prompt(fields)
+
+
+def _blocked_prompt(fields: dict[str, object]) -> object:
+    feedback = fields.get("promptfeedback")  # Gemini's
+    reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
+    if not reason:
         return None
-    if isinstance(fields.get("response"), dict) and not is_inner:  # Tencent's
-        return find_error(fields["response"], is_inner=True)
-    return fields if _is_error_body(fields) else None
+    return {"code": "content_filter", "message": f"the prompt was blocked: {reason}"}
+
+
+def says_error(error: object, depth: int = 0) -> bool:
+    """Whether a field `error` says something: some servers send it with each answer, empty."""
+    if isinstance(error, dict):
+        error = list(error.values())
+    if isinstance(error, list) and depth < _MAX_DEPTH:
+        return any(says_error(value, depth + 1) for value in error)
+    return not _is_good(error)
 
 
 def _with_plain_keys(detail: dict[str, object]) -> dict[str, object]:
@@ -85,7 +114,8 @@ def _with_context(error: object, fields: dict[str, object]) -> object:
     """Merge fields beside `error` into it: xAI's `error` is the message, its code stands beside."""
     if isinstance(error, dict):
         return _with_plain_keys(error)
-    if isinstance(error, str | bool | int) and (fields.get("message") or fields.get("code")):
+    is_named = any(fields.get(key) for key in ("message", *_NAME_KEYS))
+    if isinstance(error, str | bool | int) and is_named:
         message = fields.get("message") or (error if isinstance(error, str) else "")
         return {**fields, "message": message}
     return error
@@ -99,7 +129,7 @@ def _is_error_body(fields: dict[str, object]) -> bool:
     message = fields.get("message") or fields.get("msg")
     if isinstance(message, str):
         return "code" not in fields or not _is_good(fields["code"])
-    return bool(fields.get("detail")) or bool(fields.get("errors"))
+    return any(fields.get(key) for key in ("detail", "errors", "fault", "exception"))
 
 
 def _is_good(code: object) -> bool:
@@ -111,7 +141,12 @@ def error_from_event(detail: object, secret: str | None) -> ProviderError:
     message = _message(detail)
     status = _status_of(detail)
     kind = _kind(detail, message, status)
-    return kind(redact(message, secret) or "the provider broke off", status=status)
+    is_throttled = issubclass(kind, RateLimitError)
+    return kind(
+        redact(message, secret) or "the provider broke off",
+        status=status,
+        retry_after_seconds=hinted_seconds(detail, message) if is_throttled else None,
+    )
 
 
 def error_from_response(
@@ -130,12 +165,14 @@ def error_from_response(
     kind = _kind(detail, message, status)
     if 300 <= status < 400:
         kind, message = WrongAddressError, _redirection(headers, message)
+    is_throttled = issubclass(kind, RateLimitError)
+    seconds = retry_after_seconds(headers, is_throttled=is_throttled)
+    if seconds is None and is_throttled:
+        seconds = hinted_seconds(detail, message)
     return kind(
         redact(message, secret) or f"HTTP status {status} without a message",
         status=status,
-        retry_after_seconds=retry_after_seconds(
-            headers, is_throttled=issubclass(kind, RateLimitError)
-        ),
+        retry_after_seconds=seconds,
     )
 
 
@@ -165,10 +202,13 @@ def _parsed(body: bytes) -> object:
 # --- Which error it is --------------------------------------------------------------------------
 def _kind(detail: object, message: str, status: int | None) -> Kind:
     lowered = message.lower()
+    if TOO_LARGE.search(lowered):
+        return BadRequestError
     kind = _by_number(detail) or _by_name(detail, BY_NAME)
     # A 5xx is the server's failure: its message is not searched for faults of the request.
     if kind is None and (status is None or status < 500):
         kind = _first(BY_MESSAGE, lowered)
+    kind = kind or _by_name(detail, BY_NAME, is_sentence=True)
     if kind is None and status is None:
         kind = _first(WITHOUT_STATUS, lowered) or _by_name(detail, BY_GENERAL_NAME)
     if status is None:
@@ -181,6 +221,8 @@ def _with_status(kind: Kind | None, status: int, lowered: str) -> Kind:
         return _by_status(status, lowered)
     if status == 429 and kind is not BalanceError:
         return RateLimitError
+    if status == 413 and issubclass(kind, RateLimitError):
+        return BadRequestError
     if status in (401, 402) and kind is not BalanceError:
         return _by_status(status, lowered)
     return kind
@@ -193,25 +235,23 @@ def _by_status(status: int, lowered: str) -> Kind:
 
 
 def _by_number(detail: object) -> Kind | None:
-    if not isinstance(detail, dict):
-        return None
-    for key, kinds in (
-        ("status_code", MINIMAX),
-        ("error_code", BAIDU),
-        ("code", BY_NUMBER),
-    ):
-        number = _number(detail.get(key))
-        if number is not None and number in kinds:
-            return kinds[number]
+    for part in _named_parts(detail):
+        for key, kinds in (
+            ("status_code", MINIMAX),
+            ("error_code", BAIDU),
+            ("code", BY_NUMBER),
+        ):
+            number = _number(part.get(key))
+            if number is not None and number in kinds:
+                return kinds[number]
     return None
 
 
-def _by_name(detail: object, kinds: Patterns) -> Kind | None:
-    if not isinstance(detail, dict):
-        return None
-    names = [detail.get(key) for key in _NAME_KEYS]
+def _by_name(detail: object, kinds: Patterns, *, is_sentence: bool = False) -> Kind | None:
+    """A name that is a sentence, as xAI's codes are, is more general than the message."""
+    names = [part.get(key) for part in _named_parts(detail) for key in _NAME_KEYS]
     for name in names:
-        if isinstance(name, str):
+        if isinstance(name, str) and (" " in name.strip()) is is_sentence:
             letters = re.sub(r"[^a-z0-9]", "", name[:200].lower())
             if letters and (kind := _first(kinds, letters)):
                 return kind
@@ -223,13 +263,26 @@ def _first(kinds: Patterns, text: str) -> Kind | None:
 
 
 def _status_of(detail: object) -> int | None:
-    if not isinstance(detail, dict):
-        return None
-    for key in ("code", "status_code", "status", "http_code"):
-        number = _number(detail.get(key))
-        if number is not None and 400 <= number < 600:
-            return number
+    for part in _named_parts(detail):
+        for key in _STATUS_KEYS:
+            number = _number(part.get(key))
+            if number is not None and 400 <= number < 600:
+                return number
     return None
+
+
+def _named_parts(detail: object) -> list[dict[str, object]]:
+    """The object itself and, of what holds errors in a list or under another key, the first."""
+    parts: list[dict[str, object]] = []
+    holders: list[object] = [detail]
+    if isinstance(detail, dict):
+        parts.append(detail)
+        holders = [detail.get(key) for key in _INNER_KEYS]
+    for holder in holders:
+        inner = holder[0] if isinstance(holder, list) and holder else holder
+        if isinstance(inner, dict):
+            parts.append(_with_plain_keys(inner))
+    return parts
 
 
 def _number(value: object) -> int | None:
@@ -265,5 +318,7 @@ def _upstream_message(detail: dict[str, object], depth: int) -> str:
 
 
 def _names(detail: dict[str, object]) -> str:
-    names = (detail.get(key) for key in ("code", "type", "error_code", "status_code", "status"))
-    return next((str(name) for name in names if isinstance(name, str | int) and name), "")
+    given = [detail.get(key) for key in ("code", "type", "error_code", "status_code", "status")]
+    names = [str(name) for name in given if isinstance(name, str | int) and name]
+    # A word says more than a number.
+    return next((name for name in names if not name.isdigit()), names[0] if names else "")

@@ -18,12 +18,19 @@ _LONGEST_BLANK = 5
 class WireFunction(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
+    parameters: Anything = MISSING
+    """What some models, and their servers, write in place of arguments."""
 
 
 class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+    name: str | None = None
+    arguments: str | None = None
+    """Of servers that send a call flat, without a function."""
+    extra_content: Anything = MISSING
+    """Gemini's, which wants its signature back with the call."""
 
 
 class WireDelta(msgspec.Struct, gc=False):
@@ -41,6 +48,8 @@ class WireMessage(WireDelta, gc=False):
     refusal: str | None = None
     function_call: WireFunction | None = None
     """What came before tool calls."""
+    reasoning_text: str | None = None
+    """Copilot's."""
     reasoning_details: Anything = MISSING
     thinking: Anything = MISSING
     thinking_blocks: Anything = MISSING

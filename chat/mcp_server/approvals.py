@@ -13,9 +13,9 @@ from uuid import UUID
 import msgspec
 
 from aily.database.threads import in_database
-from aily.problems import Conflict, NotFound
+from aily.problems import Conflict, InvalidRequest, NotFound
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
-from chat.models import Task, ToolCall
+from chat.models import ToolCall
 from chat.models.tool_calls import REASON_CHARS, CallState
 from chat.services.tool_approvals import approve, find_call, reject
 
@@ -43,9 +43,9 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-async def questions_of(task: Task) -> dict[str, Any]:
+async def questions_of(task_id: UUID) -> dict[str, Any]:
     """The `inputRequests` of a task, by the ids of its waiting calls."""
-    return await in_database(_questions, task.pk)
+    return await in_database(_questions, task_id)
 
 
 def _questions(task_id: UUID) -> dict[str, Any]:
@@ -73,6 +73,8 @@ async def answer(owner_id: int, task_id: UUID, answers: Mapping[str, Any]) -> No
     for key, given in answers.items():
         try:
             await _answer(owner_id, task_id, UUID(key), given)
+        except InvalidRequest as problem:
+            raise RPCError(INVALID_PARAMS, problem.message) from None
         except (Conflict, NotFound):
             continue
         except ValueError:

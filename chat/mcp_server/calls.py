@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,6 +19,8 @@ from aily.problems import NotFound, Problem
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from chat.api.tasks import load_task
+from chat.mcp_server.approvals import answer
+from chat.mcp_server.asking import asking_result, question_signal, task_of_state
 from chat.mcp_server.errors import INVALID_PARAMS, INVALID_REQUEST, RPCError
 from chat.mcp_server.progress import Report, reporting
 from chat.mcp_server.results import (
@@ -55,6 +59,15 @@ class Call:
     #: The client supports the tasks extension.
     takes_task: bool
     report: Report | None
+    #: The client asks its user what a task asks: see chat/mcp_server/asking.py.
+    asks_user: bool = False
+    #: Of a call that goes on: what was sent with the questions, and the answers by their keys.
+    state: str | None = None
+    answers: Mapping[str, Any] | None = None
+
+    @property
+    def may_be_asked(self) -> bool:
+        return self.asks_user and self.tool is not None and self.tool.has_tools
 
     @property
     def is_legacy(self) -> bool:
@@ -68,6 +81,8 @@ async def call_tool(call: Call) -> Result:
             return await _own_tool(call)
         if call.tool is None:
             raise RPCError(INVALID_PARAMS, f"There is no tool {call.name[:100]!r}.")
+        if call.state is not None:
+            return await _apart(partial(_go_on, call, task_of_state(call.name, call.state)))
         request = CompositeRequest.model_validate(
             {"scene": call.tool.slug, "variables": dict(call.arguments)}
         )
@@ -147,6 +162,20 @@ async def _run(call: Call, request: CompositeRequest, gone: Signal) -> Result:
             return _result(call, accepted, end)
 
 
+async def _go_on(call: Call, task_id: UUID, gone: Signal) -> Result:
+    """Take the answers to what a task has asked, and wait for its end, or for what it asks next."""
+    owner_id = call.caller.owner_id
+    try:
+        task = await load_task(owner_id, task_id)
+    except NotFound as error:
+        raise RPCError(INVALID_PARAMS, error.message) from None
+    with connections().opened(owner_id):
+        async with ends_of(owner_id) as ends:
+            await answer(owner_id, task_id, call.answers or {})
+            accepted = Accepted(str(task_id), task.status)
+            return await _while_connected(call, accepted, ends, gone)
+
+
 def _submission(call: Call, request: CompositeRequest) -> Submission:
     caller = call.caller
     return Submission(
@@ -174,21 +203,26 @@ async def _while_connected(call: Call, accepted: Accepted, ends: Ends, gone: Sig
             keeper.release(waiter)
         else:
             await keeper.drop(waiter, settings.DROPPED_REQUEST_SECONDS)
+    if end is Interruption.ASKED:
+        return await asking_result(call.name, accepted.task_id)
     return _result(call, accepted, end)
 
 
 async def _end(
     call: Call, accepted: Accepted, ends: Ends, gone: Signal, seconds: float | None = None
 ) -> End | Interruption:
-    async with (
-        reporting(call.report, call.caller.owner_id, accepted),
-        call.caller.lost_access() as lost,
-    ):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(reporting(call.report, call.caller.owner_id, accepted))
+        lost = await stack.enter_async_context(call.caller.lost_access())
+        interruptions = {Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone}
+        if call.may_be_asked:
+            asked = question_signal(call.caller.owner_id, accepted)
+            interruptions[Interruption.ASKED] = await stack.enter_async_context(asked)
         return await ends.end_of(
             accepted.task_id,
             is_new=accepted.waits_alone,
             timeout_seconds=settings.MCP_WAIT_SECONDS if seconds is None else seconds,
-            interruptions={Interruption.ACCESS_LOST: lost, Interruption.DISCONNECTED: gone},
+            interruptions=interruptions,
         )
 
 

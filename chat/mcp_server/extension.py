@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aily.problems import InvalidRequest, NotFound
+from aily.problems import NotFound
 from chat.api.tasks import load_task
 from chat.mcp_server.approvals import answer, questions_of
 from chat.mcp_server.calls import task_id_of
@@ -25,7 +25,7 @@ async def get_task(caller: Caller, task_id: str) -> Result:
     task = await _load(caller, task_id)
     state = task_state(task)
     if task.status == Status.REQUIRES_ACTION:
-        state["inputRequests"] = await questions_of(task)
+        state["inputRequests"] = await questions_of(task.pk)
     return state
 
 
@@ -34,10 +34,7 @@ async def update_task(
 ) -> Result:
     """Take answers to the questions of a task. Raises RPCError."""
     task = await _load(caller, task_id)
-    try:
-        await answer(caller.owner_id, task.pk, answers or {})
-    except InvalidRequest as problem:
-        raise RPCError(INVALID_PARAMS, problem.message) from None
+    await answer(caller.owner_id, task.pk, answers or {})
     return _DONE
 
 

@@ -133,8 +133,21 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> Any:
         legacy_id=None if is_modern else _call_id(client, ctx),
         takes_task=is_modern and _knows_tasks(ctx),
         report=_report(ctx),
+        asks_user=is_modern and _asks_user(ctx),
+        state=params.request_state if is_modern else None,
+        answers={
+            key: given.model_dump(by_alias=True, exclude_none=True)
+            for key, given in (params.input_responses or {}).items()
+        },
     )
     return await _translated(call_tool(call))
+
+
+def _asks_user(ctx: Context) -> bool:
+    """Whether the client shows its user forms; one that says no more than "elicitation" does."""
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities is not None else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
 def _call_id(client: ClientRequest, ctx: Context) -> CallId:

@@ -76,6 +76,8 @@ class SceneTool(NamedTuple):
     input_schema: dict[str, Any]
     #: None: its answers are texts.
     output_schema: Mapping[str, JsonValue] | None
+    #: Its model may call tools, which may ask their user.
+    has_tools: bool
 
 
 def tool_name(slug: str) -> str:
@@ -127,7 +129,7 @@ def find_tool(owner_id: int, name: str) -> SceneTool | None:
         if not permissions.allows(USE_SCENE, scene.pk):
             return None
     schema = {"type": "object", **version.variables_schema}
-    return SceneTool(slug, schema, version.output_schema or None)
+    return SceneTool(slug, schema, version.output_schema or None, bool(version.tools))
 
 
 def _described(scene: Scene, version: SceneVersion) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from aily.database.json_fields import OrderedJSONField
@@ -14,6 +15,12 @@ from chat.models.llm_models import LLMModel
 
 #: 30 days.
 MAX_CACHE_TTL_SECONDS = 2_592_000
+#: Bounds of a version's limits of its tool loop. The settings of the installation are upper bounds
+#: as well (chat/services/tool_limits.py).
+MAX_TOOL_STEPS = 1_000
+MIN_TOOL_SECONDS, MAX_TOOL_SECONDS = 0.1, 604_800
+MIN_TOOL_RESULT_BYTES, MAX_TOOL_RESULT_BYTES = 256, 2**24
+MIN_TOOL_COST, MAX_TOOL_COST = Decimal("0.000001"), 1_000_000
 
 
 class SceneQuerySet(models.QuerySet["Scene"]):
@@ -95,6 +102,39 @@ class SceneVersion(models.Model):
         db_default=[],
         blank=True,
         help_text="Names of the tools that the model may call.",
+    )
+    max_tool_steps = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_TOOL_STEPS)],
+        help_text="How often the model of one task may ask for tool calls. Empty: the setting "
+        "TOOL_MAX_STEPS, which is the upper bound.",
+    )
+    max_tool_seconds = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(MIN_TOOL_SECONDS), MaxValueValidator(MAX_TOOL_SECONDS)],
+        help_text="Longest time of a task's model and tools together, without the time in which it "
+        "waits for people. Empty: the setting TOOL_LOOP_SECONDS, which is the upper bound.",
+    )
+    max_tool_result_bytes = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[
+            MinValueValidator(MIN_TOOL_RESULT_BYTES),
+            MaxValueValidator(MAX_TOOL_RESULT_BYTES),
+        ],
+        help_text="How much of a tool's result the model is sent. Empty: the setting "
+        "TOOL_RESULT_MAX_BYTES, which is the upper bound.",
+    )
+    max_tool_cost = models.DecimalField(
+        max_digits=18,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(MIN_TOOL_COST), MaxValueValidator(MAX_TOOL_COST)],
+        help_text="What a task's model and tools may cost, in any currency. Empty: the setting "
+        "TOOL_LOOP_MAX_COST, which is the upper bound.",
     )
     single_flight = models.BooleanField(
         default=False,

@@ -33,6 +33,12 @@ class ToolOptions(msgspec.Struct, frozen=True):
     max_seconds: float
     #: Of the model's and the tools' prices together, in each currency; None: no limit.
     max_cost: float | None = None
+    #: Of one result, as the model is sent it; None (of earlier releases): the setting's.
+    max_result_bytes: int | None = None
+    #: Tools whose calls wait for the user whatever their policy says.
+    asks: list[str] = []
+    #: Calls of all steps together; None: no limit.
+    max_calls: int | None = None
 
 
 class CallState(models.TextChoices):

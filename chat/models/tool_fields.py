@@ -16,8 +16,9 @@ MAX_PATH_CHARS = 500
 _MAX_NAME_CHARS = 100
 #: What providers allow as the name of a function.
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-#: What the Model Context Protocol allows as the name of a tool.
+#: What the Model Context Protocol allows as the name of a tool. Servers have others all the same.
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+MAX_TOOL_NAME_CHARS = 128
 _PLACEHOLDER = re.compile(r"\{([^{}/]{1,100})\}")
 _PLACES = ("path", "query", "header", "body")
 
@@ -31,9 +32,22 @@ def check_function_name(name: str) -> None:
         raise ValidationError(_("Letters, digits, _ and - are allowed, at most 64 of them."))
 
 
-def check_tool_name(name: str) -> None:
+def is_tool_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_TOOL_NAME_CHARS and name.isprintable()
+
+
+def check_own_tool_name(name: str) -> None:
+    """Of a tool that staff write."""
     if not _TOOL_NAME.fullmatch(name):
         raise ValidationError(_("Letters, digits, _, . and - are allowed, at most 128 of them."))
+
+
+def check_tool_name(name: str) -> None:
+    if not is_tool_name(name):
+        raise ValidationError(
+            _("Printable characters are allowed, at most %(limit)d of them.")
+            % {"limit": MAX_TOOL_NAME_CHARS}
+        )
 
 
 def check_secret(secret: str) -> None:

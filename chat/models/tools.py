@@ -8,16 +8,20 @@ from decimal import Decimal
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from aily.database.json_fields import OrderedJSONField
 from aily.rest.sizes import check_sizes
 from aily.secrets.encryption import decrypt, encrypt
+from chat.models.llm_models import LLMModel
 from chat.models.provider_fields import MAX_URL_CHARS, address_check, check_header_name
+from chat.models.scenes import SceneVersion
 from chat.models.tool_fields import (
     MAX_PATH_CHARS,
     check_function_name,
+    check_own_tool_name,
     check_parameters,
     check_path,
     check_secret,
@@ -102,11 +106,19 @@ class ToolServer(models.Model):
         "OAuth token URL",
         max_length=MAX_URL_CHARS,
         blank=True,
-        help_text="Where tokens are asked for with the client's id and secret.",
+        help_text="Where tokens are asked for with the client's id and secret. Empty, for an MCP "
+        "server: it is asked itself when its tools are listed, and what it says is stored here.",
     )
     oauth_client_id = models.CharField("OAuth client id", max_length=500, blank=True)
     oauth_scope = models.CharField(
         "OAuth scope", max_length=500, blank=True, help_text="Scopes with spaces between them."
+    )
+    oauth_resource = models.CharField(
+        "OAuth resource",
+        max_length=MAX_URL_CHARS,
+        blank=True,
+        validators=[check_server_url],
+        help_text="What the token is to be for (RFC 8707), where its issuer wants to know.",
     )
     encrypted_secret = models.TextField(blank=True, editable=False)
     secret_hint = models.CharField(max_length=20, blank=True, editable=False)
@@ -170,6 +182,8 @@ class ToolServer(models.Model):
     def _check_oauth(self) -> None:
         if not self.oauth_client_id:
             raise ValidationError({"oauth_client_id": _("OAuth needs the id of the client.")})
+        if not self.oauth_token_url and self.kind == ToolServerKind.MCP:
+            return  # it says itself where its tokens are
         try:
             check_server_url(self.oauth_token_url)
         except ValidationError as error:
@@ -328,8 +342,31 @@ class Tool(models.Model):
         if not self.pk and self.server_id and self.server.tools.count() >= MAX_TOOLS_OF_A_SERVER:
             message = _("A server has at most %(count)d tools.")
             raise ValidationError({"server": message % {"count": MAX_TOOLS_OF_A_SERVER}})
+        if self.pk and self.is_enabled and self.price:
+            self._check_currency()
+
+    def _check_currency(self) -> None:
+        """The ledger has one currency a task: that of its model."""
+        live = SceneVersion.objects.filter(
+            scene__is_enabled=True,
+            scene__live_version=F("pk"),
+            tools__contains=[self.function_name],
+        ).select_related("scene", "model")
+        default = LLMModel.objects.filter(is_default=True).first()
+        for version in live:
+            model = version.model or default
+            if model is not None and model.currency != self.currency:
+                message = _(
+                    "The scene %(scene)s offers it, whose model is charged in %(currency)s."
+                )
+                given = {"scene": version.scene.slug, "currency": model.currency}
+                raise ValidationError({"currency": message % given})
 
     def _check_http(self) -> None:
+        try:
+            check_own_tool_name(self.name)
+        except ValidationError as error:
+            raise ValidationError({"name": error.messages}) from error
         if not self.method:
             raise ValidationError({"method": _("A tool over HTTP needs a method.")})
         try:

@@ -80,6 +80,17 @@ DEPLOYMENT_MINUTE_LIMIT = Family(
 )  # fmt: skip
 
 TOOL_SLOTS = Family("aily_tool_slots_in_use", "Calls of its tools that run.", ("server",))
+TOOL_CALLS = Family(
+    "aily_tool_calls_open",
+    "Tool calls that have not ended: they wait for approval, for their user's input, or for a "
+    "worker, or they are made.",
+    ("state",),
+)
+TOOL_CALLS_AGE = Family(
+    "aily_tool_calls_oldest_age_seconds",
+    "How long ago the step of the oldest of them was stored.",
+    ("state",),
+)
 TOOL_CAP = Family("aily_tool_slots_cap", "Calls at once that it is set to.", ("server",))
 
 _DEPLOYMENTS = """
@@ -125,6 +136,16 @@ SELECT state, count(*) AS runs, coalesce(sum(pending), 0)::bigint AS pending FRO
  WHERE state NOT IN ('done', 'cancelled', 'failed', 'expired') GROUP BY 1
 """
 _TOOL_SERVERS = "SELECT id, name, max_concurrent_calls FROM chat_toolserver ORDER BY name"
+# By the indexes of open calls. A step's calls are its age: a call has no time of its own.
+_TOOL_CALLS = """
+SELECT CASE c.state WHEN 'requires_action'
+         THEN CASE WHEN c.questions IS NULL THEN 'approval' ELSE 'input' END
+         ELSE c.state END AS state,
+       count(*) AS calls, extract(epoch FROM now() - min(s.created_at))::float AS age_seconds
+  FROM chat_toolcall c JOIN chat_toolstep s ON s.task_id = c.task_id AND s.number = c.step
+ WHERE c.state = 'requires_action' OR c.state = 'queued' OR c.state = 'running' GROUP BY 1
+"""
+_CALL_STATES = ("approval", "input", "queued", "running")
 _RUN_STATES = ("validating", "ready", "scheduled", "running", "paused", "finishing")
 
 
@@ -204,6 +225,12 @@ class _ToolServer(Row, frozen=True):
     max_concurrent_calls: int
 
 
+class _ToolCalls(Row, frozen=True):
+    state: str
+    calls: int
+    age_seconds: float
+
+
 class QueueGauges:
     """Reads PostgreSQL and Redis; keeps the models, for readings while PostgreSQL is away."""
 
@@ -247,6 +274,11 @@ class QueueGauges:
         self._tool_servers = query(_ToolServer, _TOOL_SERVERS)
         for server in self._tool_servers:
             yield Reading(TOOL_CAP, server.max_concurrent_calls, (server.name,))
+        calls = {row.state: row for row in query(_ToolCalls, _TOOL_CALLS)}
+        for state in _CALL_STATES:
+            open_calls = calls.get(state) or _ToolCalls(state, 0, 0.0)
+            yield Reading(TOOL_CALLS, open_calls.calls, (state,))
+            yield Reading(TOOL_CALLS_AGE, open_calls.age_seconds, (state,))
 
     def _queued(self) -> Iterator[Reading]:
         queued = {(row.model_id, row.lane): row for row in query(_Queued, _QUEUED)}

@@ -48,6 +48,14 @@ _structured_answers = Counter(
 )
 RECOVERED = Counter("aily_tasks_recovered_total", "Tasks taken from dead workers.")
 WORKERS_LOST = Counter("aily_workers_lost_total", "Workers that were declared dead.")
+_dropped_requests = Counter(
+    "aily_dropped_requests_total",
+    "Requests of /v1 that lost their client while they waited, and what became of them.",
+    ["outcome"],
+)
+REQUESTS_DROPPED = _dropped_requests.labels("dropped")
+REQUESTS_FOUND_AGAIN = _dropped_requests.labels("found_again")
+REQUESTS_CANCELLED = _dropped_requests.labels("cancelled")
 _tokens = Counter("aily_tokens_total", "Tokens in the ledger.", ["model", "type"])
 _cost = Counter("aily_cost_total", "Money in the ledger.", ["model", "currency"])
 

@@ -33,7 +33,11 @@ _FINAL = frozenset(
     | {"provider_forbidden_address", "invalid_output", "internal", "worker_lost"}
 )
 #: Words by which providers say that a prompt is too long for the model.
-_TOO_LONG = ("context length", "context_length", "context window", "too many tokens")
+_TOO_LONG = (
+    *("context length", "context_length", "context size", "context window", "too many tokens"),
+    *("prompt is too long", "input is too long", "model token limit", "reduce the length"),
+    "request too large for",
+)
 
 
 def error_of(end: AnyEvent) -> OpenAIError:

@@ -82,6 +82,8 @@ def interrupted(reason: Interruption) -> Exception:
             return _try_again("This server is being restarted: send the request again.")
         case Interruption.TIMED_OUT:
             return _try_again("There is no answer yet: send the request again to wait for it.")
+        case Interruption.ASKED:
+            return _try_again("It waits for an answer of its user: send the request again.")
         case Interruption.FAILED:
             message = "Something went wrong here. It has been logged."
             return OpenAIError(HTTPStatus.INTERNAL_SERVER_ERROR, message)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _FENCE = "```"
+_END_OF_THOUGHT = "</think>"
 #: Fences of one answer that are looked into.
 _MAX_FENCES = 5
 _BRACKETS = {"{": "}", "[": "]"}
@@ -37,6 +38,11 @@ def parse(text: str) -> JsonValue:
 def candidates(text: str) -> Iterator[str]:
     """The text itself, and the parts of it that may be meant as the JSON that was asked for."""
     yield text
+    _, mark, rest = text.rpartition(_END_OF_THOUGHT)
+    if mark and rest.strip():
+        # What a model has thought, which some servers leave in its text.
+        text = rest
+        yield text
     yield from _fenced(text)
     for opening, closing in sorted(_BRACKETS.items(), key=lambda pair: _position(text, pair[0])):
         start, end = text.find(opening), text.rfind(closing)

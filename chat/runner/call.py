@@ -174,7 +174,7 @@ class Call:
         from chat.toolloop.loop import load_loop
 
         loop = self.loop = await retry_until_database_returns(
-            lambda: load_loop(self.task.id, self.task.owner_id, tools, request.params)
+            lambda: load_loop(self.task, tools, request.params)
         )
         messages: list[Any] = msgspec.json.decode(self.task.messages)
         return msgspec.structs.replace(

@@ -135,16 +135,16 @@ def _ended(call: ClaimedCall, result: ToolResult, questions: Sequence[InputQuest
     return EndedCall(
         id=call.id,
         state=CallState.FAILED if result.is_error else CallState.SUCCEEDED,
-        text=_cut(text),
+        text=_cut(text, call.max_result_bytes),
         is_error=result.is_error,
         error_code=str(result.code)[:_CODE_CHARS],
         result_bytes=result.bytes,
     )
 
 
-def _cut(text: str) -> str:
-    """A result, cut to TOOL_RESULT_MAX_BYTES with a note for the model."""
-    limit: int = settings.TOOL_RESULT_MAX_BYTES
+def _cut(text: str, max_bytes: int | None) -> str:
+    """A result, cut to its task's limit with a note for the model."""
+    limit: int = settings.TOOL_RESULT_MAX_BYTES if max_bytes is None else max_bytes
     encoded = text.encode()
     if len(encoded) <= limit:
         return text

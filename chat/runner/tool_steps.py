@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from aily.database.threads import in_database
+from chat import accounting
 from chat.events import Event
+from chat.exceptions import BudgetExceeded
 from chat.models import Status
 from chat.models.tool_calls import CallState
 from chat.models.transitions.tool_steps import NewStep
 from chat.runner.attempt import NextStep
 from chat.runner.call import Call
+from chat.runner.storage import retry_until_database_returns
 
 if TYPE_CHECKING:
     from chat.toolloop.loop import ToolLoop
@@ -36,7 +41,31 @@ async def with_tool_calls(call: Call, loop: ToolLoop, step: NextStep) -> NextSte
     text, reasoning = call.text_and_reasoning
     attempt = Attempt(call.task.attempt, text, reasoning, call.log.last_event, seconds)
     tools = loop.plan(completion, attempt)
-    return NextStep(_status(tools), tools=tools)
+    status = _status(tools)
+    refused = await _reserve(call, tools, status)
+    if refused is not None:
+        return NextStep(Status.FAILED, {"code": refused.code, "message": refused.message})
+    return NextStep(status, tools=tools)
+
+
+async def _reserve(call: Call, step: NewStep, status: Status) -> BudgetExceeded | None:
+    """Reserve what a step costs by itself: tools that have a price, or another turn at once."""
+    prices: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for planned in step.calls:
+        if planned.state != CallState.FAILED and (price := Decimal(planned.price)):
+            prices[planned.currency] += price
+    if not prices and status is not Status.QUEUED:
+        return None
+    known = sum(len(planned.text.encode()) for planned in step.calls)
+    costs = accounting.StepCosts(
+        prices,
+        accounting.Tokens.of_usage(step.usage),
+        known if status is Status.QUEUED else None,
+    )
+    task = call.task
+    return await retry_until_database_returns(
+        lambda: accounting.reserve_step(task.id, task.attempt, costs)
+    )
 
 
 def _status(step: NewStep) -> Status:

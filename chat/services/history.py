@@ -31,6 +31,8 @@ CUT_SHARE = 0.75
 
 #: Sent in place of an answer that called tools, if the user went on without their results.
 INTERRUPTED = "(interrupted)"
+#: Sent in place of a question that was blank, which strict providers refuse; its answer follows.
+BLANK = "(blank)"
 
 # Messages that are too old to be sent are not read, except the newest question: it is sent with the
 # later exchanges of its turn, if the whole turn is too long.
@@ -102,12 +104,15 @@ class StoredMessage:
 
     @property
     def has_content(self) -> bool:
-        return bool(self.content.strip() or self.parts or self.tool_calls or self.role == "tool")
+        says_something = bool(self.content.strip() or self.parts or self.tool_calls)
+        return says_something or self.role in ("user", "tool")
 
     def as_sent(self) -> PromptMessage:
         content: Content = json.loads(self.parts) if self.parts else self.content
         if self.role == "tool":
             return {"role": "tool", "tool_call_id": self.tool_call_id, "content": content}
+        if self.role == "user" and not (self.parts or self.content.strip()):
+            content = BLANK
         if not self.tool_calls:
             return {"role": self.role, "content": content}
         message: PromptMessage = {"role": self.role, "content": content or None}

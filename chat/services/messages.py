@@ -89,6 +89,7 @@ class MessageToolCall(BaseModel):
     id: ShortText
     type: Literal["function"] = "function"
     function: FunctionCall
+    extra_content: Object | None = None
 
     @model_validator(mode="before")
     @classmethod

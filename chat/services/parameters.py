@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds, is_small
 from chat.rendering.output import OutputSchema
@@ -102,7 +103,7 @@ class KnownParameters(BaseModel):
     """The parameters that have a rule."""
 
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=1_000_000)
     min_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, gt=0, le=1_000_000)
@@ -116,39 +117,42 @@ class KnownParameters(BaseModel):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, max_length=1024
     )
-    logprobs: bool | None = None
+    logprobs: StrictBool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = Field(
         None, description="The form of the answer. Of a JSON Schema: every answer fits it."
     )
     tools: list[Object] | None = Field(None, max_length=128)
     tool_choice: TextOrObject | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: StrictBool | None = None
     functions: list[Object] | None = Field(None, max_length=128)
     function_call: TextOrObject | None = None
     thinking: Object | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        None
-    )
+    reasoning_effort: (
+        # The last one is Groq's.
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "default"] | None
+    ) = None
     verbosity: Literal["low", "medium", "high"] | None = None
     prediction: Object | None = None
     modalities: list[Literal["text"]] | None = Field(None, max_length=1)
     web_search_options: Object | None = None
     service_tier: ShortText | None = None
-    store: bool | None = None
+    store: StrictBool | None = None
     prompt_cache_key: ShortText | None = None
     prompt_cache_retention: ShortText | None = None
     safety_identifier: ShortText | None = None
-    user: ShortText | None = Field(
-        None, description="An end user of yours. Sent with your own id before it."
+    user: str | None = Field(
+        None,
+        max_length=256,
+        description="An end user of yours. Sent with your own id before it.",
     )
 
     @field_validator(*_NUMBERS, mode="before")
     @classmethod
-    def _is_no_boolean(cls, value: object) -> object:
-        """pydantic would take true for 1."""
-        if isinstance(value, bool):
-            raise ValueError("a number is expected")  # noqa: TRY004 - pydantic's way
+    def _is_a_number(cls, value: object) -> object:
+        """pydantic would take true and "1" for 1."""
+        if isinstance(value, bool | str):
+            raise PydanticCustomError("number_type", "a number is expected")
         return value
 
 

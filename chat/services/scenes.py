@@ -20,6 +20,7 @@ from chat.rendering import schema as schemas
 from chat.services import rendering
 from chat.services.parameters import flat, parameter_errors
 from chat.services.restrictions import denied_models, denied_tools
+from chat.services.tool_limits import check_limits
 from chat.tools.offers import MAX_OFFERED
 
 #: How often another author may write a draft while one change of it is being checked.
@@ -57,6 +58,7 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
         raise InvalidTemplate(message, field="params.response_format")
     _check_fallbacks(version.fallback_models)
     _check_tools(version)
+    check_limits(version)
     if denied := denied_models(version):
         field = "fallback_models" if denied[0] in version.fallback_models else "model"
         # The same error as for a model that does not exist.
@@ -107,10 +109,29 @@ def _check_tools(version: SceneVersion) -> None:
     for name in names:
         if name not in known or name in denied:
             raise InvalidTemplate(f"There is no tool {name!r}.", field="tools")
+    _check_currencies(version)
     if names and (version.single_flight or version.cache_ttl_seconds):
         # What a tool answers may be meant for one user alone.
         field = "single_flight" if version.single_flight else "cache_ttl_seconds"
         raise InvalidTemplate("A version that offers tools shares no answers.", field=field)
+
+
+def _check_currencies(version: SceneVersion) -> None:
+    """Raises InvalidTemplate where a tool has a price in another currency than a model: the ledger
+    has one currency a task."""
+    priced = Tool.objects.filter(function_name__in=version.tools, price__gt=0)
+    if not (currencies := dict(priced.values_list("currency", "function_name"))):
+        return
+    own = version.model or LLMModel.objects.filter(is_default=True).first()
+    models = [*LLMModel.objects.filter(name__in=version.fallback_models), *([own] if own else [])]
+    for model in models:
+        for currency, name in currencies.items():
+            if currency != model.currency:
+                message = (
+                    f"The tool {name!r} is charged in {currency}, the model {model.name!r} in "
+                    f"{model.currency}."
+                )
+                raise InvalidTemplate(message, field="tools")
 
 
 def _no_chat_model(name: str, field: str) -> InvalidTemplate:

@@ -116,6 +116,19 @@ class WithTools(Sampling):
         "that the scene offers: its model may call these alone, and none if the list is empty; "
         "without any names, all of them.",
     )
+    require_approval: list[ToolName] | None = Field(
+        None,
+        max_length=MAX_NAMED_TOOLS,
+        description="Names of tools that the scene offers: each of their calls waits for your "
+        "approval. Those of which staff say so wait in any case.",
+    )
+    max_tool_calls: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="How many calls of the scene's tools may be made. Further ones are not made, "
+        "and the model is told so.",
+    )
 
     @property
     def named_tools(self) -> list[str] | None:
@@ -194,6 +207,8 @@ class EmbeddingsRequest(TaskOptions):
     # Another model's vectors would be of no use.
     fallbacks: ClassVar[None] = None  # type: ignore[misc]
     named_tools: ClassVar[None] = None
+    require_approval: ClassVar[None] = None
+    max_tool_calls: ClassVar[None] = None
 
     model: str = Field(min_length=1, max_length=100)
     input: EmbeddingInput

@@ -19,7 +19,7 @@ def within_budgets(change: Callable[[], Sequence[LoopState]]) -> list[LoopState]
     with transaction.atomic():
         changed = list(change())
         ready = [task.id for task in changed if task.is_ready]
-        refused = accounting.reserve_again(ready) if ready else {}
+        refused = accounting.reserve_turns(ready) if ready else {}
         if not refused:
             return changed
         errors: dict[UUID, dict[str, str]] = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -19,6 +18,7 @@ from chat.llm.types import Completion, ToolCall
 from chat.models.ids import uuid7
 from chat.models.tool_calls import CALL_ID_CHARS, NAME_CHARS, CallState, ToolOptions
 from chat.models.tools import Tool, ToolPolicy
+from chat.models.transitions import StartedTask
 from chat.models.transitions.tool_steps import NewCall, NewStep
 from chat.toolloop.turns import Turns, load_turns
 from chat.tools.offers import definitions, offered_tools
@@ -99,8 +99,10 @@ class ToolLoop:
         """The step that an answer asks for. Its events have the numbers after `attempt.last_event`:
         first all calls, then the questions to the user, then the results that are known already."""
         now = timezone.now()
+        left = self._calls_left()
         calls = [
-            self._planned(call, place, now) for place, call in enumerate(completion.tool_calls)
+            self._planned(call, place, now, is_allowed=left is None or place < left)
+            for place, call in enumerate(completion.tool_calls)
         ]
         return NewStep(
             number=self.steps + 1,
@@ -113,7 +115,13 @@ class ToolLoop:
             calls=_numbered(calls, attempt.last_event),
         )
 
-    def _planned(self, call: ToolCall, place: int, now: datetime) -> NewCall:
+    def _calls_left(self) -> int | None:
+        """How many further calls the request allows; None: any number."""
+        if self.options.max_calls is None:
+            return None
+        return max(self.options.max_calls - len(self.turns.calls), 0)
+
+    def _planned(self, call: ToolCall, place: int, now: datetime, *, is_allowed: bool) -> NewCall:
         tool = self.tools.get(call.name)
         planned = NewCall(
             id=uuid7(),
@@ -124,7 +132,7 @@ class ToolLoop:
             state=CallState.QUEUED,
             called_event=0,
         )
-        problem = _problem(call, tool)
+        problem = _problem(call, tool) if is_allowed else _TOO_MANY_CALLS
         if tool is None or problem is not None:
             code, text = problem or ("tool_unknown", "")
             return _changed(planned, state=CallState.FAILED, error_code=code, text=text)
@@ -136,7 +144,7 @@ class ToolLoop:
             price=str(tool.price),
             currency=tool.currency if tool.price else "",
         )
-        if tool.policy == ToolPolicy.AUTOMATIC:
+        if tool.policy == ToolPolicy.AUTOMATIC and tool.function_name not in self.options.asks:
             return planned
         expires_at = now + timedelta(seconds=settings.TOOL_APPROVAL_SECONDS)
         return _changed(planned, state=CallState.REQUIRES_ACTION, expires_at=expires_at)
@@ -153,17 +161,29 @@ class Attempt:
     seconds: float
 
 
+_TOO_MANY_CALLS = (TOOL_LIMIT, "This call was not made: the request allows no further one.")
 _TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _changed = msgspec.structs.replace
 
 
-def load_loop(task_id: UUID, owner_id: int, tools: str, params: Mapping[str, Any]) -> ToolLoop:
+def load_loop(task: StartedTask, tools: str, params: Mapping[str, Any]) -> ToolLoop:
     """The loop of a task, from its rows. `tools`: the JSON of its options."""
     options = _decode_options(tools)
     own = own_names(params)
     names = [name for name in options.names if name not in own]
-    offered = {tool.function_name: tool for tool in offered_tools(names, owner_id)}
-    return ToolLoop(options, offered, load_turns(task_id), own)
+    offered = _chargeable(offered_tools(names, task.owner_id), task.model_id)
+    by_name = {tool.function_name: tool for tool in offered}
+    return ToolLoop(options, by_name, load_turns(task.id), own)
+
+
+def _chargeable(tools: Sequence[Tool], model_id: int) -> list[Tool]:
+    """The tools without those whose price has another currency than the model's: the ledger has one
+    currency a task. Scenes and tools are refused where it is known before (chat/services/scenes.py,
+    chat/models/tools.py); a request may name another model."""
+    if not any(tool.price for tool in tools):
+        return list(tools)
+    currency = price_at(load_models([model_id])[model_id], timezone.now()).currency
+    return [tool for tool in tools if not tool.price or tool.currency == currency]
 
 
 def own_names(params: Mapping[str, Any]) -> frozenset[str]:

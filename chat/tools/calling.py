@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -90,8 +91,8 @@ async def _result(
         await check_arguments(tool, arguments, owner_id)
         endpoint = endpoint_of(tool.server)
         async with slot(tool.server, call_id):
-            await _require_leave(tool, may_begin)
-            result = await _call(tool, endpoint, arguments, call_id, continuation)
+            leave = partial(_require_leave, tool, may_begin)
+            result = await _call(tool, endpoint, arguments, call_id, continuation, leave)
         result = without_secrets(result, secrets_of(endpoint))
         await _check_structured(tool, result, owner_id)
         return bounded(result, endpoint.max_result_bytes)
@@ -130,10 +131,11 @@ async def _call(
     arguments: dict[str, Any],
     call_id: str,
     continuation: Continuation | None,
+    leave: Callable[[], Awaitable[None]],
 ) -> ToolResult:
     """Make a call by the protocol of its server. Raises ToolFault."""
     if tool.server.kind == ToolServerKind.HTTP:
-        answer = await http_service.call(endpoint, tool, arguments, call_id)
+        answer = await http_service.call(endpoint, tool, arguments, call_id, leave)
         return ToolResult(answer.text, answer.structured)
     await load_package()
     from chat.tools import mcp_client
@@ -143,6 +145,7 @@ async def _call(
         arguments,
         tool.input_schema,
         is_repeatable=tool.is_idempotent,
+        leave=leave,
         continuation=continuation,
     )
     found = await mcp_client.call(
@@ -150,9 +153,8 @@ async def _call(
     )
     if isinstance(found, AskedInput):
         return ToolResult("", is_error=True, code=ToolErrorCode.INPUT_REQUIRED, asked=found)
-    structured = found.structured if isinstance(found.structured, dict) else None
     code = ToolErrorCode.TOOL_ERROR if found.is_error else ""
-    return ToolResult(found.text, structured, is_error=found.is_error, code=code)
+    return ToolResult(found.text, found.structured, is_error=found.is_error, code=code)
 
 
 # --- Checks against schemas ---------------------------------------------------------------------

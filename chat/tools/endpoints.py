@@ -33,6 +33,7 @@ class OAuthClient:
     client_id: str
     secret: str
     scope: str
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,11 @@ def endpoint_of(server: ToolServer) -> Endpoint:
             headers = ((server.key_header, secret),)
         case ToolServerAuth.OAUTH:
             oauth = OAuthClient(
-                server.oauth_token_url, server.oauth_client_id, secret, server.oauth_scope
+                server.oauth_token_url,
+                server.oauth_client_id,
+                secret,
+                server.oauth_scope,
+                server.oauth_resource,
             )
     return Endpoint(
         server=server.name,
@@ -87,6 +92,8 @@ async def credentials(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
     """The headers that authenticate the call. Raises ToolFault if no token can be fetched."""
     if endpoint.oauth is None:
         return endpoint.headers
+    if not endpoint.oauth.token_url:
+        raise _no_token("it is not known yet: have the server's tools listed")
     token = await _tokens().get(endpoint.oauth, endpoint.may_reach)
     return (("authorization", f"Bearer {token}"),)
 
@@ -153,6 +160,8 @@ async def _ask_for_token(client: OAuthClient, may_reach: Callable[[str], bool] |
     fields = {"grant_type": "client_credentials"}
     if client.scope:
         fields["scope"] = client.scope
+    if client.resource:
+        fields["resource"] = client.resource
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.secret)}"
     request = OutgoingRequest(
         method="POST",

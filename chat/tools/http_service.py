@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -34,12 +34,23 @@ class HTTPAnswer:
 
 
 async def call(
-    endpoint: Endpoint, tool: Tool, arguments: Mapping[str, Any], call_id: str
+    endpoint: Endpoint,
+    tool: Tool,
+    arguments: Mapping[str, Any],
+    call_id: str,
+    leave: Callable[[], Awaitable[None]],
 ) -> HTTPAnswer:
-    """Make one call. Raises ToolFault."""
+    """Make one call. Raises ToolFault. `leave`, which raises it where the call may not be made any
+    more, is asked when the credentials are there."""
+
+    async def send_it() -> tuple[int, Mapping[str, str], bytes]:
+        sent = await credentials(endpoint)
+        await leave()
+        return await _send(endpoint, _request(endpoint, tool, arguments, call_id, sent))
+
     try:
         async with asyncio.timeout(endpoint.timeout_seconds):
-            return await _call(endpoint, tool, arguments, call_id)
+            return await _call(endpoint, send_it)
     except TimeoutError:
         raise ToolFault(
             ToolErrorCode.TIMEOUT,
@@ -50,12 +61,12 @@ async def call(
 
 
 async def _call(
-    endpoint: Endpoint, tool: Tool, arguments: Mapping[str, Any], call_id: str
+    endpoint: Endpoint, send_it: Callable[[], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 ) -> HTTPAnswer:
-    status, headers, content = await _send(endpoint, tool, arguments, call_id)
+    status, headers, content = await send_it()
     if status == 401 and forget_token(endpoint):
         # Refused, and so not carried out: the token was out of date.
-        status, headers, content = await _send(endpoint, tool, arguments, call_id)
+        status, headers, content = await send_it()
     if status in (401, 403):
         raise ToolFault(
             ToolErrorCode.AUTH, f"The tool's server refuses aily's credentials (HTTP {status})."
@@ -69,9 +80,8 @@ async def _call(
 
 
 async def _send(
-    endpoint: Endpoint, tool: Tool, arguments: Mapping[str, Any], call_id: str
+    endpoint: Endpoint, request: OutgoingRequest
 ) -> tuple[int, Mapping[str, str], bytes]:
-    request = _request(endpoint, tool, arguments, call_id, await credentials(endpoint))
     budget = ByteBudget(_MAX_BODY_FACTOR * endpoint.max_result_bytes + _EXTRA_BYTES)
     response = await send(request, budget)
     try:

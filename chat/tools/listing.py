@@ -21,12 +21,14 @@ from aily.database.rows import execute, fetch_column
 from aily.database.threads import in_database
 from aily.problems import Unavailable
 from chat.llm.types import storable
-from chat.models import Tool, ToolServer
+from chat.models import Tool, ToolServer, ToolServerAuth
+from chat.models.tool_fields import is_tool_name
 from chat.models.tools import MAX_DESCRIPTION_BYTES
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.structured.checking import UncheckedError, check_schema
 from chat.tools.endpoints import endpoint_of
 from chat.tools.names import function_name
+from chat.tools.oauth_discovery import discover
 from chat.tools.package import load_package
 from chat.tools.results import ToolFault
 
@@ -43,7 +45,6 @@ RETRY_SECONDS = 60
 MAX_AT_ONCE = 8
 _MAX_TITLE_CHARS = 200
 _MAX_PROBLEM_CHARS = 500
-_MAX_NAME_CHARS = 128
 #: Another process may take a function name meanwhile.
 _TRIES = 3
 
@@ -108,6 +109,8 @@ async def refresh(server: ToolServer) -> Changes:
     from chat.tools import mcp_client
 
     try:
+        if await find_token_source(server):
+            await in_database(_store_token_source, server)
         endpoint = endpoint_of(server)
         seconds = min(endpoint.timeout_seconds, LIST_SECONDS)
         listing = await mcp_client.list_tools(replace(endpoint, timeout_seconds=seconds))
@@ -116,6 +119,26 @@ async def refresh(server: ToolServer) -> Changes:
         raise
     problems = await _problems(server.pk, listing.tools)
     return await in_database(_store, server.pk, listing, problems)
+
+
+async def find_token_source(server: ToolServer) -> bool:
+    """Have a server whose tokens come from nobody knows where say so itself: its fields are set,
+    and not stored. False where there is nothing to find. Raises ToolFault."""
+    if server.auth != ToolServerAuth.OAUTH or server.oauth_token_url:
+        return False
+    found = await discover(server.url, server.may_reach)
+    server.oauth_token_url = found.token_url
+    server.oauth_scope = server.oauth_scope or found.scope
+    server.oauth_resource = server.oauth_resource or found.resource
+    return True
+
+
+def _store_token_source(server: ToolServer) -> None:
+    """Store what was found, unless staff have entered something meanwhile. From now on it holds,
+    whatever the server says: it is where the secret goes."""
+    names = ("oauth_token_url", "oauth_scope", "oauth_resource")
+    own = ToolServer.objects.filter(pk=server.pk, url=server.url, oauth_token_url="")
+    own.update(**{name: getattr(server, name) for name in names})
 
 
 def _note_failure(pk: int, message: str) -> None:
@@ -180,7 +203,7 @@ def _store_once(server_pk: int, listing: Listing, problems: Mapping[str, str]) -
     server = ToolServer.objects.select_for_update(no_key=True).filter(pk=server_pk).first()
     if server is None:  # deleted meanwhile
         return Changes()
-    tools = {tool.name: tool for tool in listing.tools if _is_name(tool.name)}
+    tools = {tool.name: tool for tool in listing.tools if is_tool_name(tool.name)}
     stored = {tool.name: tool for tool in server.tools.all()}
     new = _add(server, [tools[name] for name in tools if name not in stored], problems)
     changed = _update(server, stored, tools, problems)
@@ -193,10 +216,6 @@ def _store_once(server_pk: int, listing: Listing, problems: Mapping[str, str]) -
     values = {name: getattr(server, name) for name in fields}
     ToolServer.objects.filter(pk=server.pk).update(**values)
     return Changes(tuple(new), tuple(changed), tuple(vanished), len(tools))
-
-
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= _MAX_NAME_CHARS and name.isprintable()
 
 
 def _add(

@@ -51,6 +51,7 @@ _COPIES = 4
 _LIST_BYTES = 8 * 1024 * 1024
 _MAX_PAGES = 50
 _NOT_THE_PROTOCOL = "The tool's server does not answer as the Model Context Protocol asks for."
+_ENDLESS_LIST = "The tool's server lists the same page of its tools again and again."
 _BROKEN_OFF = (
     "The tool's server ended its answer in the middle: whether the call was carried out is not "
     "known."
@@ -95,12 +96,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRequest:
-    """`is_repeatable`: a call whose outcome is not known may be made again."""
+    """`is_repeatable`: a call whose outcome is not known may be made again. `leave`, which is asked
+    once the session stands, raises ToolFault where the call may not be made any more."""
 
     name: str
     arguments: dict[str, Any]
     input_schema: dict[str, Any]
     is_repeatable: bool
+    leave: Callable[[], Awaitable[None]]
     continuation: Continuation | None = None
 
 
@@ -143,6 +146,7 @@ async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | Asked
     params = types.CallToolRequestParams(
         name=request.name, arguments=request.arguments, **_continued(request.continuation)
     )
+    await request.leave()
     # Not `call_tool`, which lists the tools first, and checks results without a bound of its work.
     result = await session.send_request(types.CallToolRequest(params=params), _RESULT)
     if isinstance(result, types.InputRequiredResult):
@@ -214,6 +218,7 @@ def _text_of_block(block: types.ContentBlock) -> str:
 async def _list_tools(client: Client) -> Listing:
     tools: list[ListedTool] = []
     cursor: str | None = None
+    cursors: set[str | None] = {None}
     for _ in range(_MAX_PAGES):
         params = types.PaginatedRequestParams(cursor=cursor)
         page = await client.session.list_tools(params=params)
@@ -221,6 +226,9 @@ async def _list_tools(client: Client) -> Listing:
         cursor = page.next_cursor
         if cursor is None or len(tools) > MAX_TOOLS_OF_A_SERVER:
             break
+        if cursor in cursors:
+            raise ToolFault(ToolErrorCode.INVALID_RESPONSE, _ENDLESS_LIST)
+        cursors.add(cursor)
     is_cut = cursor is not None or len(tools) > MAX_TOOLS_OF_A_SERVER
     return Listing(client.protocol_version, tools[:MAX_TOOLS_OF_A_SERVER], is_cut)
 
@@ -262,13 +270,14 @@ class _Connection:
         try:
             return await self._run_once(mode, work)
         except _TokenRefusedError:
-            return await self._run_once(mode, work)
+            next_mode = mode
         except _WrongRevisionError as error:
             if mode == AUTO:
                 raise error.fault from None
+            next_mode = AUTO
         try:
-            return await self._run_once(AUTO, work)
-        except (_TokenRefusedError, _WrongRevisionError) as error:
+            return await self._run_once(next_mode, work)
+        except _RefusedError as error:
             raise error.fault from None
 
     async def _run_once(self, mode: Mode, work: Callable[[Client], Awaitable[T]]) -> T:

@@ -77,7 +77,8 @@ class ToolResult:
     """
 
     text: str
-    structured: dict[str, Any] | None = None
+    #: Any JSON; None: there is none.
+    structured: Any = None
     is_error: bool = False
     bytes: int = 0
     duration_seconds: float = 0.0
@@ -151,7 +152,7 @@ def bounded(result: ToolResult, max_bytes: int) -> ToolResult:
     return replace(result, text=kept + note, structured=None)
 
 
-def _is_keepable(structured: dict[str, Any] | None, max_bytes: int) -> bool:
+def _is_keepable(structured: Any, max_bytes: int) -> bool:
     """Whether the database takes it, and its size is that of a result."""
     encoded = msgspec.json.encode(structured)
     return len(encoded) <= max_bytes and b"\\u0000" not in encoded

@@ -137,3 +137,14 @@ async def test_a_failed_answer_is_no_history_and_the_conversation_goes_on(
     assert (await row(task_id)).status == Status.FAILED
     assert await history(conversation) == [("user", "Fail [sim:status=402]")]
     assert (await frames_of(await ask("Again"), alice)).types[-1] == "task.completed"
+
+
+async def test_a_blank_question_is_no_hole_in_the_history(
+    worker: Runtime, ask: Ask, alice: User, sent: list[Any]
+) -> None:
+    """Strict providers take neither two answers in a row nor a message without text."""
+    for prompt in ("First", " ", "Last"):
+        await frames_of(await ask(prompt), alice)
+    roles = [message["role"] for message in sent[2]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    assert all(message["content"].strip() for message in sent[2])

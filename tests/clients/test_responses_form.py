@@ -81,6 +81,8 @@ def _text(response: Any) -> str:
         ({"top_p": 2}, "top_p"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"stream": "yes"}, "stream"),
+        ({"stream_options": "x"}, "stream_options"),
+        ({"input": [{"role": "user", "content": []}]}, "input"),
         ({"background": "yes"}, "background"),
         ({"background": True, "store": False}, "store"),
         ({"store": "yes"}, "store"),
@@ -132,6 +134,14 @@ def test_a_bad_field_is_named(ask: Ask, fields: dict[str, Any], param: str) -> N
                 {"role": "user", "content": "Hello"},
                 {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
                 {"type": "function_call_output", "call_id": "call_1", "output": "1"},
+            ],
+        },
+        {
+            "user": "",
+            "input": [
+                {"role": "user", "content": "Hello"},
+                {"type": "message", "role": "assistant", "id": "msg_1", "content": []},
+                {"role": "user", "content": "Hello again"},
             ],
         },
         {"instructions": "Be brief."},

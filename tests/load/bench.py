@@ -6,6 +6,7 @@
     make bench ARGS="all --runs 3"                   everything, in about 25 minutes
     make bench ARGS="tables"                         a table of 100,000 rows, in three minutes
     make bench ARGS="tools"                          loops of three tool calls, in two minutes
+    make bench ARGS="waiting"                        2,000 tasks that wait, in three minutes
     make bench ARGS="chat_completions --publish"     beside other gateways, in about 10 minutes
     make bench ARGS="plot"                           README's table and plot, from its results
 
@@ -24,7 +25,7 @@ import msgspec
 from rich.console import Console
 
 from aily.environment.launcher import WEB_SERVERS, default_web_processes
-from tests.load import publish, report, runs, suite, tools, user_tables
+from tests.load import publish, report, runs, suite, tools, user_tables, waiting_tasks
 from tests.load.comparison import run as comparison
 from tests.load.comparison import tables
 from tests.load.scenario_run import BENCH_DIR, run_scenario
@@ -63,6 +64,7 @@ def _add_suite(commands: Any) -> None:
     compared = commands.add_parser("chat_completions", help=comparison.SUMMARY)
     comparison.add_arguments(compared)
     tools.add_arguments(commands.add_parser("tools", help=tools.SUMMARY))
+    waiting_tasks.add_arguments(commands.add_parser("waiting", help=waiting_tasks.SUMMARY))
     runs.add_arguments(commands.add_parser("runs", help=runs.SUMMARY))
     user_tables.add_arguments(commands.add_parser("tables", help=user_tables.SUMMARY))
 
@@ -82,6 +84,8 @@ def run_one(console: Console, options: argparse.Namespace) -> dict[str, Any]:
         document, show = runs.run(console, options), runs.show
     elif options.scenario == "tools":
         document, show = tools.run(console, options), tools.show
+    elif options.scenario == "waiting":
+        document, show = waiting_tasks.run(console, options), waiting_tasks.show
     elif options.scenario == "tables":
         document, show = user_tables.run(console, options), user_tables.show
     else:

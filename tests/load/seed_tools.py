@@ -1,4 +1,4 @@
-"""Run inside the measured installation: the bench's tool, and the scene that offers it.
+"""Run inside the measured installation: the bench's tools, and the scene that offers them.
 
 Argument: the URL of the service.
 """
@@ -10,6 +10,9 @@ import sys
 
 import django
 
+#: `ask` waits for its user, `slow` until the service is told to answer.
+TOOLS = ("fast", "slow", "ask")
+
 
 def seed_tools(url: str) -> None:
     # Imported late: models need Django's apps.
@@ -18,21 +21,24 @@ def seed_tools(url: str) -> None:
     from tests.load.recording import MODEL
     from tests.load.tools import SCENE
 
-    server = ToolServer.objects.create(name="bench", kind="http", url=url, max_concurrent_calls=500)
-    Tool.objects.create(
-        server=server,
-        name="fast",
-        function_name="fast",
-        policy="automatic",
-        is_enabled=True,
-        method="POST",
-        path="/fast",
+    server = ToolServer.objects.create(
+        name="bench", kind="http", url=url, max_concurrent_calls=5_000, timeout_seconds=3_600
     )
+    for name in TOOLS:
+        Tool.objects.create(
+            server=server,
+            name=name,
+            function_name=name,
+            policy="ask" if name == "ask" else "automatic",
+            is_enabled=True,
+            method="POST",
+            path=f"/{name}",
+        )
     scene = Scene.objects.create(slug=SCENE, title="Bench of tools")
     model = LLMModel.objects.get(name=MODEL)
     publish(
         create_version(
-            scene, None, {"user_template": "{{ text }}", "tools": ["fast"], "model": model}
+            scene, None, {"user_template": "{{ text }}", "tools": [*TOOLS], "model": model}
         )
     )
 

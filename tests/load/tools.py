@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,12 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
     """Start an installation, load it twice, stop it. Returns a document like a scenario's."""
     upstream = Upstream(options.seconds, options.seconds / 5, tokens=20, chunks=4)
     environment = {"WORKER_PROCESSES": str(options.workers), "PROVIDER_ALLOW_PRIVATE": "true"}
-    [port] = free_ports(1)
     with (
-        _tool_service(port),
+        running_service() as service,
         Installation(BASE_DIR / "var" / "bench", upstream, environment) as installation,
     ):
         [key] = installation.seed(1, options.cap)
-        installation.seed_tools(f"http://127.0.0.1:{port}")
+        installation.seed_tools(service.url)
         time.sleep(MODELS_KNOWN_SECONDS)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
@@ -102,31 +102,57 @@ def show(console: Console, document: dict[str, Any]) -> None:
     console.print(report.figures_table(document))
 
 
-@contextmanager
-def _tool_service(port: int) -> Iterator[None]:
-    """A tool that answers at once, on a thread of this process."""
+@dataclass
+class ToolService:
+    """Tools on a thread of this process: those of `/slow` answer once they are released."""
 
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"done": await request.json()})
+    url: str
+    #: Calls of `/slow` that wait.
+    at_once: int = 0
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def serve() -> None:
+    async def answer(self, request: web.Request) -> web.Response:
+        arguments = await request.json()
+        if request.path == "/slow":
+            self.at_once += 1
+            await self._released.wait()
+            self.at_once -= 1
+        return web.json_response({"done": arguments})
+
+    def release(self) -> None:
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    def stop(self) -> None:
+        self.release()
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    def run(self, port: int, ready: threading.Event) -> None:
+        self._loop.run_until_complete(self._serve(port, ready))
+
+    async def _serve(self, port: int, ready: threading.Event) -> None:
         application = web.Application()
-        application.router.add_post("/fast", answer)
+        application.router.add_post("/{name}", self.answer)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         ready.set()
-        await asyncio.get_running_loop().run_in_executor(None, over.wait)
+        await self._over.wait()
         await runner.cleanup()
 
-    ready, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+
+@contextmanager
+def running_service() -> Iterator[ToolService]:
+    [port] = free_ports(1)
+    service, ready = ToolService(f"http://127.0.0.1:{port}"), threading.Event()
+    thread = threading.Thread(target=service.run, args=(port, ready), daemon=True)
     thread.start()
     ready.wait()
     try:
-        yield
+        yield service
     finally:
-        over.set()
+        service.stop()
         thread.join()
 
 

@@ -53,6 +53,25 @@ class Failed:
 Case = Answered | Failed
 
 
+def failed(
+    name: str,
+    response: Response,
+    code: str,
+    words: str,
+    *,
+    retryable: bool = False,
+    after: float | None = None,
+) -> Failed:
+    return Failed(
+        name=name,
+        response=response,
+        code=code,
+        words=words,
+        retryable=retryable,
+        retry_after_seconds=after,
+    )
+
+
 # --- Bodies -------------------------------------------------------------------------------------
 def encoded(data: Data) -> bytes:
     if isinstance(data, dict):
@@ -133,6 +152,10 @@ def tools(*fragments: dict[str, Any], finish: Any = None) -> dict[str, Any]:
     return chunk({"tool_calls": list(fragments)}, finish)
 
 
+def error(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
 # --- How they are sent --------------------------------------------------------------------------
 def _head(response: Response, **more: str) -> bytes:
     lines = [f"HTTP/1.1 {response.status}"]
@@ -156,6 +179,17 @@ def split_at_random(response: Response, name: str, count: int = 8) -> list[bytes
     chance = random.Random(name)
     cuts = sorted(chance.sample(range(1, len(sent)), min(count, len(sent) - 1)))
     return [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
+
+
+def cut(response: Response, at: int, framing: str) -> list[bytes]:
+    """The first `at` bytes of the body, with a framing by which more would come, or may."""
+    body = response.body[:at]
+    if framing == "length":
+        return [_head(response, **{"content-length": str(len(response.body))}) + body]
+    if framing == "chunked":
+        part = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+        return [_head(response, **{"transfer-encoding": "chunked"}) + part]
+    return [_head(response, connection="close") + body]
 
 
 def in_bytes(response: Response) -> list[bytes]:

@@ -65,9 +65,9 @@ class BoundedWebSocket(WebSocketProtocol):
 
     def _is_too_large(self, text: bytes) -> bool:
         # 0: no limit.
-        return 0 < self.maxMessagePayloadSize < len(text) or 0 < self.maxFramePayloadSize < len(
-            text
-        )
+        message_limit: int = self.maxMessagePayloadSize
+        frame_limit: int = self.maxFramePayloadSize
+        return 0 < message_limit < len(text) or 0 < frame_limit < len(text)
 
     def _is_between_messages(self) -> bool:
         # The others have no value before the socket is open.

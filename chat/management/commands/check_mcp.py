@@ -10,6 +10,7 @@ from aily.management.operator_command import OperatorCommand
 from chat.models import ToolServer, ToolServerKind
 from chat.tools.endpoints import credentials, endpoint_of
 from chat.tools.exchange import check_connection
+from chat.tools.listing import find_token_source
 from chat.tools.results import ToolFault
 
 
@@ -58,6 +59,7 @@ async def _check_now(server: ToolServer) -> list[tuple[str, str | None]]:
 
     Raises ToolFault.
     """
+    found = await find_token_source(server)
     endpoint = endpoint_of(server)
     if server.kind == ToolServerKind.HTTP:
         await credentials(endpoint)
@@ -65,6 +67,7 @@ async def _check_now(server: ToolServer) -> list[tuple[str, str | None]]:
         return [("a connection can be made", None)]
     from chat.tools import mcp_client
 
+    notes = [(f"it has its tokens from {server.oauth_token_url}", None)] if found else []
     listing = await mcp_client.list_tools(endpoint)
     first = f"it answers by {listing.protocol_version}, and lists {len(listing.tools)} tools"
-    return [(first, None), *((tool.name, tool.name) for tool in listing.tools)]
+    return [*notes, (first, None), *((tool.name, tool.name) for tool in listing.tools)]

@@ -30,6 +30,8 @@ class ToolCall(msgspec.Struct, frozen=True):
     id: str
     function: Function
     type: str = "function"
+    #: Gemini's: it wants it back with the call.
+    extra_content: Mapping[str, Any] | UnsetType = UNSET
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
     function: FunctionDelta
     id: str | UnsetType = UNSET
     type: str | UnsetType = UNSET
+    extra_content: Mapping[str, Any] | UnsetType = UNSET
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -255,7 +258,11 @@ class Answer:
 
 def _tool_calls(result: Mapping[str, Any]) -> list[ToolCall]:
     return [
-        ToolCall(call["id"], Function(call["name"], call["arguments"]))
+        ToolCall(
+            call["id"],
+            Function(call["name"], call["arguments"]),
+            extra_content=call.get("extra_content") or UNSET,
+        )
         for call in result.get("tool_calls") or ()
     ]
 
@@ -271,6 +278,6 @@ def _function_deltas(function: Function) -> list[FunctionDelta]:
 def _tool_call_deltas(index: int, call: ToolCall) -> list[ToolCallDelta]:
     first, *others = _function_deltas(call.function)
     return [
-        ToolCallDelta(index, first, call.id, call.type),
+        ToolCallDelta(index, first, call.id, call.type, call.extra_content),
         *(ToolCallDelta(index, other) for other in others),
     ]

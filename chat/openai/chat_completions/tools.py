@@ -10,9 +10,15 @@ from typing import cast
 from pydantic import JsonValue
 
 from chat.openai.errors import OpenAIError
+from chat.openai.requests import invalid_type
 from chat.services.parameters import Object
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FUNCTION_FIELDS = {
+    "parameters": (dict, "an object"),
+    "description": (str, "a text"),
+    "strict": (bool, "true or false"),
+}
 _CHOICES, _MODES = ("none", "auto", "required"), ("auto", "required")
 
 
@@ -67,6 +73,9 @@ def _checked_name(tool: JsonValue, param: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         message = "A function's name has 1 to 64 letters, digits, _ and -."
         raise _refused(message, f"{param}.function.name")
+    for field, (kind_of_value, wanted) in _FUNCTION_FIELDS.items():
+        if not isinstance(function.get(field), kind_of_value | None):
+            raise invalid_type(wanted, f"{param}.function.{field}")
     return name
 
 

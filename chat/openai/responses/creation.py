@@ -126,9 +126,11 @@ async def _task_fields(
     # Imported here: calls without tools do not load it.
     from chat.openai.responses.offered_tools import narrow
 
-    names, listed = await in_database(narrow, owner_id, scene_tools, call.hosted)
-    fields = {**fields, "tools": [*_own_tools(fields), *names]}
-    return fields, {**call.echo, LISTED_TOOLS: listed}, bool(scene_tools)
+    narrowed = await in_database(narrow, owner_id, scene_tools, call.hosted)
+    fields = {**fields, "tools": [*_own_tools(fields), *narrowed.names]}
+    if narrowed.asks:
+        fields["require_approval"] = list[JsonValue](narrowed.asks)
+    return fields, {**call.echo, LISTED_TOOLS: narrowed.listed}, bool(scene_tools)
 
 
 def _own_tools(fields: Object) -> list[JsonValue]:

@@ -103,11 +103,12 @@ class _Fields(_Lenient):
     service_tier: ShortText | None = None
     store: bool = True
     stream: bool = False
+    stream_options: Object = Field(default_factory=dict)
     temperature: float | None = Field(None, ge=0, le=2)
     text: _Text = Field(default_factory=_Text)
     top_p: float | None = Field(None, ge=0, le=1)
     truncation: Literal["auto", "disabled"] = "disabled"
-    user: ShortText | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ def _parameters(fields: _Fields) -> Object:
         "prompt_cache_retention": fields.prompt_cache_retention,
         "safety_identifier": fields.safety_identifier,
         "user": fields.user,
+        "max_tool_calls": fields.max_tool_calls,
     }
     return {name: value for name, value in parameters.items() if value is not None}
 

@@ -1,12 +1,12 @@
 """Tools of the type `mcp`: servers that are registered here, whose tools aily calls itself.
 
-They narrow what the scene offers; no other server is ever called, and staff's policy decides which
-calls wait for their user.
+They narrow what the scene offers; no other server is ever called. `require_approval` has calls wait
+for their user; those of which staff say so wait in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +28,24 @@ _NOT_OFFERED = {
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """Which calls a request wants to approve, beyond those of which staff say so.
+
+    `always` and `never` are names of tools; `of_others`: calls of all other tools.
+    """
+
+    always: frozenset[str] = frozenset()
+    never: frozenset[str] = frozenset()
+    of_others: bool = False
+
+    def is_required(self, *names: str) -> bool:
+        """Whether calls of the tool with these names wait for their user."""
+        if self.always.intersection(names):
+            return True
+        return self.of_others and not self.never.intersection(names)
+
+
+@dataclass(frozen=True, slots=True)
 class HostedServer:
     """A tool server that a request names. `param` names its place in the request."""
 
@@ -36,6 +54,13 @@ class HostedServer:
     #: None: all of its tools that the scene offers.
     allowed: frozenset[str] | None
     param: str
+    approval: Approval = Approval()
+
+    def named_tools(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """The tools that the request names, by field."""
+        yield "allowed_tools", self.allowed or frozenset()
+        yield "require_approval.always", self.approval.always
+        yield "require_approval.never", self.approval.never
 
 
 def read_hosted(tool: JsonObject, param: str) -> tuple[HostedServer, JsonObject]:
@@ -54,14 +79,14 @@ def read_hosted(tool: JsonObject, param: str) -> tuple[HostedServer, JsonObject]
         if tool.get(name):
             raise unsupported(message, f"{param}.{name}")
     allowed = _allowed(tool.get("allowed_tools"), f"{param}.allowed_tools")
-    approval = tool.get("require_approval")
-    _check_approval(approval, f"{param}.require_approval")
+    given_approval = tool.get("require_approval")
+    approval = _approval(given_approval, f"{param}.require_approval")
     echo: JsonObject = {"type": "mcp", "server_label": label}
     if url is not None:
         echo["server_url"] = url
     echo["allowed_tools"] = None if allowed is None else sorted(allowed)
-    echo["require_approval"] = approval
-    return HostedServer(label, url, allowed, param), echo
+    echo["require_approval"] = given_approval
+    return HostedServer(label, url, allowed, param, approval), echo
 
 
 def _allowed(given: Any, param: str) -> frozenset[str] | None:
@@ -82,9 +107,22 @@ def _allowed(given: Any, param: str) -> frozenset[str] | None:
     return frozenset(given)
 
 
-def _check_approval(given: object, param: str) -> None:
-    if given is not None and given not in ("always", "never") and not isinstance(given, dict):
-        raise _invalid("It is always, never, or an object.", param)
+def _approval(given: object, param: str) -> Approval:
+    """Without the field staff's policy holds alone, and so it does for `never`."""
+    if given is None or given == "never":
+        return Approval()
+    if given == "always":
+        return Approval(of_others=True)
+    if not isinstance(given, dict) or not given.keys() <= {"always", "never"}:
+        raise _invalid("It is always, never, or an object with lists of tools for them.", param)
+    given = {name: value for name, value in given.items() if value is not None}
+    always = _allowed(given.get("always"), f"{param}.always")
+    never = _allowed(given.get("never"), f"{param}.never")
+    if both := (always or frozenset()) & (never or frozenset()):
+        raise _invalid(f"{min(both)[:100]!r} is named twice.", param)
+    # A list of those that need none says that all others do; and so does `always` without a list.
+    of_others = always is None if "always" in given else never is not None
+    return Approval(always or frozenset(), never or frozenset(), of_others=of_others)
 
 
 def check_urls(servers: Sequence[HostedServer], known: dict[str, str]) -> None:

@@ -81,6 +81,8 @@ def _item(item: object, param: str) -> JsonObject:
         raise invalid_type("an object", param)
     item = {name: value for name, value in item.items() if value is not None}
     kind = item.get("type", "message" if "role" in item else None)
+    if kind is None and item.keys() == {"id"}:
+        kind = "item_reference"
     if kind is None:
         raise missing(f"{param}.type")
     read = _READERS.get(kind) if isinstance(kind, str) else None
@@ -103,6 +105,8 @@ def _message(item: JsonObject, param: str) -> JsonObject:
     if isinstance(content, str):
         kind = "output_text" if role == "assistant" else "input_text"
         parts = [_text_part(kind, content)]
+    elif content == [] and role != "assistant":
+        raise _invalid("It is empty.", f"{param}.content")
     elif isinstance(content, list):
         parts = _parts(content, f"{param}.content", is_assistant=role == "assistant")
     elif content is None:
@@ -322,7 +326,10 @@ def to_messages(items: Iterable[Mapping[str, Any]]) -> list[PromptMessage]:
             case kind if kind in _SILENT:
                 pass
             case _:
-                messages.append(_prompt_message(item))
+                message = _prompt_message(item)
+                # Strict providers take no answer that says nothing.
+                if message["content"] or message["role"] != "assistant":
+                    messages.append(message)
                 # Reasoning belongs to the calls of the same turn, which may follow the text.
                 reasoning = reasoning if item["role"] == "assistant" else ""
     return messages

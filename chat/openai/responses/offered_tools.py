@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
@@ -20,10 +21,20 @@ MAX_LISTED_BYTES = 262_144
 Listed = dict[str, list[JsonObject]]
 
 
+@dataclass(frozen=True, slots=True)
+class NarrowedTools:
+    """The tools of a scene that a request allows: their names, and what lists have of them by
+    server. `asks` are those whose calls wait for the user because the request says so."""
+
+    names: list[str]
+    asks: list[str]
+    listed: Listed
+
+
 def narrow(
     owner_id: int, scene_tools: Sequence[str], servers: Sequence[HostedServer]
-) -> tuple[list[str], Listed]:
-    """Return the names of the scene's tools that are of these servers, and the tools by server.
+) -> NarrowedTools:
+    """Return the tools of the scene that are of these servers.
 
     Raises OpenAIError for a server that is not registered, or of which the scene offers nothing.
     """
@@ -34,7 +45,13 @@ def narrow(
     for server in servers:
         found[server.label] = _of_server(offered, server)
     names = [tool.function_name for tools in found.values() for tool in tools]
-    return names, _listed(found)
+    asks = [
+        tool.function_name
+        for server in servers
+        for tool in found[server.label]
+        if server.approval.is_required(tool.function_name, tool.name)
+    ]
+    return NarrowedTools(names, asks, _listed(found))
 
 
 def _of_server(offered: Sequence[Tool], server: HostedServer) -> list[Tool]:
@@ -46,12 +63,13 @@ def _of_server(offered: Sequence[Tool], server: HostedServer) -> list[Tool]:
             "model scene:<slug>."
         )
         raise _invalid(message, f"{server.param}.server_label")
+    names = {tool.function_name for tool in tools} | {tool.name for tool in tools}
+    for field, named in server.named_tools():
+        if unknown := named - names:
+            message = f"The model offers you no tool {min(unknown)[:100]!r} of {server.label!r}."
+            raise _invalid(message, f"{server.param}.{field}")
     if server.allowed is None:
         return tools
-    names = {tool.function_name for tool in tools} | {tool.name for tool in tools}
-    if unknown := server.allowed - names:
-        message = f"The model offers you no tool {min(unknown)[:100]!r} of {server.label!r}."
-        raise _invalid(message, f"{server.param}.allowed_tools")
     return [tool for tool in tools if server.allowed & {tool.function_name, tool.name}]
 
 

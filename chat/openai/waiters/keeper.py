@@ -17,6 +17,7 @@ from aily.concurrency.loops import close_with_loop, per_loop
 from aily.database.outages import AWAY
 from aily.problems import NotFound
 from aily.redis.errors import RedisUnavailable
+from chat.observability import metrics
 from chat.openai.waiters import registry
 from chat.openai.waiters.registry import DEAD_SECONDS, SILENT_SECONDS, Waiter
 from chat.services.cancel import cancel_row
@@ -70,6 +71,7 @@ class Keeper:
         held = self._held.pop(waiter.task_id, None)
         if held is None:
             return
+        metrics.REQUESTS_DROPPED.inc()
         busy_until = asyncio.get_running_loop().time() + grace_seconds + DEAD_SECONDS
         self._busy_until = max(self._busy_until, busy_until)
         self._run()
@@ -100,6 +102,7 @@ class Keeper:
             except RedisUnavailable:
                 return None
             if isinstance(found, Waiter):
+                metrics.REQUESTS_FOUND_AGAIN.inc()
                 self._held[found.task_id] = _Held(found, is_written=True)
                 self._run()
                 return found
@@ -156,6 +159,7 @@ class Keeper:
         logger.info("task %s is cancelled: no client waits for it", waiter.task_id)
         try:
             await cancel_row(waiter.owner_id, waiter.task_id)
+            metrics.REQUESTS_CANCELLED.inc()
         except NotFound:
             logger.debug("task %s was deleted", waiter.task_id)
         except AWAY as error:

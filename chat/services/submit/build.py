@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import msgspec
-from django.conf import settings
 from django.utils import timezone
 
 from chat.models import Lane, SceneVersion
 from chat.models.ids import tagged_id
 from chat.models.insertion import new_task
-from chat.models.tool_calls import ToolOptions
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
@@ -86,23 +83,19 @@ def _tools(submission: Submission, version: SceneVersion | None) -> dict[str, ob
 
     Raises InvalidRequest where the request names one that the scene does not offer.
     """
-    allowed = submission.request.named_tools
+    request = submission.request
     offered = version.tools if version is not None else []
-    if not offered and not allowed:
+    if not offered and not request.named_tools and not request.require_approval:
         return None
     # Who uses no tools loads none of this.
+    from chat.services.tool_limits import tool_options
     from chat.tools.offers import narrowed
 
-    names = narrowed(offered, allowed, "tools")
-    if not names:
+    names = narrowed(offered, request.named_tools, "tools")
+    asks = narrowed(offered, request.require_approval or (), "require_approval")
+    if version is None or not names:
         return None
-    options = ToolOptions(
-        names=names,
-        max_steps=settings.TOOL_MAX_STEPS,
-        max_seconds=settings.TOOL_LOOP_SECONDS,
-        max_cost=settings.TOOL_LOOP_MAX_COST or None,
-    )
-    return msgspec.structs.asdict(options)
+    return tool_options(version, names, asks=asks, max_calls=request.max_tool_calls)
 
 
 def _deadline(submission: Submission) -> datetime | None:

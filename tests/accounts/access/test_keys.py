@@ -72,6 +72,38 @@ def test_a_wrong_field_is_named_and_makes_no_key(
     assert APIKey.objects.count() == 1
 
 
+def _lane_of(secret: str) -> str:
+    identity = identify_key(secret)
+    assert identity is not None
+    return identity.lane
+
+
+def test_the_lane_of_a_key_is_changed_at_once(alice: User, client_of: ClientOf) -> None:
+    key, secret = APIKey.create(alice, "nightly")
+    client, path = client_of(alice), f"/api/keys/{key.pk}"
+    assert _lane_of(secret) == ""
+    changed = client.patch(path, {"lane": "batch"}, content_type="application/json")
+    assert (changed.status_code, changed.json()["lane"]) == (200, "batch")
+    assert changed.json()["name"] == "nightly"
+    assert _lane_of(secret) == "batch"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"lane": "fast"}, {"lane": None}, {"name": ""}, {"expires_at": "2099-12-31T23:59:59Z"}],
+)
+def test_a_wrong_change_leaves_a_key_as_it_was(
+    alice: User, client_of: ClientOf, fields: dict[str, object]
+) -> None:
+    key = APIKey.create(alice, "nightly", lane="batch")[0]
+    client = client_of(alice)
+    refused = client.patch(f"/api/keys/{key.pk}", fields, content_type="application/json")
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json()["errors"]] == [*fields]
+    key.refresh_from_db()
+    assert (key.name, key.lane) == ("nightly", "batch")
+
+
 def test_deleting_a_key_revokes_it_and_may_be_repeated(alice: User, client_of: ClientOf) -> None:
     key, secret = APIKey.create(alice, "lost")
     client = client_of(alice)

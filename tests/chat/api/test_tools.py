@@ -10,9 +10,10 @@ from auditlog.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from guardian.models import GroupObjectPermission
+from pytest_django import Settings
 
 from accounts.models import Role, User
-from chat.models import Tool, ToolServer
+from chat.models import SceneVersion, Tool, ToolServer
 from chat.tools import listing
 from chat.tools.results import ToolErrorCode, ToolFault
 from tests.chat.tools.openapi import OPENAPI
@@ -83,7 +84,14 @@ _BAD_SERVERS: list[tuple[str, dict[str, Any]]] = [
     ("key_header", {"auth": "header", "secret": "x"}),
     ("key_header", {"auth": "header", "secret": "x", "key_header": "host"}),
     ("oauth_client_id", {"auth": "oauth", "secret": "x", "oauth_token_url": "https://1.1.1.1"}),
-    ("oauth_token_url", {"auth": "oauth", "secret": "x", "oauth_client_id": "c"}),
+    (
+        "oauth_token_url",
+        {"kind": "http", "auth": "oauth", "secret": "x", "oauth_client_id": "c"},
+    ),
+    (
+        "oauth_resource",
+        {"auth": "oauth", "secret": "x", "oauth_client_id": "c", "oauth_resource": "no URL"},
+    ),
     ("timeout_seconds", {"timeout_seconds": 0}),
     ("timeout_seconds", {"timeout_seconds": 1e9}),
     ("max_concurrent_calls", {"max_concurrent_calls": 0}),
@@ -371,6 +379,10 @@ def test_scenes_name_the_tools_that_they_offer(root: Client, editor: Client, sta
         assert "tools" in str(field_of(draft(root, tools=wrong)))
     assert field_of(draft(root, tools=["clock"], single_flight=True)) == "single_flight"
     assert field_of(draft(root, tools=["clock"], cache_ttl_seconds=9)) == "cache_ttl_seconds"
+    limits = {"max_tool_steps": 2, "max_tool_seconds": 9.5, "max_tool_result_bytes": 300}
+    limited = draft(root, tools=["clock"], **limits, max_tool_cost="0.25").json()
+    assert limits.items() <= limited.items()
+    assert limited["max_tool_cost"] == "0.25"
     # An editor gives nobody a tool that the editor may not use.
     Tool.objects.filter(name="refund").update(is_restricted=True)
     staff.user_permissions.remove(Permission.objects.get(codename="use_tool"))
@@ -378,3 +390,26 @@ def test_scenes_name_the_tools_that_they_offer(root: Client, editor: Client, sta
     assert draft(editor, tools=["clock"]).status_code == 201
     assert editor.post("/api/scenes/help/versions/1/publish").status_code == 403
     assert edit(editor, f"{TOOLS}/refund", is_restricted=False).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("field", "setting", "too_much", "nonsense"),
+    [
+        ("max_tool_steps", "TOOL_MAX_STEPS", 17, 0),
+        ("max_tool_seconds", "TOOL_LOOP_SECONDS", 1801, -1),
+        ("max_tool_result_bytes", "TOOL_RESULT_MAX_BYTES", 65_537, 1),
+        ("max_tool_cost", "TOOL_LOOP_MAX_COST", "2.000001", "-0.5"),
+    ],
+)
+def test_limits_of_a_version_stay_within_the_settings(
+    root: Client, settings: Settings, field: str, setting: str, too_much: Any, nonsense: Any
+) -> None:
+    settings.TOOL_LOOP_MAX_COST = 2
+    root.post("/api/scenes", {"slug": "help", "title": "Help"}, content_type=JSON)
+    path = "/api/scenes/help/versions"
+    for wrong in (too_much, nonsense, "much"):
+        body = {"user_template": "{{ text }}", field: wrong}
+        assert field in field_of(root.post(path, body, content_type=JSON))
+    refused = root.post(path, {"user_template": "Hi", field: too_much}, content_type=JSON)
+    assert setting in refused.content.decode()
+    assert not SceneVersion.objects.exists()

@@ -197,6 +197,8 @@ _ANSWERS = {
     "a list of lists": json.dumps(
         {"embeddings": [FIRST, SECOND], "usage": {"prompt_tokens": 4}}
     ).encode(),
+    "each of index 0": body(item(FIRST, index=0), item(SECOND, index=0)),
+    "the sum of tokens alone": body(item(FIRST), item(SECOND), usage={"total_tokens": 4}),
     "unknown fields": body(item(FIRST, text_type="x"), item(SECOND), id="1", meta={"a": [1]}),
 }
 

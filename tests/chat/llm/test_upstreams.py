@@ -63,6 +63,7 @@ async def refusal(client: ProviderClient, to: Upstream) -> ProviderError:
         ("/openai/deployments/gpt?api-version=2024-10-21",
          "/openai/deployments/gpt/chat/completions?api-version=2024-10-21"),
         ("/v1/?a=b&c=%20d", "/v1/chat/completions?a=b&c=%20d"),
+        ("/v1/chat/completions/?a=b", "/v1/chat/completions?a=b"),
     ],
 )  # fmt: skip
 async def test_the_path_goes_before_the_query(

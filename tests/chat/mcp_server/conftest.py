@@ -30,8 +30,8 @@ OUTPUT = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-#: Connects the official client: `connect(key, revision)`.
-Connect = Callable[[str, str], AbstractAsyncContextManager[Client]]
+#: Connects the official client: `connect(key, revision)`; keywords are options of the client's.
+Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 def publish(slug: str, *, is_restricted: bool = False, **fields: Any) -> Scene:
@@ -81,12 +81,12 @@ async def scene(model: LLMModel) -> Scene:
 @pytest.fixture
 def connect(address: str) -> Connect:
     @asynccontextmanager
-    async def connected(key: str, revision: str) -> AsyncIterator[Client]:
+    async def connected(key: str, revision: str, **options: Any) -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {key}"}
         mode = revision if revision == MODERN else "legacy"
         async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
             transport = streamable_http_client(f"{address}/mcp", http_client=http)
-            async with Client(transport, mode=mode) as client:
+            async with Client(transport, mode=mode, **options) as client:
                 yield client
 
     return connected

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from mcp.types import TextContent
+from mcp.types import ElicitRequestParams, ElicitResult, TextContent
 
 from aily.database.threads import in_database
 from chat.models import Scene, Status
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import row
 from tests.chat.mcp_server.conftest import LEGACY, MODERN, Connect, publish
+from tests.chat.toolloop.conftest import service as service
+from tests.chat.toolloop.service import ToolService
 
 REVISIONS = pytest.mark.parametrize("revision", [MODERN, LEGACY])
 
@@ -48,3 +50,20 @@ async def test_a_call_is_a_task(
     assert str(messages[0]).startswith("Waiting")
     assert messages[-1] == f"{len(task.text)} characters."
     assert "Running." in messages
+
+
+async def test_a_client_that_can_ask_answers_what_the_task_asks(
+    connect: Connect, key: str, service: ToolService, worker: Runtime
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_: object, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"approve": len(asked) == 1})
+
+    async with connect(key, MODERN, elicitation_callback=answer) as client:
+        plan = 'ask {"a": 1} ; ask {"a": 2}'
+        result = await client.call_tool("office", {"text": f"[sim:tools={plan}]"})
+    assert not result.is_error
+    assert ['"a": 1' in asked[0], '"a": 2' in asked[1]] == [True, True]
+    assert service.begun == {"ask": 1}

@@ -203,3 +203,67 @@ async def test_nobody_else_answers(
     accepted = {question_id: {"action": "accept", "content": {"approve": True}}}
     assert (await update(http, foreign_key, task_id, accepted))["error"]["code"] == -32602
     assert (await get(http, key, task_id))["status"] == "input_required"
+
+
+# --- Clients without the extension that can ask their user --------------------------------------
+ASKS: dict[str, Any] = {"elicitation": {"form": {}}}
+
+
+async def ask_office(http: httpx.AsyncClient, key: str, plan: str, **fields: Any) -> Any:
+    call = {"name": "office", "arguments": {"text": f"[sim:tools={plan}]"}, **fields}
+    return await modern(http, key, "tools/call", call, ASKS)
+
+
+async def test_a_client_that_can_ask_is_given_the_questions_and_calls_again(
+    http: httpx.AsyncClient, key: str, service: ToolService, worker: Runtime
+) -> None:
+    plan = 'ask {"a": 1} ; add {"a": 2} ; ask {"a": 3}'
+    first = (await ask_office(http, key, plan))["result"]
+    assert first["resultType"] == "input_required"
+    [(question, form)] = first["inputRequests"].items()
+    assert 'ask on the server office with {"a": 1}' in form["params"]["message"]
+
+    async def go_on(state: str, answer: Any, question: str = question) -> Any:
+        answers = {question: {"action": "accept", "content": answer}}
+        return await ask_office(http, key, plan, requestState=state, inputResponses=answers)
+
+    refused = await go_on(first["requestState"], {"approve": True, "arguments": '{"b": 1}'})
+    assert refused["error"]["code"] == -32602
+    second = (await go_on(first["requestState"], {"approve": True}))["result"]
+    [next_question] = second["inputRequests"]
+    assert next_question != question
+    assert service.calls == [("ask", {"a": 1}), ("add", {"a": 2})]
+    # An answer to what was asked before is none to what is asked now.
+    again = (await go_on(first["requestState"], {"approve": True}))["result"]
+    assert list(again["inputRequests"]) == [next_question]
+    last = await go_on(again["requestState"], {"approve": False}, next_question)
+    assert last["result"]["resultType"] == "complete"
+    assert "rejected this call" in last["result"]["content"][0]["text"]
+    task_id = last["result"]["_meta"]["aily/task_id"]
+    assert (await row(task_id)).status == Status.SUCCEEDED
+    assert service.begun == {"ask": 1, "add": 1}
+
+
+@pytest.mark.parametrize("form", ["nonsense", "other tool", "foreign"])
+async def test_a_state_that_is_not_the_callers_goes_on_with_nothing(
+    http: httpx.AsyncClient,
+    key: str,
+    foreign_key: str,
+    scene: Scene,
+    service: ToolService,
+    worker: Runtime,
+    form: str,
+) -> None:
+    asked = (await ask_office(http, key, 'ask {"a": 1}'))["result"]
+    [question] = asked["inputRequests"]
+    params: dict[str, Any] = {
+        "name": "echo" if form == "other tool" else "office",
+        "arguments": {"text": "x"},
+        "requestState": "x" if form == "nonsense" else asked["requestState"],
+        "inputResponses": {question: {"action": "accept", "content": {"approve": True}}},
+    }
+    caller = foreign_key if form == "foreign" else key
+    answer = await modern(http, caller, "tools/call", params, ASKS)
+    assert answer["error"]["code"] == -32602
+    assert (await get(http, key, asked["_meta"]["aily/task_id"]))["status"] == "input_required"
+    assert not service.calls

@@ -25,6 +25,8 @@ OBJECT: dict[str, Any] = {"type": "object", "required": ["a"]}
         ('Sure: {"a": "}"}.', '{"a": "}"}'),
         ('{"a": 1} {"a": 2}', None),
         ('\ufeff{"a": 1}', '{"a": 1}'),
+        ('<think>{"b": {2}?</think>\n\n{"a": 1}', '\n\n{"a": 1}'),
+        ('<think>Hm</think>```json\n{"a": 1}\n```', '{"a": 1}'),
         ('{"a": 1', None),
         ('{"b": "```"}', None),
         ("", None),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
 from aily.problems import Conflict
-from chat.models import Status, Tool, ToolCall, ToolPolicy, ToolServer
+from chat.models import Status, Tool, ToolCall, ToolPolicy, ToolServer, ToolStep
+from chat.observability.gauges import QueueGauges
 from chat.runner import recovery, tool_calling
 from chat.runner.runtime import Runtime
 from chat.services.cancel import cancel
@@ -55,6 +58,24 @@ async def test_a_loop_of_three_steps_with_an_approval_in_the_middle(
     assert frames.types.count("task.requires_action") == 1
     numbers = [frame["id"] for frame in frames.logged if frame["id"].startswith("2-")]
     assert numbers == [f"2-{n}" for n in range(1, len(numbers) + 1)]
+
+
+async def test_gauges_say_how_many_calls_wait_and_for_how_long(
+    worker: Runtime, submit_plan: Plan, service: ToolService, settings: Settings
+) -> None:
+    service.hold("add")
+    task_id = await submit_plan('ask {"a": 1} | ask {"a": 2} | add {"a": 3}')
+    await asked(task_id)
+    await until(lambda: service.calls, "a call that runs")
+    hour_ago = timezone.now() - timedelta(hours=1)
+    await in_database(ToolStep.objects.update, created_at=hour_ago)
+    readings = await in_database(lambda: list(QueueGauges(settings.REDIS_URL).from_rows()))
+    found = {(reading.family.name, *reading.labels): reading.value for reading in readings}
+    states = {"approval": 2, "input": 0, "queued": 0, "running": 1}
+    assert {name: found["aily_tool_calls_open", name] for name in states} == states
+    ages = {name: found["aily_tool_calls_oldest_age_seconds", name] for name in states}
+    assert ages["input"] == ages["queued"] == 0
+    assert 3600 <= ages["approval"] < 4000
 
 
 async def test_the_question_is_an_event_with_a_deadline(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from django.core import mail
+from django.core.exceptions import ValidationError
 from pytest_django import Settings
 
 from accounts.models import User
@@ -13,6 +15,8 @@ from aily.database.threads import in_database
 from chat import settlement
 from chat.delivery.deliverer import Deliverer
 from chat.delivery.payloads import MAX_BODY_BYTES, body_of
+from chat.exceptions import InvalidTemplate
+from chat.llm.simulator.server import Simulator
 from chat.models import (
     Budget,
     BudgetPeriod,
@@ -21,16 +25,18 @@ from chat.models import (
     LLMModel,
     NotificationPreferences,
     ReservationChange,
+    Scene,
     Status,
     Tool,
     WebhookEndpoint,
 )
 from chat.runner import recovery
 from chat.runner.runtime import Runtime
+from chat.services import scenes
 from chat.services.cancel import cancel
 from chat.services.tool_approvals import approve, reject
-from tests.chat.conftest import row
-from tests.chat.toolloop.conftest import Plan, asked, ended
+from tests.chat.conftest import StartWorker, row, until
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended
 from tests.chat.toolloop.service import ToolService
 
 ACTION = "task.requires_action"
@@ -123,7 +129,8 @@ async def test_a_task_that_waits_frees_what_it_does_not_use(
     assert await _reserved(budget) == used < before
     await approve(alice.pk, UUID(task_id), call.pk)
     assert (await ended(task_id)).status == Status.SUCCEEDED
-    assert await _reserved(budget) == used + before
+    # What was used, and another turn, whose prompt has the result as well.
+    assert await _reserved(budget) > used + before
     await in_database(settlement.settle_ended_tasks)
     period = await in_database(BudgetPeriod.objects.get, budget=budget)
     task = await row(task_id)
@@ -166,6 +173,63 @@ async def test_a_task_whose_budget_was_used_up_meanwhile_fails_when_it_would_go_
     assert await _reserved(budget) == 0
 
 
+@pytest.mark.parametrize("plan", ['add {"a": 1}', 'add {"a": "no number"}', "missing {}"])
+async def test_a_turn_is_reserved_before_it_is_made(
+    start_worker: StartWorker, submit_plan: Plan, simulator: Simulator, alice: User, plan: str
+) -> None:
+    budget = await _budget(alice, limit_tokens=1_000_000)
+    task_id = await submit_plan(plan)
+    limit = await _reserved(budget) + 10
+    await in_database(Budget.objects.filter(pk=budget.pk).update, limit_tokens=limit)
+    await start_worker()
+    task = await ended(task_id)
+    assert task.error is not None
+    assert task.error["code"] == "budget_exceeded"
+    assert task.attempt == simulator.stats.requests == 1
+    await in_database(settlement.settle_ended_tasks)
+    period = await in_database(BudgetPeriod.objects.get, budget=budget)
+    assert (period.reserved_tokens, period.reserved_money) == (0, Decimal(0))
+    assert 0 < period.spent_tokens <= limit
+
+
+async def test_a_loop_never_reserves_less_than_it_has_used(
+    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
+) -> None:
+    budget = await _budget(alice, limit_tokens=1_000_000)
+    held = service.hold("again")
+    task_id = await submit_plan('add {"a": 1} ; add {"a": 2} ; again {"a": 3}')
+    await until(lambda: service.begun["again"], "the last step")
+    assert await _reserved(budget) > (await row(task_id)).usage["total_tokens"]
+    held.set()
+    await ended(task_id)
+    assert await _reserved(budget) > (await row(task_id)).usage["total_tokens"]
+    await in_database(settlement.settle_ended_tasks)
+    assert await _reserved(budget) == 0
+
+
+async def test_the_price_of_tools_is_reserved_before_they_are_called(
+    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
+) -> None:
+    await in_database(lambda: Tool.objects.update(price="0.2"))
+    budget = await _budget(alice, limit_money=100)
+    held = service.hold("add")
+    task_id = await submit_plan('add {"a": 1} ; add {"a": 2} | again {"a": 3}')
+    await until(lambda: service.calls, "the first call")
+    period = await in_database(BudgetPeriod.objects.get, budget=budget)
+    assert period.reserved_money >= Decimal("0.2")
+    limit = period.reserved_money + Decimal("0.3")
+    await in_database(Budget.objects.filter(pk=budget.pk).update, limit_money=limit)
+    held.set()
+    task = await ended(task_id)
+    assert task.error is not None
+    assert task.error["code"] == "budget_exceeded"
+    assert service.begun == {"add": 1}
+    await in_database(settlement.settle_ended_tasks)
+    period = await in_database(BudgetPeriod.objects.get, budget=budget)
+    assert (period.reserved_tokens, period.reserved_money) == (0, Decimal(0))
+    assert period.spent_money <= limit
+
+
 # --- Prices ---------------------------------------------------------------------------------------
 async def test_tools_with_a_price_are_in_the_ledger(
     worker: Runtime, submit_plan: Plan, alice: User, model: LLMModel
@@ -179,6 +243,33 @@ async def test_tools_with_a_price_are_in_the_ledger(
     await in_database(settlement.settle_ended_tasks)
     entry = await in_database(LedgerEntry.objects.get, task_id=task_id, budget=None)
     assert entry.money == Decimal("0.5")
+
+
+async def test_a_tool_with_a_price_in_another_currency_is_not_offered(
+    worker: Runtime, submit_plan: Plan, service: ToolService
+) -> None:
+    add = await in_database(Tool.objects.get, function_name="add")
+    add.price, add.currency = Decimal("0.25"), "EUR"
+    with pytest.raises(ValidationError) as refused:
+        await in_database(add.full_clean)
+    assert list(refused.value.message_dict) == ["currency"]
+    await in_database(add.save)
+    with pytest.raises(InvalidTemplate, match="EUR") as wrong:
+        await in_database(
+            lambda: scenes.create_version(
+                Scene.objects.get(), None, {"user_template": "Hi", "tools": ["again", "add"]}
+            )
+        )
+    assert wrong.value.field == "tools"
+    # As where a request names a model of another currency.
+    task_id = await submit_plan('add {"a": 1} | again {"a": 2}')
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    calls = await calls_of(task_id)
+    assert [(call.name, call.error_code) for call in calls] == [
+        ("add", "tool_unknown"),
+        ("again", ""),
+    ]
+    assert service.begun == {"again": 1}
 
 
 async def test_a_limit_of_cost_ends_the_task(

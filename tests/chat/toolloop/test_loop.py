@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
@@ -17,9 +18,10 @@ from chat.models import Status, Task, Tool, ToolStep, Worker
 from chat.runner import recovery
 from chat.runner.attempt import Stop
 from chat.runner.runtime import Runtime
+from chat.services import tool_approvals
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
-from tests.chat.toolloop.conftest import Plan, calls_of, ended
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
 from tests.chat.toolloop.service import ToolService
 
 
@@ -151,6 +153,69 @@ async def test_a_limit_of_steps_ends_the_task(
     assert task.usage["total_tokens"] > 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "setting", "calls", "words"),
+    [
+        ({"max_tool_steps": 1}, {}, 1, "1 steps"),
+        ({"max_tool_steps": 9}, {"TOOL_MAX_STEPS": 2}, 2, "2 steps"),
+        ({"max_tool_seconds": 0.1}, {}, 1, "0.1 s"),
+        ({"max_tool_cost": 0.3}, {}, 2, "0.3 USD"),
+        ({"max_tool_cost": 0.3}, {"TOOL_LOOP_MAX_COST": 0.15}, 1, "0.15 USD"),
+    ],
+)
+async def test_limits_of_the_scenes_version_end_the_task(
+    worker: Runtime,
+    submit_plan: Plan,
+    service: ToolService,
+    alice: User,
+    settings: Settings,
+    limit: dict[str, Any],
+    setting: dict[str, Any],
+    calls: int,
+    words: str,
+) -> None:
+    await in_database(lambda: Tool.objects.update(price="0.2"))
+    await in_database(lambda: publish_scene(**limit))
+    for name, value in setting.items():
+        setattr(settings, name, value)
+    held = service.hold("add")
+    task_id = await submit_plan("; ".join(f'add {{"a": {number}}}' for number in range(4)))
+    await until(lambda: service.calls, "a call")
+    if "max_tool_seconds" in limit:
+        await asyncio.sleep(0.1)
+    held.set()
+    task = await ended(task_id)
+    assert task.error is not None
+    assert task.error["code"] == "tool_limit"
+    assert words in task.error["message"]
+    assert service.begun["add"] == calls
+
+
+async def test_a_result_is_cut_to_the_limit_of_the_scenes_version(
+    worker: Runtime, submit_plan: Plan
+) -> None:
+    await in_database(lambda: publish_scene(max_tool_result_bytes=300))
+    task_id = await submit_plan('large {"a": 1}')
+    await ended(task_id)
+    [call] = await calls_of(task_id)
+    assert call.text.startswith("x" * 300 + "\n[cut: the first 300 of")
+
+
+async def test_a_request_may_bound_the_calls_and_have_them_wait(
+    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
+) -> None:
+    plan = 'add {"a": 1} | again {"a": 2} ; add {"a": 3}'
+    task_id = await submit_plan(plan, require_approval=["again"], max_tool_calls=2)
+    waiting = await asked(task_id)
+    assert (waiting.name, service.begun["again"]) == ("again", 0)
+    await tool_approvals.approve(alice.pk, UUID(task_id), waiting.pk)
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    *made, third = await calls_of(task_id)
+    assert [call.state for call in made] == ["succeeded", "succeeded"]
+    assert (third.state, third.error_code) == ("failed", "tool_limit")
+    assert service.begun == {"add": 1, "again": 1}
+
+
 async def test_a_limit_of_time_counts_model_and_tools(
     worker: Runtime, submit_plan: Plan, service: ToolService, alice: User, settings: Settings
 ) -> None:
@@ -167,18 +232,50 @@ async def test_a_limit_of_time_counts_model_and_tools(
     assert service.begun["add"] == 1
 
 
-async def test_a_tool_that_vanishes_between_steps_is_an_error_for_the_model(
-    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
+async def test_the_time_of_a_call_counts_while_another_waits_for_its_user(
+    worker: Runtime, submit_plan: Plan, service: ToolService, alice: User, settings: Settings
+) -> None:
+    settings.TOOL_LOOP_SECONDS = 0.5
+    held = service.hold("add")
+    task_id = await submit_plan('add {"a": 1} | ask {"a": 2} ; again {"a": 3}')
+    waiting = await asked(task_id)
+    await until(lambda: service.calls, "a call")
+    await asyncio.sleep(0.5)
+    held.set()
+    await tool_approvals.approve(alice.pk, UUID(task_id), waiting.pk)
+    task = await ended(task_id)
+    assert task.error is not None
+    assert task.error["code"] == "tool_limit"
+    assert service.begun == {"add": 1, "ask": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"vanished_at": timezone.now()}, "tool_unknown"),
+        ({"is_enabled": False}, "tool_unknown"),
+        ({"input_schema": {"type": "object", "required": ["b"]}}, "tool_invalid_arguments"),
+    ],
+)
+async def test_a_tool_that_changes_between_steps_is_an_error_for_the_model(
+    worker: Runtime,
+    submit_plan: Plan,
+    service: ToolService,
+    alice: User,
+    change: dict[str, Any],
+    code: str,
 ) -> None:
     held = service.hold("again")
     task_id = await submit_plan('again {"a": 1} ; add {"a": 2}')
     await until(lambda: service.calls, "a call")
-    await in_database(Tool.objects.filter(function_name="add").delete)
+    changed = Tool.objects.filter(function_name="add")
+    await in_database(lambda: changed.update(**change))
     held.set()
     await frames_of(task_id, alice)
     [_, gone] = await calls_of(task_id)
     assert (await row(task_id)).status == Status.SUCCEEDED
-    assert (gone.state, gone.error_code) == ("failed", "tool_unknown")
+    assert (gone.state, gone.error_code) == ("failed", code)
+    assert service.begun == {"again": 1}
 
 
 # --- What waits holds nothing -------------------------------------------------------------------

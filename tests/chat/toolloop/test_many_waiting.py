@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
+import psutil
 import pytest
 from pytest_django import Settings
 
@@ -24,6 +26,15 @@ many = pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=_SLOW)])
 PATIENCE_SECONDS = 240.0
 #: Pools of fixed sizes begin their threads as they need them, however many tasks wait.
 POOLED_THREADS = 16
+#: Memory that caches, pools and allocators take besides, however many tasks wait.
+SLACK_BYTES = 64 * 1024 * 1024
+#: Of a call that is being made: its coroutine and connection, and the service's, in this process.
+CALL_BYTES = 128 * 1024
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
 
 
 @pytest.fixture
@@ -49,9 +60,10 @@ async def test_tasks_that_wait_for_their_users_hold_nothing(
 ) -> None:  # fmt: skip
     await asyncio.gather(*(submit_plan(f'ask {{"a": {n}}}') for n in range(20)))
     await have_status(20, Status.REQUIRES_ACTION)
-    threads = threading.active_count()
+    threads, memory = threading.active_count(), resident_bytes()
     await asyncio.gather(*(submit_plan(f'ask {{"a": {n}}}') for n in range(20, count)))
     await have_status(count, Status.REQUIRES_ACTION)
+    assert resident_bytes() - memory < SLACK_BYTES
     assert len(narrow_worker.calls) == len(narrow_worker.tools) == 0
     assert threading.active_count() <= threads + POOLED_THREADS
     assert (await ended(await submit_as_alice("hello"))).status == Status.SUCCEEDED
@@ -72,7 +84,7 @@ async def test_tasks_that_wait_for_slow_tools_hold_their_connections_alone(
     held = service.hold("add")
     await asyncio.gather(*(submit_plan(f'add {{"a": {n}}}') for n in range(20)))
     await have_status(20, Status.CALLING_TOOLS)
-    threads = threading.active_count()
+    threads, memory = threading.active_count(), resident_bytes()
     await asyncio.gather(*(submit_plan(f'add {{"a": {n}}}') for n in range(20, count)))
 
     async def all_are_called() -> bool:
@@ -81,6 +93,7 @@ async def test_tasks_that_wait_for_slow_tools_hold_their_connections_alone(
     await eventually(all_are_called, "all calls at once", PATIENCE_SECONDS)
     assert len(narrow_worker.calls) == 0
     assert len(narrow_worker.tools) == count
+    assert resident_bytes() - memory < SLACK_BYTES + count * CALL_BYTES
     assert threading.active_count() <= threads + POOLED_THREADS
     assert (await ended(await submit_as_alice("hello"))).status == Status.SUCCEEDED
     held.set()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import uvicorn
 from mcp import types
@@ -36,6 +37,11 @@ from chat.services.submit import Submission, submit
 from chat.services.tool_approvals import approve, reject
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
+from tests.chat.consumers.conftest import socket as socket
+from tests.chat.mcp_server.conftest import address as address
+from tests.chat.mcp_server.conftest import http as http
+from tests.chat.mcp_server.conftest import key as key
+from tests.chat.mcp_server.rpc import TASKS, modern
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
 from tests.client import TaskFrames
 
@@ -383,3 +389,55 @@ async def test_users_of_responses_are_not_asked(
     assert (await ended(task_id)).status == Status.SUCCEEDED
     [call] = await calls_of(task_id)
     assert (call.error_code, call.questions) == ("tool_input_required", None)
+
+
+# --- The other ways to answer -------------------------------------------------------------------
+async def test_a_socket_answers(
+    worker: Runtime, rooms: AskingServer, submit_booking: Plan, socket: Any
+) -> None:
+    task_id = await submit_booking()
+    call = await asked(task_id)
+
+    async def send(kind: str, wanted: str, **fields: Any) -> Any:
+        """Send a frame, and return the next one of the type that is wanted."""
+        named = {"task_id": task_id, "call_id": str(call.pk), "ref": "r"}
+        await socket.send_json_to({"type": kind, **named, **fields})
+        while (frame := await socket.receive_json_from(5))["type"] != wanted:
+            pass
+        return frame
+
+    for wrong in ({}, {"input": {**ANSWER, "room": "c"}}, {"input": ANSWER, "question": 2}):
+        assert (await send("task.approve", "error", **wrong))["ref"] == "r"
+    assert (await calls_of(task_id))[0].state == "requires_action"
+    answered = await send("task.approve", "task.tool_call", input=ANSWER, question=1)
+    assert (answered["call_id"], answered["state"]) == (str(call.pk), "queued")
+    assert (await send("task.reject", "error"))["error"]["code"] == "conflict"
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    assert "{'room': 'a', 'guests': 3}" in (await calls_of(task_id))[0].text
+
+
+async def test_the_tasks_extension_answers(
+    worker: Runtime, rooms: AskingServer, submit_booking: Plan, http: httpx.AsyncClient, key: str
+) -> None:
+    task_id = await submit_booking()
+    call = await asked(task_id)
+    question = str(call.pk)
+
+    async def state() -> Any:
+        return (await modern(http, key, "tasks/get", {"taskId": task_id}, TASKS))["result"]
+
+    async def update(answer: Any) -> Any:
+        params = {"taskId": task_id, "inputResponses": {question: answer}}
+        return await modern(http, key, "tasks/update", params, TASKS)
+
+    asks = (await state())["inputRequests"][question]["params"]
+    assert asks["message"] == MESSAGE
+    assert list(asks["requestedSchema"]["properties"]) == ["room", "guests", "coffee"]
+    assert "sealed" not in str(asks)
+    wrong = await update({"action": "accept", "content": {"room": "c"}})
+    assert wrong["error"]["code"] == -32602
+    await update({"action": "cancel"})
+    assert (await state())["status"] == "input_required"
+    await update({"action": "accept", "content": ANSWER})
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    assert [params.request_state for params in rooms.seen] == [None, "sealed 1"]

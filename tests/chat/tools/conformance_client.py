@@ -19,7 +19,8 @@ import django
 django.setup()
 
 from chat.tools import mcp_client  # noqa: E402
-from chat.tools.endpoints import Endpoint  # noqa: E402
+from chat.tools.endpoints import Endpoint, OAuthClient  # noqa: E402
+from chat.tools.oauth_discovery import discover  # noqa: E402
 from chat.tools.results import AskedInput, ToolFault  # noqa: E402
 
 _BY_TYPE: dict[str, Any] = {"string": "x", "boolean": True, "array": []}
@@ -36,9 +37,29 @@ def arguments_for(schema: dict[str, Any], focal: dict[str, Any]) -> dict[str, An
     }
 
 
+async def _leave() -> None:
+    """Every call may be made."""
+
+
+async def _endpoint(url: str, context: dict[str, Any]) -> Endpoint:
+    oauth = None
+    if "client_secret" in context:
+        found = await discover(url, None)
+        oauth = OAuthClient(
+            found.token_url,
+            context["client_id"],
+            context["client_secret"],
+            found.scope,
+            found.resource,
+        )
+    return Endpoint(
+        "conformance", url, None, timeout_seconds=20, max_result_bytes=65_536, oauth=oauth
+    )
+
+
 async def main(url: str) -> None:
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
-    endpoint = Endpoint("conformance", url, None, timeout_seconds=20, max_result_bytes=65_536)
+    endpoint = await _endpoint(url, context)
     listing = await mcp_client.list_tools(endpoint)
     mode = mcp_client.mode_of(listing.protocol_version)
     tools = {tool.name: tool for tool in listing.tools}
@@ -52,7 +73,7 @@ async def main(url: str) -> None:
             continue
         tool = tools[call["name"]]
         request = mcp_client.ToolCallRequest(
-            tool.name, call["arguments"], tool.input_schema, is_repeatable=False
+            tool.name, call["arguments"], tool.input_schema, is_repeatable=False, leave=_leave
         )
         try:
             answer = await mcp_client.call(endpoint, mode, request)

@@ -14,8 +14,9 @@ from tests.chat.tools.conftest import LEGACY, MODERN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: Those for what aily does as a client: listing and calling tools. It has no user at hand to log in
-#: (`auth/...`), nor one who could answer what a server asks in the middle of a call.
+#: Those for what aily does as a client: listing and calling tools, with client credentials. It has
+#: no user at hand to log in (the others of `auth/...`), nor one who could answer what a server asks
+#: in the middle of a call.
 _SCENARIOS = [
     *((LEGACY, name) for name in ("initialize", "sse-retry")),
     *((version, "tools_call") for version in (LEGACY, MODERN)),
@@ -30,6 +31,7 @@ _SCENARIOS = [
             "json-schema-ref-no-deref",
         )
     ),
+    ("extension", "auth/client-credentials-basic"),
 ]
 
 
@@ -39,7 +41,9 @@ async def test_conformance(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(BASE_DIR))
     client = f"{sys.executable} -m tests.chat.tools.conformance_client"
-    chosen: tuple[Any, ...] = ("--scenario", scenario, "--spec-version", revision, "-o", tmp_path)
+    chosen: tuple[Any, ...] = ("--scenario", scenario, "-o", tmp_path)
+    if revision != "extension":
+        chosen = (*chosen, "--spec-version", revision)
     output = await run_in_node(
         *(NODE / "bin" / "node", CONFORMANCE, "client", "--command", client, *chosen),
         may_fail=True,

@@ -235,6 +235,21 @@ async def test_no_token(
     assert "client-secret-value" not in result.text
 
 
+async def test_leave_to_call_is_asked_for_when_the_token_is_there(
+    service: Service, make_tool: MakeTool
+) -> None:
+    """A token may take long to come: the tool may have been disabled meanwhile."""
+    service.answers = [TOKEN]
+    tool = await make(make_tool, service, **oauth(service))
+
+    async def may_begin() -> bool:
+        assert [request for request, _, _ in service.requests] == ["POST /token"]
+        return False
+
+    result = await call_tool(tool, {}, call_id="c1", may_begin=may_begin)
+    assert (result.code, len(service.requests)) == ("tool_unavailable", 1)
+
+
 async def test_a_secret_of_another_secret_key(service: Service, make_tool: MakeTool) -> None:
     tool = await make(make_tool, service, server_auth="bearer", server_secret="x")
     tool.server.encrypted_secret = "no token of ours"
@@ -261,12 +276,40 @@ async def test_a_raw_server_is_asked_over_a_kept_connection(make_tool: MakeTool)
 
 
 # --- Documents ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"openapi: 3.1.0\npaths:\n  /on:\n    get: {operationId: getOrder}\n", ""),
+        (b"openapi: 3.0.3\npaths: {/a: {post: {operationId: getOrder, x: 2020-01-01}}}", ""),
+        (b"a: &big [x, x]\nb: [*big, *big]\n", "aliases"),
+        (b"a: [1,\n", "see line 2"),
+        (b"{not: json}", "no JSON"),
+        (b"a: !!python/object/apply:os.system [ls]", "neither JSON nor YAML"),
+        (b"- " * 200_000, "neither JSON nor YAML"),
+        (b"a: 1\n" * 500_000, "may have 2097152 bytes"),
+        (b"\xff\xfe\x00", "neither JSON nor YAML"),
+    ],
+)
+async def test_documents_of_yaml(
+    service: Service, make_tool: MakeTool, content: bytes, problem: str
+) -> None:
+    service.answers = [(200, "text/yaml", content)]
+    tool = await make(make_tool, service)
+    fetched = fetch_document(tool.server, f"{service.url}/openapi.yaml")
+    if problem:
+        with pytest.raises(ToolFault, match=problem) as refused:
+            await fetched
+        assert refused.value.code == "tool_invalid_response"
+    else:
+        assert [operation.key for operation in operations_of(await fetched)] == ["getOrder"]
+
+
 async def test_a_document_is_fetched_with_credentials_from_its_own_host_alone(
     service: Service, make_tool: MakeTool
 ) -> None:
     document = json.dumps(OPENAPI).encode()
     answer = (200, "application/json", document)
-    service.answers = [answer, answer, (404, "text/plain", b""), (200, "text/yaml", b"openapi: 3")]
+    service.answers = [answer, answer, (404, "text/plain", b""), (200, "text/yaml", b"- [")]
     tool = await make(make_tool, service, server_auth="bearer", server_secret="the secret")
     for host, sent in (("127.0.0.1", "Bearer the secret"), ("localhost", None)):
         url = f"{service.url}/openapi.json".replace("127.0.0.1", host)

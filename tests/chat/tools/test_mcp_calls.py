@@ -93,6 +93,24 @@ async def test_a_server_that_speaks_another_revision_than_is_known(
 
 
 @REVISIONS
+async def test_leave_to_call_is_asked_for_when_the_session_stands(
+    mcp_server: Counted, make_tool: MakeTool, revision: str
+) -> None:
+    """Its beginning may take long: the tool may have been disabled meanwhile."""
+    tool = await make_tool(mcp_server.url, server_protocol_version=revision)
+    asked: list[int] = []
+
+    async def may_begin() -> bool:
+        asked.append(len(mcp_server.protocol_methods))
+        return False
+
+    result = await call_tool(tool, {"text": "x"}, call_id="c1", may_begin=may_begin)
+    assert (result.code, mcp_server.calls) == ("tool_unavailable", [])
+    # By then a session of an earlier revision was begun; of the current one nothing was sent.
+    assert [bool(requests) for requests in asked] == [revision == LEGACY]
+
+
+@REVISIONS
 async def test_a_tool_that_its_server_does_not_have(
     mcp_server: Counted, make_tool: MakeTool, revision: str
 ) -> None:

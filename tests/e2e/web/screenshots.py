@@ -19,9 +19,11 @@ from playwright.sync_api import Browser, Page, StorageState, expect
 
 from tests.e2e.web.browsing import PHONE, visit, wait_for_connection
 from tests.e2e.web.tables import (
+    MAX_OPEN,
     QUICK,
     REFUSED,
     add_summary,
+    call,
     cell,
     choose,
     make_table,
@@ -96,6 +98,7 @@ def test_the_grid_views_fields_and_an_export(page: Page) -> None:
     panel(page).get_by_label("Comparison").select_option("at least")
     panel(page).get_by_label("Value").fill("100")
     panel(page).get_by_role("button", name="Group", exact=True).last.click()
+    expect(page.locator(".slick-row:not(.group-row) .cell").first).to_be_visible()
     take(page, "tables-view")
 
 
@@ -107,6 +110,8 @@ def test_a_run_from_its_estimate_to_its_end(page: Page) -> None:
     take(page, "tables-estimate")
     panel(page).get_by_role("button", name=re.compile("^Try")).click()
     expect(panel(page).locator(".tried-rows li").first).to_be_visible()
+    run_id = panel(page).locator(".run-view").get_attribute("data-run")
+    call(page, "PATCH", f"/runs/{run_id}", {"max_open": MAX_OPEN})
     panel(page).get_by_role("button", name="Run the rest").click()
     expect(panel(page).get_by_role("button", name="Pause")).to_be_visible()
     page.wait_for_timeout(UNDER_WAY_MS)

@@ -311,14 +311,23 @@ def test_the_workshop_chooses_the_tools_of_a_version(
         expect(clock).to_be_enabled()
         expect(clock).to_be_checked()
         clock.uncheck()
+        steps = page.get_by_label("Most steps of tool calls")
+        steps.fill("1001")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#version-max_tool_steps-error")).not_to_be_empty()
+        steps.fill("3")
+        page.get_by_label("Most cost of model and tools").fill("0.25")
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#announcer")).to_have_text("The draft is saved.")
         expect(clock).not_to_be_checked()
         listed = page.request.get(f"/api/scenes/{ASSISTANT}/versions").json()["items"]
         assert "clock" not in listed[0]["tools"]
+        assert (listed[0]["max_tool_steps"], listed[0]["max_tool_cost"]) == (3, "0.250000")
+        assert listed[0]["max_tool_seconds"] is None
         assert {"calculate", "slow"} <= set(listed[0]["tools"])
         differences = page.get_by_role("region", name="Differences to the live version")
-        expect(differences.locator("del")).to_contain_text("clock")
+        expect(differences.locator("del").first).to_contain_text("clock")
+        expect(differences).to_contain_text("Most steps of tool calls")
         assert Axe().run(page, options=AXE_TAGS).response["violations"] == []
         page.get_by_role("button", name="Delete draft").click()
         expect(clock).to_be_disabled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.providers.playing import STOP, Answered, Case, Failed, chunk, stream, text, whole
+from tests.providers.playing import STOP, Answered, Case, Failed, chunk, failed, stream, text, whole
 
 _SAFE = {"hate": {"filtered": False, "severity": "safe"}}
 _FIRST = {
@@ -100,5 +100,23 @@ CASES: list[Case] = [
         words="rate limit",
         retryable=True,
         retry_after_seconds=7.0,
+    ),
+    failed(
+        "a limit in the stream, with the words of its gateway",
+        stream(
+            {"statusCode": 429, "message": "Rate limit is exceeded. Try again in 5 seconds."},
+            done=False,
+        ),
+        "provider_rate_limited",
+        "Rate limit",
+        retryable=True,
+        after=5.0,
+    ),
+    failed(
+        "away, in the stream, by the number of its gateway",
+        stream({"statusCode": 503, "message": "upstream went"}, done=False),
+        "provider_overloaded",
+        "upstream went",
+        retryable=True,
     ),
 ]

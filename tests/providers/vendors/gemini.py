@@ -10,12 +10,15 @@ from tests.providers.playing import (
     Failed,
     chunk,
     encoded,
+    failed,
     stream,
     text,
     tool,
     tools,
     whole,
 )
+
+_SIGNED = {"google": {"thought_signature": "c2lnbmVk"}}
 
 
 def _error(code: int, message: str, status: str) -> bytes:
@@ -74,6 +77,7 @@ CASES: list[Case] = [
         code="provider_rate_limited",
         words="quota",
         retryable=True,
+        retry_after_seconds=34.0,
     ),
     Failed(
         name="an error in a list, in the stream",
@@ -95,5 +99,68 @@ CASES: list[Case] = [
         code="provider_invalid_response",
         words="not the expected JSON",
         retryable=True,
+    ),
+    failed(
+        "overloaded, in a list, after some text",
+        stream(
+            text("a"),
+            '[{"error":{"code":503,"message":"The model is overloaded. Please try again '
+            'later.","status":"UNAVAILABLE"}}]',
+            done=False,
+        ),
+        "provider_overloaded",
+        "overloaded",
+        retryable=True,
+    ),
+    failed(
+        "a limit that says in its details when to retry",
+        whole(
+            '[{"error":{"code":429,"message":"You exceeded your current quota, please check '
+            "your plan and billing details. Please retry in "
+            '34.07s.","status":"RESOURCE_EXHAUSTED",'
+            '"details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure",'
+            '"violations":[{"quotaMetric":"x",'
+            '"quotaId":"GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},'
+            '{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34s"}]}}]',
+            "429 Too Many Requests",
+        ),
+        "provider_rate_limited",
+        "exceeded",
+        retryable=True,
+        after=34.0,
+    ),
+    failed(
+        "a prompt that it blocks",
+        stream(
+            {
+                "promptFeedback": {"blockReason": "SAFETY", "safetyRatings": []},
+                "usageMetadata": {"promptTokenCount": 3},
+            },
+            done=False,
+        ),
+        "provider_bad_request",
+        "SAFETY",
+    ),
+    Answered(
+        name="a filter of images",
+        response=stream(text("a"), chunk(finish="IMAGE_SAFETY")),
+        text="a",
+        finish_reason="content_filter",
+    ),
+    failed(
+        "a call that it did not expect",
+        stream(text("a"), chunk(finish="UNEXPECTED_TOOL_CALL")),
+        "provider_error",
+        "UNEXPECTED",
+        retryable=True,
+    ),
+    Answered(
+        name="a call with a signature, which it wants back",
+        response=stream(
+            tools({**tool(0, "call_1", "f", "{}"), "extra_content": _SIGNED}),
+            chunk(finish="tool_calls"),
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("call_1", "f", "{}", _SIGNED),),
     ),
 ]

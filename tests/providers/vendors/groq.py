@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import Answered, Case, Failed, chunk, counts, stream, text, whole
+from tests.providers.playing import (
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    counts,
+    error,
+    failed,
+    stream,
+    text,
+    whole,
+)
 
 CASES: list[Case] = [
     Answered(
@@ -76,5 +87,83 @@ CASES: list[Case] = [
         code="provider_overloaded",
         words="Overloaded",
         retryable=True,
+    ),
+    failed(
+        "a call that the model wrote wrongly",
+        whole(
+            error(
+                "Failed to call a function. Please adjust your prompt. See "
+                "'failed_generation' for more details.",
+                type="invalid_request_error",
+                code="tool_use_failed",
+                failed_generation="<function=f>",
+            ),
+            "400 Bad Request",
+        ),
+        "provider_invalid_response",
+        "Failed to call a function",
+        retryable=True,
+    ),
+    failed(
+        "JSON that the model wrote wrongly",
+        whole(
+            error(
+                "Failed to generate JSON. Please adjust your prompt. See 'failed_generation' "
+                "for more details.",
+                type="invalid_request_error",
+                code="json_validate_failed",
+                failed_generation="",
+            ),
+            "400 Bad Request",
+        ),
+        "provider_invalid_response",
+        "Failed to generate JSON",
+        retryable=True,
+    ),
+    failed(
+        "a request above the limit of a minute",
+        whole(
+            error(
+                "Request too large for model `llama` in organization `org_1` service tier "
+                "`on_demand` on tokens per minute (TPM): Limit 6000, Requested 9208, please "
+                "reduce your message size and try again.",
+                type="tokens",
+                code="rate_limit_exceeded",
+            ),
+            "413 Payload Too Large",
+            retry_after="3",
+        ),
+        "provider_bad_request",
+        "Request too large",
+        after=3.0,
+    ),
+    failed(
+        "a model that is gone",
+        whole(
+            error(
+                "The model `mixtral-8x7b-32768` has been decommissioned and is no longer "
+                "supported. Please refer to https://console.groq.com/docs/deprecations for a "
+                "recommendation on which model to use instead.",
+                type="invalid_request_error",
+                code="model_decommissioned",
+            ),
+            "400 Bad Request",
+        ),
+        "provider_model_not_found",
+        "decommissioned",
+    ),
+    failed(
+        "an account that is restricted",
+        whole(
+            error(
+                "Organization has been restricted. Please reach out to support if you "
+                "believe this was in error.",
+                type="invalid_request_error",
+                code="organization_restricted",
+            ),
+            "400 Bad Request",
+        ),
+        "provider_auth",
+        "restricted",
     ),
 ]

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.providers.playing import STOP, Answered, Case, Failed, chunk, stream, text, whole
+from tests.providers.playing import (
+    STOP,
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    error,
+    failed,
+    stream,
+    text,
+    whole,
+)
 
 
 def _error(message: str, code: str, kind: str = "None") -> dict[str, object]:
@@ -70,5 +81,22 @@ CASES: list[Case] = [
         code="provider_balance",
         words="Budget has been exceeded",
         retryable=False,
+    ),
+    failed(
+        "no deployment, and when there is one in words",
+        whole(
+            error(
+                "No deployments available for selected model, Try again in 5 seconds. Passed "
+                "model=x. pre-call-checks=False, cooldown_list=[]",
+                type="None",
+                param="None",
+                code="429",
+            ),
+            "429 x",
+        ),
+        "provider_rate_limited",
+        "Try again",
+        retryable=True,
+        after=5.0,
     ),
 ]

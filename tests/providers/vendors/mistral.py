@@ -9,6 +9,7 @@ from tests.providers.playing import (
     Case,
     Failed,
     chunk,
+    failed,
     stream,
     text,
     tool,
@@ -122,5 +123,31 @@ CASES: list[Case] = [
         code="provider_rate_limited",
         words="capacity exceeded",
         retryable=True,
+    ),
+    failed(
+        "a fault of the request, in a message in a message",
+        whole(
+            {
+                "object": "error",
+                "message": {
+                    "detail": [
+                        {
+                            "type": "value_error",
+                            "loc": ["body", "messages"],
+                            "msg": "Expected last role User or Tool (or Assistant with "
+                            "prefix True) "
+                            "for serving but got assistant",
+                            "input": [],
+                        }
+                    ]
+                },
+                "type": "invalid_request_error",
+                "param": None,
+                "code": None,
+            },
+            "422 x",
+        ),
+        "provider_bad_request",
+        "Expected last role",
     ),
 ]

@@ -50,6 +50,8 @@ def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...])
 
 _WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
 
+_WITH_PARAMETERS = {"name": "f", "parameters": {"a": 1}}
+
 CASES: list[Case] = [
     _usage("texts", {"prompt_tokens": "3", "completion_tokens": "1.0"}, Usage(3, 1, 4)),
     _usage("fractions", {"prompt_tokens": 3.0, "completion_tokens": 1.5}, Usage(3, 1, 4)),
@@ -277,5 +279,126 @@ CASES: list[Case] = [
         code="provider_invalid_response",
         words="choices",
         retryable=True,
+    ),
+    Answered(
+        name="errors that are empty",
+        response=stream({**text("Hi"), "error": {}}, {**STOP, "error": []}),
+        text="Hi",
+    ),
+    Answered(
+        name="errors that are none",
+        response=stream({**text("Hi"), "error": 0}, {**STOP, "error": "none"}),
+        text="Hi",
+    ),
+    Answered(
+        name="an empty error in a choice",
+        response=stream({"choices": [{"index": 0, "delta": {"content": "Hi"}, "error": {}}]}, STOP),
+        text="Hi",
+    ),
+    Answered(
+        name="a call that is repeated, whole, at the end",
+        response=stream(
+            tools(tool(0, "c1", "f", '{"a":')),
+            tools(tool(0, None, None, "1}")),
+            tools(tool(0, "c1", "f", '{"a":1}'), finish="tool_calls"),
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c1", "f", '{"a":1}'),),
+    ),
+    Answered(
+        name="reasoning under another name",
+        response=stream(chunk({"reasoning_text": "hm"}), text("Hi"), STOP),
+        text="Hi",
+        reasoning="hm",
+    ),
+    Answered(
+        name="an index that begins with 1",
+        response=stream(
+            {"choices": [{"index": 1, "delta": {"content": "Hi"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="an answer in a list",
+        response=whole(
+            [
+                {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+            ].__repr__().replace("'", '"')
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="a name in pieces",
+        response=stream(
+            tools(tool(0, "c", "get_", "")),
+            tools(tool(0, None, "weather", "")),
+            tools(tool(0, None, None, "{}")),
+            chunk(finish="tool_calls"),
+        ),
+        text="",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "get_weather", "{}"),),
+    ),
+    *(
+        Answered(
+            name=f"calls: {name}",
+            response=response,
+            finish_reason="tool_calls",
+            tool_calls=(ToolCall("c", "f", arguments),),
+        )
+        for name, response, arguments in (
+            (
+                "an empty object before the arguments",
+                stream(
+                    tools(tool(0, "c", "f", "{}")),
+                    tools(tool(0, arguments='{"a":')),
+                    tools(tool(0, arguments="1}"), finish="tool_calls"),
+                ),
+                '{"a":1}',
+            ),
+            ("none at all", stream(tools(tool(0, "c", "f"), finish="tool_calls")), "{}"),
+            ("blank ones", stream(tools(tool(0, "c", "f", " "), finish="tool_calls")), "{}"),
+            (
+                "in a call that is flat",
+                stream(
+                    chunk({"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]}),
+                    chunk(finish="tool_calls"),
+                ),
+                "{}",
+            ),
+            (
+                "as parameters",
+                stream(
+                    chunk({"tool_calls": [{"id": "c", "function": _WITH_PARAMETERS}]}),
+                    chunk(finish="tool_calls"),
+                ),
+                '{"a": 1}',
+            ),
+            (
+                "in the old form as well",
+                stream(
+                    chunk(
+                        {
+                            "function_call": {"name": "f", "arguments": "{}"},
+                            "tool_calls": [tool(0, "c", "f", "{}")],
+                        }
+                    ),
+                    chunk(finish="tool_calls"),
+                ),
+                "{}",
+            ),
+        )
+    ),
+    Answered(
+        name="a second choice that nobody asked for, after several events at once",
+        response=stream(
+            text("H"),
+            text("i"),
+            {"choices": [{"index": 1, "delta": {"content": "Other"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
+            STOP,
+        ),
+        text="Hi",
     ),
 ]

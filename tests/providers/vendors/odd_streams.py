@@ -12,6 +12,8 @@ from tests.providers.playing import (
     Failed,
     Response,
     encoded,
+    error,
+    failed,
     page,
     stream,
     text,
@@ -197,5 +199,86 @@ CASES: list[Case] = [
         stream(text("He"), {"error": True, "message": "broke"}),
         "provider_error",
         "broke",
+    ),
+    _hey("an encoding that is none: a charset", _packed(_BODY, "utf-8")),
+    _hey("an encoding beside none", _packed(gzip.compress(_BODY), "identity, gzip")),
+    _hey("gzip that is none", _packed(_BODY, "gzip")),
+    _hey(
+        "events within events",
+        Response(body=_BODY.replace(b"data: ", b"data: data: "), headers=_STREAM),
+    ),
+    Answered(
+        name="events without a blank line between",
+        response=Response(
+            body=b"".join(b"data: " + encoded(x) + b"\n" for x in (text("H"), text("i"), STOP))
+            + b"data: [DONE]\n",
+            headers={"content-type": "text/event-stream"},
+        ),
+        text="Hi",
+    ),
+    failed(
+        "a fault of a gateway",
+        whole(
+            {
+                "fault": {
+                    "faultstring": "Rate limit quota violation. Quota limit exceeded.",
+                    "detail": {"errorcode": "policies.ratelimit.QuotaViolation"},
+                }
+            },
+            "429 x",
+        ),
+        "provider_rate_limited",
+        "Rate limit quota",
+        retryable=True,
+    ),
+    failed(
+        "a fault of a gateway, with status 200",
+        whole(
+            {
+                "fault": {
+                    "faultstring": "Invalid ApiKey",
+                    "detail": {"errorcode": "oauth.v2.InvalidApiKey"},
+                }
+            }
+        ),
+        "provider_auth",
+        "Invalid ApiKey",
+    ),
+    failed(
+        "an exception after some text",
+        stream(text("a"), {"exception": "CUDA out of memory"}),
+        "provider_error",
+        "CUDA",
+        retryable=True,
+    ),
+    failed(
+        "a quota that is used up, as a prohibition",
+        whole(error("You have exceeded your quota for this month"), "403 x"),
+        "provider_balance",
+        "quota",
+    ),
+    failed(
+        "a limit by the header of a draft",
+        whole(error("x"), "429 x", ratelimit="limit=10, remaining=0, reset=7"),
+        "provider_rate_limited",
+        "x",
+        retryable=True,
+        after=7.0,
+    ),
+    failed(
+        "a limit by the header of a newer draft",
+        whole(error("x"), "429 x", ratelimit='"default";r=0;t=9'),
+        "provider_rate_limited",
+        "x",
+        retryable=True,
+        after=9.0,
+    ),
+    failed(
+        "a limit by another header",
+        whole(error("x"), "429 x", x_ratelimit_reset_after="3"),
+        "provider_rate_limited",
+        "x",
+        retryable=True,
+        after=3.0,
     ),
 ]

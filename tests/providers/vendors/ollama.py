@@ -11,6 +11,7 @@ from tests.providers.playing import (
     Failed,
     Response,
     chunk,
+    failed,
     stream,
     text,
     tool,
@@ -88,5 +89,16 @@ CASES: list[Case] = [
         code="provider_bad_request",
         words="404 page not found",
         retryable=False,
+    ),
+    failed(
+        "a model that crashed after some text",
+        stream(
+            text("a"),
+            b'{"error":"an error was encountered while running the model: unexpected EOF"}\n',
+            done=False,
+        ),
+        "provider_error",
+        "EOF",
+        retryable=True,
     ),
 ]

@@ -11,6 +11,8 @@ from tests.providers.playing import (
     Failed,
     chunk,
     counts,
+    error,
+    failed,
     stream,
     text,
     tool,
@@ -226,5 +228,52 @@ CASES: list[Case] = [
         code="provider_auth",
         words="provided: ***",
         retryable=False,
+    ),
+    failed(
+        "a request above the limit of a minute",
+        whole(
+            error(
+                "Request too large for gpt-4o in organization org-x on tokens per min (TPM): "
+                "Limit 30000, Requested 44203. The input or output tokens must be reduced in "
+                "order to run successfully. Visit "
+                "https://platform.openai.com/account/rate-limits to learn more.",
+                type="tokens",
+                param=None,
+                code="rate_limit_exceeded",
+            ),
+            "429 Too Many Requests",
+        ),
+        "provider_bad_request",
+        "must be reduced",
+    ),
+    failed(
+        "a model that is gone",
+        whole(
+            error(
+                "The model `gpt-4-32k` has been deprecated, learn more here: "
+                "https://platform.openai.com/docs/deprecations",
+                type="invalid_request_error",
+                param=None,
+                code="model_not_found",
+            ),
+            "404 Not Found",
+        ),
+        "provider_model_not_found",
+        "deprecated",
+    ),
+    failed(
+        "overloaded, in the stream",
+        stream(
+            error(
+                "The server is currently overloaded with other requests. Sorry about that! "
+                "You can retry your request, or contact us.",
+                type="server_error",
+                param=None,
+                code=None,
+            )
+        ),
+        "provider_overloaded",
+        "overloaded",
+        retryable=True,
     ),
 ]

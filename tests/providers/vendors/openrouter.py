@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import STOP, Answered, Case, Failed, chunk, stream, text, whole
+from tests.providers.playing import STOP, Answered, Case, Failed, chunk, failed, stream, text, whole
 
 _DETAILS = [{"type": "reasoning.text", "text": "Hm.", "format": "unknown", "index": 0}]
 
@@ -144,5 +144,32 @@ CASES: list[Case] = [
         code="provider_bad_request",
         words="was flagged",
         retryable=False,
+    ),
+    failed(
+        "a limit a day, with the headers of the provider behind it",
+        whole(
+            {
+                "error": {
+                    "message": "Rate limit exceeded: free-models-per-day. Add 10 credits "
+                    "to unlock 1000 "
+                    "free model requests per day",
+                    "code": 429,
+                    "metadata": {
+                        "headers": {
+                            "X-RateLimit-Limit": "50",
+                            "X-RateLimit-Remaining": "0",
+                            "X-RateLimit-Reset": "1000000000000",
+                        },
+                        "provider_name": None,
+                    },
+                },
+                "user_id": "u",
+            },
+            "429 x",
+        ),
+        "provider_rate_limited",
+        "free-models-per-day",
+        retryable=True,
+        after=0.0,
     ),
 ]

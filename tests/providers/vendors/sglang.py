@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.providers.playing import Answered, Case, Failed, chunk, stream, text
+from chat.llm.types import ToolCall
+from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, whole
 
 CASES: list[Case] = [
     Answered(
@@ -45,5 +46,25 @@ CASES: list[Case] = [
         code="provider_error",
         words="out of memory",
         retryable=True,
+    ),
+    Answered(
+        name="MiniMax's call, its arguments in an entry of their own",
+        response=whole(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "tool_calls": [
+                                {"id": "c", "function": {"name": "f", "arguments": ""}},
+                                {"id": None, "function": {"name": None, "arguments": "{}"}},
+                            ]
+                        },
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            }
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "f", "{}"),),
     ),
 ]

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from chat.llm.types import ToolCall
-from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, tool, tools, whole
+from tests.providers.playing import (
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    failed,
+    stream,
+    text,
+    tool,
+    tools,
+    whole,
+)
 
 CASES: list[Case] = [
     Answered(
@@ -53,5 +64,32 @@ CASES: list[Case] = [
         code="provider_overloaded",
         words="Service overloaded.",
         retryable=True,
+    ),
+    failed(
+        "an account without credits",
+        whole(
+            {
+                "code": "The caller does not have permission to execute the specified operation",
+                "error": "Your newly created team doesn't have any credits yet. You can purchase "
+                "credits on https://console.x.ai/team/1.",
+            },
+            "403 Forbidden",
+        ),
+        "provider_balance",
+        "credits",
+    ),
+    failed(
+        "content that it refuses",
+        whole(
+            {
+                "code": "The caller does not have permission to execute the specified operation",
+                "error": "Content violates usage guidelines. Team: 1, API key ID: 2, "
+                "Model: grok-4, "
+                "Failed check: SAFETY_CHECK_TYPE_BIO",
+            },
+            "403 Forbidden",
+        ),
+        "provider_bad_request",
+        "usage guidelines",
     ),
 ]

@@ -33,6 +33,8 @@ class ClaimedCall(Row, frozen=True):
     #: JSON: what it has asked its user so far.
     questions: str | None
     request_state: str | None
+    #: Of its result, as the model is sent it; None: the setting's.
+    max_result_bytes: int | None
 
 
 _CLAIM = """
@@ -45,7 +47,8 @@ WITH claimed AS (
      AND EXISTS (SELECT FROM chat_worker w WHERE w.id = %(worker_id)s AND NOT w.is_dead)
   RETURNING id, task_id, tool_id, name, coalesce(edited_arguments, arguments) AS arguments, step,
             decided_at IS NOT NULL AS is_approved, questions::text AS questions, request_state)
-SELECT c.*, t.owner_id FROM claimed c JOIN chat_task t ON t.id = c.task_id
+SELECT c.*, t.owner_id, (t.tools ->> 'max_result_bytes')::int AS max_result_bytes
+  FROM claimed c JOIN chat_task t ON t.id = c.task_id
 """
 _PUT_BACK = """
 UPDATE chat_toolcall SET state = 'queued', worker_id = NULL, runs = runs - 1, started_at = NULL

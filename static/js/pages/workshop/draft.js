@@ -16,6 +16,10 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string[]} fallback_models
  * @property {Record<string, any>} params
  * @property {string[]} tools names of those that the model may call
+ * @property {number|null} max_tool_steps
+ * @property {number|null} max_tool_seconds
+ * @property {number|null} max_tool_result_bytes
+ * @property {string|null} max_tool_cost
  * @property {boolean} single_flight
  * @property {number} cache_ttl_seconds
  * @property {string} notes
@@ -23,7 +27,16 @@ import { parseExactly, stringify } from "../../client/json.js";
  * @property {string|null} published_at
  */
 
-/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"output_schema"|"model"|"params"|"tools"|"notes", string>} Texts */
+/** @typedef {Record<"system_template"|"user_template"|"variables_schema"|"output_schema"|"model"|"params"|"tools"|"notes"|Limit, string>} Texts */
+/** @typedef {"max_tool_steps"|"max_tool_seconds"|"max_tool_result_bytes"|"max_tool_cost"} Limit */
+
+/** Limits of the tool loop; empty: those of the installation. @type {Limit[]} */
+export const LIMITS = [
+  "max_tool_steps",
+  "max_tool_seconds",
+  "max_tool_result_bytes",
+  "max_tool_cost",
+];
 
 /** A text that is no JSON where that is asked for. */
 export class NotJsonError extends Error {
@@ -45,8 +58,15 @@ export function textsOf(version) {
     model: version.model ?? "",
     params: textOf(version.params),
     tools: version.tools.join("\n"),
+    ...limitTexts(version),
     notes: version.notes,
   };
+}
+
+/** @param {Version} version @returns {Record<Limit, string>} */
+function limitTexts(version) {
+  const texts = LIMITS.map((name) => [name, String(version[name] ?? "")]);
+  return /** @type {Record<Limit, string>} */ (Object.fromEntries(texts));
 }
 
 /** @param {Record<string, any>} value @returns {string} empty for an empty object */
@@ -63,7 +83,15 @@ export function fieldsOf(texts) {
     output_schema: schemaOrNull(texts),
     params: objectOf(texts, "params"),
     tools: toolsOf(texts),
+    ...Object.fromEntries(LIMITS.map((name) => [name, limitOf(texts, name)])),
   };
+}
+
+/** @param {Texts} texts @param {Limit} name @returns {number|string|null} money stays a text */
+function limitOf(texts, name) {
+  const text = texts[name].trim();
+  if (text === "") return null;
+  return name === "max_tool_cost" ? text : Number(text);
 }
 
 /** @param {Texts} texts @returns {string[]} names */
@@ -90,6 +118,7 @@ export function objectOf(texts, field) {
 export function copyOf(version) {
   const { system_template, user_template, variables_schema, output_schema } = version;
   const { model, fallback_models, params, tools, single_flight, cache_ttl_seconds } = version;
+  const { max_tool_steps, max_tool_seconds, max_tool_result_bytes, max_tool_cost } = version;
   return {
     system_template,
     user_template,
@@ -99,6 +128,10 @@ export function copyOf(version) {
     fallback_models,
     params,
     tools,
+    max_tool_steps,
+    max_tool_seconds,
+    max_tool_result_bytes,
+    max_tool_cost,
     single_flight,
     cache_ttl_seconds,
   };

@@ -3,10 +3,10 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { diff, shortened } from "./diff.js";
-import { textsOf, toolsOf } from "./draft.js";
+import { LIMITS, textsOf, toolsOf } from "./draft.js";
 
 /**
- * @import { Texts, Version } from "./draft.js"
+ * @import { Limit, Texts, Version } from "./draft.js"
  * @typedef {keyof Texts} Name
  *
  * @typedef {object} Editing
@@ -21,7 +21,14 @@ import { textsOf, toolsOf } from "./draft.js";
 /** @type {Name[]} */
 const AREAS = ["system_template", "user_template", "variables_schema", "output_schema"];
 /** @type {Name[]} */
-export const NAMES = [...AREAS, "model", "params", "tools", "notes"];
+export const NAMES = [...AREAS, "model", "params", "tools", ...LIMITS, "notes"];
+/** The smallest step of each limit's number. @type {Record<Limit, string>} */
+const STEPS = {
+  max_tool_steps: "1",
+  max_tool_seconds: "any",
+  max_tool_result_bytes: "1",
+  max_tool_cost: "any",
+};
 const CODE = new Set([...AREAS, "params"]);
 /** @type {Partial<Record<Name, "workshop.schema_help"|"workshop.output_schema_help">>} */
 const HELP = {
@@ -33,6 +40,7 @@ const HELP = {
 export function editorTemplate(editing) {
   return NAMES.map((name) => {
     if (name === "model") return modelTemplate(editing);
+    if (isLimit(name)) return limitTemplate(editing, name);
     return name === "tools" ? toolsTemplate(editing) : areaTemplate(editing, name);
   });
 }
@@ -102,6 +110,28 @@ function toolsTemplate({ texts, isReadOnly, errors, tools, onInput }) {
       <p class="field-help" id="version-tools-help">${t("workshop.tools_help")}</p>
       <p class="field-error" id="version-tools-error">${errors.tools ?? ""}</p>
     </fieldset>
+  `;
+}
+
+/** @param {Name} name @returns {name is Limit} */
+function isLimit(name) {
+  return LIMITS.some((limit) => limit === name);
+}
+
+/** Shown once the version has tools, or the limit. @param {Editing} editing @param {Limit} name */
+function limitTemplate({ texts, isReadOnly, errors, onInput }, name) {
+  if (!texts.tools && !texts[name]) return nothing;
+  const id = `version-${name}`;
+  const error = errors[name] ?? "";
+  return html`
+    <div class="field">
+      <label for=${id}>${t(`workshop.${name}`)}</label>
+      <input id=${id} type="number" min="0" step=${STEPS[name]} ?readonly=${isReadOnly}
+        placeholder=${t("workshop.limit_default")} aria-describedby="${id}-error"
+        aria-invalid=${String(error !== "")} .value=${texts[name]}
+        @input=${(/** @type {any} */ { target }) => onInput(name, target.value)}>
+      <p class="field-error" id="${id}-error">${error}</p>
+    </div>
   `;
 }
 

@@ -89,6 +89,18 @@ def approval(response: Any, *, approve: bool = True, **fields: Any) -> dict[str,
         ({"allowed_tools": "add"}, "tools[0].allowed_tools", "list of names"),
         ({"allowed_tools": {"read_only": True}}, "tools[0].allowed_tools.read_only", "trusted"),
         ({"require_approval": "sometimes"}, "tools[0].require_approval", "always"),
+        ({"require_approval": {"ask": []}}, "tools[0].require_approval", "always"),
+        ({"require_approval": {"never": ["shred"]}}, "tools[0].require_approval.never", "'shred'"),
+        (
+            {"require_approval": {"always": {"read_only": True}}},
+            "tools[0].require_approval.always.read_only",
+            "trusted",
+        ),
+        (
+            {"require_approval": {"always": ["add"], "never": ["add"]}},
+            "tools[0].require_approval",
+            "'add' is named twice",
+        ),
     ],
 )
 async def test_only_registered_servers_are_called(
@@ -172,6 +184,31 @@ async def test_the_events_of_calls_are_the_same_for_every_reader(
 
 
 # --- Approval -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("required", "waiting"),
+    [
+        (None, ["ask"]),
+        ("never", ["ask"]),
+        ("always", ["add", "again", "ask"]),
+        ({"always": {"tool_names": ["add"]}}, ["add", "ask"]),
+        ({"never": {"tool_names": ["add", "ask"]}}, ["again", "ask"]),
+        (
+            {"always": {"tool_names": ["again"]}, "never": {"tool_names": ["add"]}},
+            ["again", "ask"],
+        ),
+    ],
+)
+async def test_a_request_may_have_more_calls_wait_and_none_fewer_than_staff_say(
+    office: Office, service: ToolService, required: Any, waiting: list[str]
+) -> None:
+    plan = 'add {"a": 1} | again {"a": 2} | ask {"a": 3}'
+    response = await office.ask("whole", plan, tools=[{**OFFICE, "require_approval": required}])
+    requests = outputs(response, "mcp_approval_request")
+    assert [request["name"] for request in requests] == waiting
+    assert sorted(service.begun) == sorted({"add", "again", "ask"}.difference(waiting))
+    assert response["tools"][0]["require_approval"] == required
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_response_waits_for_its_user_and_goes_on(
     office: Office, service: ToolService, form: str

@@ -8,6 +8,7 @@ from typing import cast
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from accounts.models import User
@@ -92,6 +93,31 @@ async def test_each_repeat_gets_another_dropped_request(
     await second.drop(dropped[0], GRACE)
     assert await third.attach(DIGEST) == dropped[0]
     assert await third.attach(OTHER) == other
+
+
+async def test_dropped_requests_are_counted(keepers: list[Keeper], make_waiter: MakeWaiter) -> None:
+    first, second, _ = keepers
+    before = _counts()
+    waiters = [await make_waiter(), await make_waiter(OTHER)]
+    for waiter, grace in zip(waiters, (GRACE, 0.0), strict=True):
+        first.hold(waiter)
+        await first.drop(waiter, grace)
+    assert await second.attach(DIGEST) == waiters[0]
+    await until_cancelled(waiters[1])
+    await eventually(lambda: _has_counted(before, dropped=2, found_again=1, cancelled=1))
+
+
+def _counts() -> dict[str, float]:
+    outcomes = ("dropped", "found_again", "cancelled")
+    name = "aily_dropped_requests_total"
+    return {
+        outcome: REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0.0
+        for outcome in outcomes
+    }
+
+
+async def _has_counted(before: dict[str, float], **more: int) -> bool:
+    return _counts() == {outcome: before[outcome] + count for outcome, count in more.items()}
 
 
 async def test_a_request_that_is_waited_for_is_not_found(
