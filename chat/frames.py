@@ -125,6 +125,20 @@ class ImportUnsubscribe(Strict):
     import_id: UUID
 
 
+class ExportSubscribe(Strict):
+    """The export's progress now, and until it has ended."""
+
+    type: Literal["export.subscribe"]
+    ref: Ref | None = None
+    export_id: UUID
+
+
+class ExportUnsubscribe(Strict):
+    type: Literal["export.unsubscribe"]
+    ref: Ref | None = None
+    export_id: UUID
+
+
 class Ping(Strict):
     type: Literal["ping"]
     ref: Ref | None = None
@@ -143,6 +157,8 @@ Frame = (
     | TableUnsubscribe
     | ImportSubscribe
     | ImportUnsubscribe
+    | ExportSubscribe
+    | ExportUnsubscribe
     | Ping
 )
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])

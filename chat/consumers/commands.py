@@ -18,6 +18,8 @@ from chat.consumers.subscriptions import Subscriptions, TooManyFollowedError
 from chat.events import START, EventId, Pong, TaskAcceptedFrame
 from chat.followers import follower_of
 from chat.frames import (
+    ExportSubscribe,
+    ExportUnsubscribe,
     Frame,
     ImportSubscribe,
     ImportUnsubscribe,
@@ -106,10 +108,10 @@ class Commands:
                 self.subscriptions.follow_run(frame.run_id)
             case RunUnsubscribe():
                 self.subscriptions.unfollow(str(frame.run_id))
-            case TableSubscribe() | ImportSubscribe():
+            case TableSubscribe() | ImportSubscribe() | ExportSubscribe():
                 frames = follower_of(frame.type)(self._identity.user, frame)
                 self.subscriptions.follow_frames(_followed(frame), frames, frame.ref)
-            case TableUnsubscribe() | ImportUnsubscribe():
+            case TableUnsubscribe() | ImportUnsubscribe() | ExportUnsubscribe():
                 self.subscriptions.unfollow(_followed(frame))
             case Ping():
                 await self._sender.send(Pong(frame.ref))
@@ -172,12 +174,20 @@ class Commands:
 
 
 def _followed(
-    frame: TableSubscribe | TableUnsubscribe | ImportSubscribe | ImportUnsubscribe,
+    frame: TableSubscribe
+    | TableUnsubscribe
+    | ImportSubscribe
+    | ImportUnsubscribe
+    | ExportSubscribe
+    | ExportUnsubscribe,
 ) -> str:
     """The name of what a frame subscribes to, or no longer."""
-    if isinstance(frame, TableSubscribe | TableUnsubscribe):
-        return f"table {frame.table}"
-    return f"import {frame.import_id}"
+    match frame:
+        case TableSubscribe() | TableUnsubscribe():
+            return f"table {frame.table}"
+        case ImportSubscribe() | ImportUnsubscribe():
+            return f"import {frame.import_id}"
+    return f"export {frame.export_id}"
 
 
 def _as_problem(error: Exception) -> Problem:

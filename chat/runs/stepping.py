@@ -23,6 +23,7 @@ from chat.models.runs import ACTIVE_RUNS, Start
 from chat.runs import clock, control
 from chat.runs.feeding import affordable, feed, submit_lost
 from chat.runs.kinds import kind_of
+from chat.runs.lead_call import rows_to_lead
 from chat.runs.leases import Lease, LeaseLostError, leased
 from chat.runs.off_peak import next_off_peak, price_list
 from chat.runs.results import collect_overdue
@@ -209,7 +210,7 @@ def _feed(run: Run, lease: Lease) -> None:
         return
     if is_disk_low() or kind_of(run).must_wait(run):
         return
-    obstacle = feed(run, lease) if run.pending else None
+    obstacle = feed(run, lease, rows_to_lead(run)) if run.pending else None
     run.refresh_from_db()
     if run.state != RunState.RUNNING:
         # What was being submitted when it was paused or cancelled.

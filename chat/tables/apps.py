@@ -21,7 +21,8 @@ class TablesConfig(AppConfig):
         from chat.tables import ddl, following, undo
         from chat.tables.ai import answers, reverting, states
         from chat.tables.ai.kind import TableRuns
-        from chat.tables.imports import progress
+        from chat.tables.exports import progress as export_progress
+        from chat.tables.imports import progress as import_progress
         from chat.tables.imports.undoing import undo_import
         from chat.tables.models import AiField, Field, Table, View
         from chat.tables.permissions import PERMISSIONS
@@ -45,6 +46,7 @@ class TablesConfig(AppConfig):
         register_answer_reader(answers.read)
         undo.register_batch_undo(reverting.undo)
         register_follower("table.subscribe", following.follow)
-        register_follower("import.subscribe", progress.follow)
+        register_follower("import.subscribe", import_progress.follow)
+        register_follower("export.subscribe", export_progress.follow)
         for model in (Table, Field, AiField):
             post_delete.connect(ddl.drop_deleted, sender=model)

@@ -267,13 +267,16 @@ def drop_field(row: Field) -> None:
 def restore_field(row: Field, author: Author) -> Field:
     """Take a field out of the trash, with its cells. Harmless on one that is not in it.
 
-    If another has its name by now, a number is added to it. Raises TableFull and TableBusy.
+    If another has its name by now, a number is added to it. Raises TableFull and TableBusy, and
+    Conflict for an output whose AI field is in the trash.
     """
 
     def restore(table: Table) -> Field:
         restored = Field.objects.get(pk=row.pk)
         if restored.deleted_at is None:
             return restored
+        if restored.ai_field is not None and restored.ai_field.deleted_at is not None:
+            raise Conflict("Its AI field is in the trash: restore that.", field="ai_field")
         present = live_fields(table.pk)
         if len(present) >= MAX_FIELDS:
             raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")

@@ -44,6 +44,18 @@ class ImportProgress(msgspec.Struct, tag_field="type", tag="import.progress", fr
     bad_rows: int
 
 
+class ExportProgress(msgspec.Struct, tag_field="type", tag="export.progress", frozen=True):
+    """How far an export is. `done` counts rows that are written; `total` is known at its end."""
+
+    export_id: str
+    table: int
+    state: str
+    reason: str | None
+    message: str | None
+    total: int | None
+    done: int
+
+
 class TableReload(msgspec.Struct, tag_field="type", tag="table.reload", frozen=True):
     """Too much has changed for frames: read the fields or the rows again."""
 

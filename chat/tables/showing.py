@@ -11,7 +11,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from chat.tables.models import Field
-from chat.tables.rows.reading import RowJson, load_rows
+from chat.tables.rows.reading import RowJson, rows_as_json
 from chat.tables.values import Cell, to_json
 
 
@@ -45,8 +45,7 @@ def shown_rows(table_id: int, fields: Sequence[Field], ids: Sequence[int]) -> li
     """The rows of these ids in this order, as JSON. None: it was deleted."""
     own = [field for field in fields if field.ai_field_id is None]
     filled = [field for field in fields if field.ai_field_id is not None]
-    rows = load_rows(table_id, own, ids)
-    shown = {row_id: row.as_json(own) for row_id, row in rows.items()}
+    shown = rows_as_json(table_id, own, ids)
     if filled and shown:
         for reader in _answer_readers:
             for row_id, answers in reader(table_id, filled, list(shown)).items():

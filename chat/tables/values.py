@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator, URLValidator
@@ -262,9 +262,32 @@ def database_reader(field: Field) -> Callable[[object], Cell]:
 def to_json(cell: Cell) -> JsonValue:
     """The cell as it is in the JSON of a row."""
     if isinstance(cell, Decimal):
-        return int(cell) if cell == cell.to_integral_value() else float(cell)
+        return _number_to_json(cell)
     if isinstance(cell, datetime):
-        return cell.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return _datetime_to_json(cell)
     if isinstance(cell, date):
         return cell.isoformat()
     return cast("JsonValue", cell)
+
+
+def _number_to_json(number: Decimal) -> int | float:
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _datetime_to_json(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+#: From what the driver returns for a column, never None, to JSON. Of other kinds it is JSON.
+_JSON_WRITERS: dict[str, Callable[[Any], JsonValue]] = {
+    Kind.NUMBER: _number_to_json,
+    Kind.DATE: date.isoformat,
+    Kind.DATETIME: _datetime_to_json,
+    Kind.JSON: json.loads,
+}
+
+
+def json_writer(kind: str) -> Callable[[Any], JsonValue] | None:
+    """Return what makes JSON of the values that the driver returns for columns of this kind; None:
+    they are JSON as they are."""
+    return _JSON_WRITERS.get(kind)

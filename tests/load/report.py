@@ -103,7 +103,7 @@ def show(console: Console, document: dict[str, Any]) -> None:
     console.print(_parts_table(document))
     console.print(figures_table(document))
     if document["goals"]:
-        console.print(_goals_table(document))
+        console.print(goals_table(document))
     for warning in document["warnings"]:
         console.print(f"warning: {warning}", style="yellow")
     for line in document["violations_first"]:
@@ -136,7 +136,7 @@ def figures_table(document: dict[str, Any]) -> Table:
     return table
 
 
-def _goals_table(document: dict[str, Any]) -> Table:
+def goals_table(document: dict[str, Any]) -> Table:
     table = Table("goal", "measured", "")
     for goal in document["goals"]:
         _, value = readable(goal["figure"], goal["value"])

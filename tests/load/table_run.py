@@ -11,6 +11,7 @@ import httpx
 from tests.load.checks import expected_text
 from tests.load.goals import Figures
 from tests.load.installation import Installation, Upstream
+from tests.load.interactive_user import InteractiveUser
 from tests.load.measure import PeakMemory
 from tests.load.recording import MODEL, SCENE
 
@@ -39,6 +40,23 @@ class TableRun:
         self._text_key = text_key
         self._groups = installation.groups()
         self._tokens = upstream.tokens
+        self._output = ""
+
+    def run_beside(self, other_key: str, rows: int, idle_seconds: float) -> Figures:
+        """The run, while another user asks questions; and what their answers take without it."""
+        base_url = str(self._client.base_url)
+        with InteractiveUser(base_url, other_key) as idle:
+            time.sleep(idle_seconds)
+        with InteractiveUser(base_url, other_key) as beside:
+            figures = self.run(rows)
+        self._check(self._output, rows)
+        self.wrong += idle.failed + beside.failed
+        idle_p99, p99 = idle.p99(), beside.p99()
+        return figures | {
+            "other_user_idle_p99_seconds": idle_p99,
+            "other_user_p99_seconds": p99,
+            "other_user_p99_ratio": p99 / idle_p99 if p99 and idle_p99 else None,
+        }
 
     def run(self, rows: int) -> Figures:
         body: dict[str, Any] = {"name": "Answer", "scene": SCENE, "model": MODEL}
@@ -52,7 +70,7 @@ class TableRun:
             first_seconds = self._wait(started["id"], 1) - began
             seconds = self._wait(started["id"], rows) - began
         after = self._groups.cpu_seconds()
-        self._check(made["outputs"][0]["key"], rows)
+        self._output = made["outputs"][0]["key"]
         return {
             "run_rows_per_second": rows / seconds,
             "run_start_seconds": ready_seconds,

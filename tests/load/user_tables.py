@@ -1,8 +1,5 @@
-"""`make bench ARGS="tables"`: a table of 100,000 rows and 20 fields over REST, as the grid uses it.
-
-Baserow is the product beside it that publishes limits: 200 rows a page and 200 a batch, where aily
-has 500 and 1,000.
-"""
+"""`make bench ARGS="tables"`: a table of 100,000 rows and 20 fields over REST, as the grid uses it;
+a file of as many rows; and an AI field that fills them while somebody else asks questions."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.table import Table
 
 from aily.launcher.programs import BASE_DIR
 from tests.load import machine, report
@@ -22,20 +20,32 @@ from tests.load.goals import Figures, Goal, verdicts
 from tests.load.installation import MODELS_KNOWN_SECONDS, Installation, Upstream
 from tests.load.measure import Groups, percentile, summed
 from tests.load.scenarios.scenario import count
+from tests.load.table_import import TableImport
 from tests.load.table_run import MIN_GOAL_ANSWERS, TableRun
 
-SUMMARY = "a table of 100,000 rows: fill, update, open, scroll, filter, run an AI field"
-#: Of Baserow's API.
-BASEROW_PAGE_ROWS, BASEROW_BATCH_ROWS = 200, 200
-PAGE_ROWS, BATCH_ROWS = 100, 1_000
+SUMMARY = "a table of 100,000 rows: fill, update, open, scroll, filter, import, run an AI field"
+#: What Baserow's documentation and code promise beside aily's bounds, of which it publishes most.
+LIMITS = (
+    ("rows of a page", 500, 200),
+    ("rows of a batch", 1_000, 200),
+    ("fields of a table", 200, 600),
+    ("runs of AI fields at once: of a user, of all", 20, 3),
+)
+PAGE_ROWS, LARGE_PAGE_ROWS, BATCH_ROWS = 100, 500, 1_000
 GOALS = (
     Goal("open a view of 100,000 rows ≤ 0.5 s", "open_p50_seconds", 0.5),
-    Goal("any page of it ≤ 50 ms", "scroll_p50_seconds", 0.05),
+    Goal("any page of 100 rows of it ≤ 50 ms", "scroll_p50_seconds", 0.05),
+    Goal("any page of 500 rows of it ≤ 50 ms", "scroll_500_p50_seconds", 0.05),
     Goal("update 1,000 rows ≤ 1 s", "update_p50_seconds", 1.0),
+    Goal("import of 100,000 rows × 20 columns ≤ 30 s", "import_seconds", 30.0),
+    Goal("its preview ≤ 2 s", "import_preview_seconds", 2.0),
+    Goal("web grows by ≤ 100 MB meanwhile", "import_web_growth_bytes", 1e8),
+    Goal("workers grow by ≤ 100 MB each meanwhile", "import_worker_growth_bytes", 2e8),
 )
 RUN_GOALS = (
     Goal("a run of an AI field: 150 rows/s", "run_rows_per_second", 150, at_least=True),
     Goal("a run is there in ≤ 1 s", "run_start_seconds", 1.0),
+    Goal("another user's p99 meanwhile ≤ 1.1 × idle", "other_user_p99_ratio", 1.1),
 )
 _GOAL_ROWS = 100_000
 _KINDS = ("text",) * 8 + ("integer",) * 4 + ("number",) * 4 + ("boolean", "date", "datetime")
@@ -62,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=_GOAL_ROWS)
     parser.add_argument("--turns", type=count, default=50, help="requests of each kind")
     parser.add_argument("--answers", type=int, default=10_000, help="rows that an AI field fills")
-    parser.add_argument("--cap", type=count, default=500, help="calls of the model at once")
+    parser.add_argument("--cap", type=count, default=120, help="calls of the model at once")
+    parser.add_argument("--idle", type=float, default=30, help="seconds of idle to compare with")
     parser.add_argument("--workers", type=count, default=2, help="worker processes")
     parser.add_argument("--json", type=Path, help="file for the result (var/bench/...)")
 
@@ -72,26 +83,28 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
     upstream = Upstream(0.5, 0.1, tokens=20, chunks=4)
     environment = {"WORKER_PROCESSES": str(options.workers)}
     with Installation(BASE_DIR / "var" / "bench", upstream, environment) as installation:
-        [key] = installation.seed(1, options.cap)
+        key, other_key = installation.seed(2, options.cap)
         time.sleep(MODELS_KNOWN_SECONDS)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=installation.base_url, headers=headers, timeout=120) as client:
             load = _Load(client, installation.groups(), options.rows, options.turns)
             load.run()
+            load.import_file(installation.data_dir / "rows.csv")
             if options.answers:
                 answers = TableRun(client, load.table, load.text_key, installation, upstream)
-                load.figures |= answers.run(min(options.answers, options.rows))
+                rows = min(options.answers, options.rows)
+                load.figures |= answers.run_beside(other_key, rows, options.idle)
                 load.wrong += answers.wrong
     goals: tuple[Goal, ...] = GOALS if options.rows >= _GOAL_ROWS else ()
     if options.answers >= MIN_GOAL_ANSWERS:
         goals += RUN_GOALS
     return {
         "scenario": "tables",
-        "options": {"rows": options.rows, "turns": options.turns},
+        "options": {name: getattr(options, name) for name in ("rows", "turns", "answers", "cap")},
         "machine": machine.describe(),
         "figures": load.figures,
         "goals": verdicts(goals, load.figures),
-        "baserow": {"page_rows": BASEROW_PAGE_ROWS, "batch_rows": BASEROW_BATCH_ROWS},
+        "limits": [dict(zip(("limit", "aily", "baserow"), row, strict=True)) for row in LIMITS],
         "violations": load.wrong,
         "violations_first": [],
         "warnings": [],
@@ -101,6 +114,11 @@ def run(console: Console, options: argparse.Namespace) -> dict[str, Any]:
 def show(console: Console, document: dict[str, Any]) -> None:
     console.print(SUMMARY)
     console.print(report.figures_table(document))
+    console.print(report.goals_table(document))
+    table = Table("limit", "aily", "Baserow")
+    for row in document["limits"]:
+        table.add_row(row["limit"], f"{row['aily']:,}", f"{row['baserow']:,}")
+    console.print(table)
 
 
 class _Load:
@@ -130,7 +148,8 @@ class _Load:
         self._timed("update", self._turns, self._update)
         self._timed("upsert", self._turns, self._upsert)
         self._timed("open", self._turns, self._open)
-        self._timed("scroll", self._turns, self._scroll)
+        self._timed("scroll", self._turns, lambda _: self._read_page(PAGE_ROWS))
+        self._timed("scroll_500", self._turns, lambda _: self._read_page(LARGE_PAGE_ROWS))
         self._timed("filter", self._turns, self._filter)
 
     def _timed(self, name: str, turns: int, send: Callable[[int], None]) -> None:
@@ -186,6 +205,14 @@ class _Load:
             result["status"] != "updated" for result in self._batch(operations, key=keys[0])
         )
 
+    def import_file(self, file: Path) -> None:
+        """The same rows as a file, which becomes a table of its own."""
+        numbers = range(self._rows)
+        rows = ([*self._values(n).values()] for n in numbers)
+        load = TableImport(self._client, self._groups)
+        self.figures |= load.run(file, [f"F{n}" for n in range(len(self._keys))], rows)
+        self.wrong += load.wrong
+
     # --- Reading --------------------------------------------------------------------------------
     def _open(self, turn: int) -> None:
         """A view in another order each time, with its first page."""
@@ -195,11 +222,12 @@ class _Load:
         self._snapshot = opened["id"]
         self.wrong += opened["count"] != self._rows
 
-    def _scroll(self, turn: int) -> None:
-        place = self._random.randrange(max(self._rows - PAGE_ROWS, 1))
+    def _read_page(self, rows: int) -> None:
+        """Any place of the snapshot."""
+        place = self._random.randrange(max(self._rows - rows, 1))
         path = f"/api/tables/snapshots/{self._snapshot}/rows"
-        answer = self._client.get(path, params={"from": place, "n": PAGE_ROWS}).raise_for_status()
-        self.wrong += len(answer.json()["items"]) != min(PAGE_ROWS, self._rows)
+        answer = self._client.get(path, params={"from": place, "n": rows}).raise_for_status()
+        self.wrong += len(answer.json()["items"]) != min(rows, self._rows)
 
     def _filter(self, turn: int) -> None:
         """Two conditions and an order, without an index."""

@@ -5,7 +5,7 @@ No cell changes. The answers are those of the tasks of two runs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
@@ -15,16 +15,20 @@ from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
-from chat.models import RunRow, Task
+from chat.models import Run, RunRow, Task
+from chat.models.runs import ENDED_RUNS
 from chat.runs import control
 from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
 from chat.tables.ai.runs import NewAiRun, NothingToFill, add_run
 from chat.tables.ai.selection import Scope, copy_rows, insert_rows
 from chat.tables.ai.sources import changed_source, load_source
+from chat.tables.ai.truth import check_truth, judged, read_truth, text_of
 from chat.tables.ai.visibility import hidden_inputs, shown_inputs
-from chat.tables.models import AiField, AiRun, Comparison, Which
+from chat.tables.fields import live_fields
+from chat.tables.models import AiField, AiRun, Comparison, Field, Which
 
 MAX_ROWS = 200
+MAX_LISTED = 100
 SIDES = ("a", "b")
 
 Object = dict[str, JsonValue]
@@ -39,13 +43,18 @@ def compare(
     *,
     rows: int,
     is_blind: bool,
+    truth: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Ask both configurations about so many rows of the scope, chosen by chance. `sides` are the
-    columns of the AI field that each has otherwise. Raises Problem."""
+    columns of the AI field that each has otherwise; `truth`: by outputs, the fields that have the
+    right answers. Raises Problem."""
     source = load_source(ai_field.pk)
+    check_truth(truth or {}, source.outputs, live_fields(ai_field.table_id))
     chosen = replace(scope, random=rows, which=Which.ALL, overwrites_edited=True)
     with transaction.atomic():
-        comparison = Comparison.objects.create(ai_field=ai_field, user=user, is_blind=is_blind)
+        comparison = Comparison.objects.create(
+            ai_field=ai_field, user=user, is_blind=is_blind, truth=dict(truth) if truth else None
+        )
         made: list[AiRun] = []
         for name, changes in zip(SIDES, sides, strict=True):
             changed = changed_source(source, changes)
@@ -84,6 +93,25 @@ def reveal(comparison: Comparison) -> None:
 
 
 # --- Reading ------------------------------------------------------------------------------------
+def list_comparisons(ai_field: AiField) -> list[Object]:
+    """The latest comparisons of an AI field, the newest first. Two queries."""
+    found = list(Comparison.objects.filter(ai_field=ai_field)[:MAX_LISTED])
+    ai_runs = AiRun.objects.select_related("run").filter(comparison__in=found)
+    runs: dict[int, list[Run]] = {}
+    for ai_run in ai_runs:
+        runs.setdefault(cast("int", ai_run.comparison_id), []).append(ai_run.run)
+    return [
+        {
+            "id": comparison.pk,
+            "is_blind": comparison.is_blind,
+            "rows": max((run.total for run in runs.get(comparison.pk, ())), default=0),
+            "is_done": all(run.state in ENDED_RUNS for run in runs.get(comparison.pk, ())),
+            "created_at": comparison.created_at.isoformat(),
+        }
+        for comparison in found
+    ]
+
+
 def describe(comparison: Comparison, reader: User) -> Object:
     """Both answers of each row, and what each side has cost, without inputs from tables that
     `reader` may not read. A number of queries that does not grow with the rows."""
@@ -105,7 +133,10 @@ def describe(comparison: Comparison, reader: User) -> Object:
             {**_side(ai_run), **_revealed(ai_run), "blind_as": name}
             for ai_run, name in zip(ai_runs, names, strict=True)
         ]
+    outputs = outputs_of(ai_runs[0])
     answers = [_answers(ai_run, outputs_of(ai_run)) for ai_run in ai_runs]
+    if comparison.truth:
+        _add_truth(comparison, comparison.truth, outputs, sides, answers)
     hidden = hidden_inputs(reader, comparison.ai_field.table_id)
     numbers = sorted({number for found in answers for number in found})
     return {
@@ -115,6 +146,37 @@ def describe(comparison: Comparison, reader: User) -> Object:
         "sides": dict(zip(SIDES, sides, strict=True)),
         "rows": [_row(number, answers, hidden) for number in numbers],
     }
+
+
+def _add_truth(
+    comparison: Comparison,
+    keys: Mapping[str, str],
+    outputs: Sequence[Output],
+    sides: Sequence[Object],
+    answers: Sequence[Mapping[int, Object]],
+) -> None:
+    """Say of each side how many of its answers are the right ones, as these are now."""
+    table_id = comparison.ai_field.table_id
+    row_ids = [cast("int", answer["row"]) for answer in answers[0].values()]
+    right = read_truth(table_id, live_fields(table_id), keys.values(), row_ids)
+    for side, given in zip(sides, answers, strict=True):
+        side["truth"] = {
+            output.field.key: judged(
+                _texts(output.field, given.values()), right[keys[output.field.key]]
+            )
+            for output in outputs
+            if keys.get(output.field.key) in right
+        }
+
+
+def _texts(field: Field, answers: Iterable[Object]) -> dict[int, str]:
+    """What was answered for an output, by row."""
+    found: dict[int, str] = {}
+    for answer in answers:
+        value = cast("Object", answer["values"]).get(field.key)
+        if value is not None:
+            found[cast("int", answer["row"])] = text_of(field, value)
+    return found
 
 
 def _side(ai_run: AiRun) -> Object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 from pydantic import JsonValue
@@ -15,6 +16,9 @@ from chat.tables.models import AiConfig, AiField, Field
 DIGEST_BYTES = 16
 #: The property of an output that takes the whole answer.
 WHOLE = ""
+#: A variable that is mapped to so many good answers: `{"examples": 5}`.
+EXAMPLES = "examples"
+MAX_EXAMPLES = 20
 
 Content = dict[str, JsonValue]
 
@@ -33,6 +37,21 @@ def field_id(key: str) -> int | None:
     number = key.removeprefix("f")
     is_key = key.startswith("f") and number.isascii() and number.isdigit() and len(number) <= 18
     return int(number) if is_key else None
+
+
+def examples_wanted(mapping: Mapping[str, JsonValue]) -> dict[str, int]:
+    """How many good answers variables are given as examples. Raises InvalidRequest."""
+    found: dict[str, int] = {}
+    for variable, source in mapping.items():
+        if not isinstance(source, dict) or set(source) != {EXAMPLES}:
+            continue
+        number = source[EXAMPLES]
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        if not is_number or not 1 <= cast("int", number) <= MAX_EXAMPLES:
+            message = f"This is a number of examples, 1 to {MAX_EXAMPLES}."
+            raise InvalidRequest(message, field=f"mapping.{variable}")
+        found[variable] = cast("int", number)
+    return found
 
 
 def condition_fields(tree: JsonValue) -> set[int]:

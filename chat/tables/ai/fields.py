@@ -19,7 +19,14 @@ from chat.runs.creation import NewRun, check_fields
 from chat.services.drafts import find_version
 from chat.tables import ddl
 from chat.tables.ai import answer_tables
-from chat.tables.ai.config import WHOLE, condition_fields, field_id, in_order, mapped_fields
+from chat.tables.ai.config import (
+    WHOLE,
+    condition_fields,
+    examples_wanted,
+    field_id,
+    in_order,
+    mapped_fields,
+)
 from chat.tables.ai.schemas_of_answers import fields_for_schema
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableFull
@@ -180,12 +187,16 @@ def _check_asked(row: AiField, user: User) -> None:
     for name, limit in sizes.items():
         if exceeds(getattr(row, name), limit):
             raise InvalidRequest(f"This may have {limit} bytes at most.", field=name)
+    # As what they will be when a run is made.
+    constants: dict[str, JsonValue] = {
+        variable: {"value": ""} for variable in examples_wanted(row.mapping)
+    }
     new = NewRun(
         name=row.name,
         format="table",
         scene=row.scene,
         version=row.scene_version,
-        mapping=row.mapping,
+        mapping={**row.mapping, **constants},
         options=request_options(row),
     )
     check_fields(user.pk, None, new)

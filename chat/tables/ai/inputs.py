@@ -33,6 +33,11 @@ _LINK = """
 (SELECT jsonb_agg({label} ORDER BY l.pos, l.other_id)
    FROM {pairs} l JOIN {table} o ON o.id = l.other_id WHERE l.row_id = t.id)
 """
+#: Of a table that is gone, or has no field that could stand for its rows.
+_LINK_IDS = """
+(SELECT jsonb_agg(l.other_id::text ORDER BY l.pos, l.other_id)
+   FROM {pairs} l WHERE l.row_id = t.id)
+"""
 _ANSWER = "(SELECT x.{column} FROM {answers} x WHERE x.row_id = t.id)"
 #: In UTC, whatever the time zone of the session.
 _DATETIME = "to_jsonb(replace((({value}) AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z')"
@@ -62,9 +67,10 @@ def digest_expression(inputs: sql.Composable) -> sql.Composable:
 def _value(field: Field, operands: Operands) -> sql.Composable:
     link = operands[field.key].link
     if link is not None:
-        label = link.label if link.label is not None else sql.SQL("o.id::text")
+        if link.label is None:
+            return sql.SQL(_LINK_IDS).format(pairs=link.pairs)
         parts: Mapping[str, sql.Composable] = {
-            "label": label,
+            "label": link.label,
             "pairs": link.pairs,
             "table": link.table,
         }

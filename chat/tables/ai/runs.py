@@ -14,11 +14,12 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
-from chat.runs import clock, control, estimating
+from chat.runs import clock, control, estimating, sampling
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.runs.states import change_state
 from chat.tables.ai import preparing
 from chat.tables.ai.config import in_order, store_config
+from chat.tables.ai.examples import resolved_mapping
 from chat.tables.ai.fields import live_ai_fields, request_options, require_readable_links
 from chat.tables.ai.selection import Scope, Survey, copy_rows, insert_rows, survey
 from chat.tables.ai.sources import Source, load_sources
@@ -112,7 +113,7 @@ def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewA
         name=row.name,
         format=KIND,
         scene=row.scene,
-        mapping=row.mapping,
+        mapping=resolved_mapping(source),
         options=request_options(row),
         deadline_at=new.deadline_at,
         webhook=new.webhook,
@@ -170,7 +171,7 @@ def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -
         source={"rows": KIND},
         scene=row.scene,
         scene_version=version if isinstance(version, int) else None,
-        mapping=row.mapping,
+        mapping=resolved_mapping(source),
         options=request_options(row),
         lane=Lane.BATCH,
         state=RunState.READY,
@@ -211,12 +212,12 @@ def estimate_scope(
     if source.content["version"] is None:
         raise InvalidRequest(f"The scene {ai_field.scene!r} has no live version.", field="scene")
     with bounded_query():
-        found = survey(user, source, new.scope, estimating.SAMPLE_ROWS)
+        found = survey(user, source, new.scope, sampling.SAMPLE_ROWS)
     if not found.rows:
         raise NothingToFill("No cell of this scope is to be filled.", field="scope")
     run = new_run(user, api_key_id, source, new)
     rows = preparing.sample_of(source, found.sample)
-    drafts = estimating.draft_rows(run, rows)
+    drafts = sampling.draft_rows(run, rows)
     pending = estimating.PendingRows(found.rows, found.bytes)
     return ScopeEstimate(found, estimating.estimate(run, drafts, pending))
 

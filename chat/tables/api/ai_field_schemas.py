@@ -24,7 +24,8 @@ CLIENT = "Your own name for this tab or program."
 
 _MAPPING = (
     'Of each variable of the scene: the key of a field, such as `f12`, or `{"value": a constant}`. '
-    "A field may be the output of another AI field: then that one is filled first."
+    "A field may be the output of another AI field: then that one is filled first. "
+    '`{"examples": 5}`: so many answers of this field that people have accepted.'
 )
 _CONDITION = "A filter: rows that do not meet it are skipped."
 _POLICY = (

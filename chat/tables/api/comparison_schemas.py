@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ninja import Schema
 from pydantic import Field, JsonValue
 
@@ -39,6 +41,24 @@ class ComparisonIn(RequestSchema):
     )
     rows: int = Field(20, ge=1, le=MAX_COMPARED_ROWS)
     blind: bool = Field(False, description="The sides stay hidden until `:reveal`.")
+    truth: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Of outputs: the field that has the right answers. Each side then says how "
+        "many it has given, and which in place of which.",
+    )
+
+
+class ComparisonItem(Schema):
+    model_config = example(
+        id=1, is_blind=False, rows=20, is_done=True, created_at="2026-01-31T12:00:00Z"
+    )
+
+    id: int
+    is_blind: bool
+    rows: int
+    is_done: bool
+    created_at: datetime
 
 
 class ComparisonOut(Schema):

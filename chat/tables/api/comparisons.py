@@ -4,13 +4,14 @@
 
 from django.db import transaction
 from ninja import Router, Status
+from pydantic import JsonValue
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from chat.runs.actors import ring_feeder
 from chat.tables.ai import comparisons
 from chat.tables.api.ai_fields import api_key_id, find
-from chat.tables.api.comparison_schemas import ComparisonIn, ComparisonOut
+from chat.tables.api.comparison_schemas import ComparisonIn, ComparisonItem, ComparisonOut
 from chat.tables.models import Comparison
 from chat.tables.permissions import Access, require_access
 
@@ -40,9 +41,20 @@ def create_comparison(
         payload.scope.scope(),
         rows=payload.rows,
         is_blind=payload.blind,
+        truth=payload.truth,
     )
     transaction.on_commit(ring_feeder)
     return Status(201, {**comparisons.describe(made, request.auth.user)})
+
+
+@router.get(
+    "/ai-fields/{int:ai_field_id}/comparisons",
+    response=list[ComparisonItem],
+    url_name="list_comparisons",
+)
+def list_comparisons(request: AuthenticatedRequest, ai_field_id: int) -> list[dict[str, JsonValue]]:
+    """The latest 100 comparisons of an AI field, the newest first."""
+    return comparisons.list_comparisons(find(request, ai_field_id, Access.READ))
 
 
 @router.get("/comparisons/{int:comparison_id}", response=ComparisonOut, url_name="get_comparison")

@@ -11,6 +11,7 @@ from aily.problems import NotFound
 from aily.rest.etags import if_match
 from chat.tables import fields, retyping
 from chat.tables.actors import ring_converter
+from chat.tables.ai.fields import restore_ai_field
 from chat.tables.api.authors import author_of
 from chat.tables.api.schemas import FieldIn, FieldOut, FieldPatch
 from chat.tables.models import Field
@@ -95,6 +96,12 @@ def delete_field(
 
 @router.post("/fields/{int:field_id}:restore", response=FieldOut)
 def restore_field(request: AuthenticatedRequest, field_id: int, query: Query[ClientQuery]) -> Field:
-    """Take a field out of the trash, with its cells. Harmless on one that is not in it."""
+    """Take a field out of the trash, with its cells. Harmless on one that is not in it.
+
+    An output comes with its AI field, and with the outputs that were deleted with that.
+    """
     row = _find(request, field_id, Access.EDIT)
-    return fields.restore_field(row, author_of(request, query.client))
+    author = author_of(request, query.client)
+    if row.ai_field is not None:
+        restore_ai_field(row.ai_field, request.auth.user, author.client)
+    return fields.restore_field(row, author)

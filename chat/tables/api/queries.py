@@ -5,6 +5,7 @@
 from typing import cast
 from uuid import UUID
 
+from django.http import HttpResponse
 from ninja import Router, Status
 from pydantic import JsonValue
 
@@ -14,6 +15,7 @@ from aily.problems import InvalidRequest
 from aily.rest.requests import no_body
 from chat.tables import undo
 from chat.tables.api.authors import author_of
+from chat.tables.api.row_pages import rows_response
 from chat.tables.api.view_schemas import (
     AggregateIn,
     AggregateOut,
@@ -42,7 +44,7 @@ router = Router(tags=["tables"])
 
 
 @router.post("/{int:table_id}/rows:query", response=QueryOut)
-def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -> dict[str, object]:
+def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -> HttpResponse:
     """Rows by filter and order, a page at a time. A page goes on after the last row of the one
     before: it repeats and skips nothing that has not changed, however deep it is."""
     with bounded_query():
@@ -58,13 +60,13 @@ def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -
         found = page_of_ids(query, payload.limit, payload.cursor, payload.count)
         items = shown_rows(table.pk, shown, found.ids)
     note_uses(table, parts)
-    return {
+    head = {
         "rev": table.rev,
-        "items": [row for row in items if row is not None],
         "next": found.next,
         "count": found.count,
         "is_capped": found.is_capped,
     }
+    return rows_response(head, "items", [row for row in items if row is not None], ())
 
 
 def _wanted(fields: list[Field], keys: list[str] | None) -> list[Field]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Status
 from ninja.renderers import JSONRenderer
 
@@ -17,6 +17,7 @@ from aily.rest.etags import FIELD as IF_MATCH
 from aily.rest.etags import matches, takes_if_match
 from chat.tables.api.authors import author_of
 from chat.tables.api.fields import ClientQuery
+from chat.tables.api.row_pages import rows_response
 from chat.tables.api.row_schemas import (
     BatchIn,
     BatchOut,
@@ -62,7 +63,7 @@ def write_rows(
 @router.get("/{int:table_id}/rows", response=RowsOut, url_name="get_rows")
 def get_rows(
     request: AuthenticatedRequest, table_id: int, wanted: Query[RowsQuery]
-) -> dict[str, object]:
+) -> HttpResponse:
     """Rows by their ids, where those that do not exist are left out; or all in the order of ids, a
     page at a time."""
     table = get_table(request.auth.user, table_id)
@@ -72,7 +73,7 @@ def get_rows(
         following = ids[-1] if len(ids) == wanted.limit else None
     rows = shown_rows(table.pk, live_fields(table.pk), ids)
     there = [row for row in rows if row is not None]
-    return {"rev": table.rev, "rows": there, "next": following}
+    return rows_response({"rev": table.rev, "next": following}, "rows", there)
 
 
 # --- One row ------------------------------------------------------------------------------------

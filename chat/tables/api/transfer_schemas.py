@@ -22,7 +22,8 @@ EncodingName = Literal[
 ModeName = Literal["append", "upsert", "skip"]
 _MAPPING = (
     'Of each column of the file: `{"field": "f12"}`, `{"new": {"name": "Price", "kind": '
-    '"number"}}` to create a field, or null. What no column goes to is never touched.'
+    '"number"}}` to create a field, or null. What no column goes to is never touched. Cells of a '
+    'link name rows of its table: by the field that stands for them, or `"by": "f7"`, or `"id"`.'
 )
 _MODE = (
     "append: each row is added. upsert: a row whose key is in the table changes that row. skip: "

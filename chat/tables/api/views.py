@@ -2,6 +2,7 @@
 
 # Annotations stay objects here: ninja looks them up.
 
+from django.http import HttpResponse
 from ninja import Query, Router, Status
 from pydantic import JsonValue
 
@@ -11,6 +12,7 @@ from accounts.models import User
 from aily.rest.etags import if_match
 from aily.rest.requests import no_body
 from chat.tables import snapshots, stored_views
+from chat.tables.api.row_pages import rows_response
 from chat.tables.api.view_schemas import (
     OpenIn,
     PlaceQuery,
@@ -86,7 +88,7 @@ def delete_view(request: AuthenticatedRequest, view_id: int) -> Status[None]:
 @router.post("/views/{int:view_id}:open", response=SnapshotOut)
 def open_view(
     request: AuthenticatedRequest, view_id: int, payload: OpenIn = no_body(OpenIn)
-) -> dict[str, object]:
+) -> HttpResponse:
     """Take a snapshot of a view's rows, to read any place of it. It is kept for ten minutes after
     its last use.
 
@@ -101,7 +103,7 @@ def open_view(
 @router.post("/{int:table_id}:open", response=SnapshotOut)
 def open_table(
     request: AuthenticatedRequest, table_id: int, payload: OpenIn = no_body(OpenIn)
-) -> dict[str, object]:
+) -> HttpResponse:
     """Take a snapshot of a table's rows without a stored view, to read any place of it."""
     user = request.auth.user
     table = get_table(user, table_id)
@@ -109,13 +111,13 @@ def open_table(
     return _open(user, View(table=table, owner=user), given, payload.n)
 
 
-def _open(user: User, view: View, given: dict[str, JsonValue], number: int) -> dict[str, object]:
+def _open(user: User, view: View, given: dict[str, JsonValue], number: int) -> HttpResponse:
     snapshot = snapshots.open_view(user, view, given)
     items: list[RowJson | None] = []
     if number:
         page = snapshots.read_page(user, snapshot.id, 0, number)
         items = shown_rows(page.table.pk, page.fields, page.ids)
-    return {
+    head = {
         "id": snapshot.id,
         "table": snapshot.table.pk,
         "rev": snapshot.rev,
@@ -124,8 +126,8 @@ def _open(user: User, view: View, given: dict[str, JsonValue], number: int) -> d
         "groups": [shown_group(group, snapshot.aggregates) for group in snapshot.groups],
         "has_more_groups": snapshot.has_more_groups,
         "ignored": snapshot.ignored,
-        "items": items,
     }
+    return rows_response(head, "items", items, ())
 
 
 def shown_group(group: Group, aggregates: list[Aggregate]) -> dict[str, object]:
@@ -140,14 +142,12 @@ def shown_group(group: Group, aggregates: list[Aggregate]) -> dict[str, object]:
 @router.get("/snapshots/{snapshot_id}/rows", response=SnapshotRows, url_name="snapshot_rows")
 def read_snapshot(
     request: AuthenticatedRequest, snapshot_id: str, place: Query[PlaceQuery]
-) -> dict[str, object]:
+) -> HttpResponse:
     """Rows of a snapshot from any place on, as they are now."""
     page = snapshots.read_page(request.auth.user, snapshot_id, place.from_, place.n)
     items = shown_rows(page.table.pk, page.fields, page.ids)
-    for row_id, row in zip(page.ids, items, strict=True):
-        if row is not None and row_id in page.outside:
-            row["is_outside"] = True
-    return {"rev": page.table.rev, "count": page.count, "items": items}
+    head = {"rev": page.table.rev, "count": page.count}
+    return rows_response(head, "items", items, page.outside)
 
 
 @router.get(

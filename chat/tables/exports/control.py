@@ -13,6 +13,7 @@ from aily.database.outages import require_disk_room
 from aily.problems import Conflict, LimitReached, NotFound
 from chat.models.files import delete_file
 from chat.models.ids import is_own
+from chat.runs.announcing import publish
 from chat.tables.exports.selection import selection_of
 from chat.tables.models import Export, Table, TransferState, View
 from chat.tables.models.transfers import ENDED_TRANSFERS
@@ -50,6 +51,7 @@ def cancel(job: Export) -> Export:
     """Give an export up. Harmless on one that has ended."""
     unended = Export.objects.exclude(state__in=ENDED_TRANSFERS).filter(pk=job.pk)
     unended.update(state=TransferState.CANCELLED, ended_at=timezone.now())
+    publish([job.pk])
     job.refresh_from_db()
     return job
 

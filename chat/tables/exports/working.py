@@ -15,6 +15,7 @@ from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
 from aily.problems import Problem
 from chat.models.files import FileWriter
+from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError
 from chat.tables.exports.selection import selection_of
 from chat.tables.exports.writing import written_file
@@ -49,6 +50,9 @@ def work_on(lease: Lease) -> None:
             raise
         note_fault("exports")
         _fail(lease, "internal_error", "Something went wrong here. It has been logged.")
+    finally:
+        # Of its end, or of the step that begins again.
+        publish([job.pk])
 
 
 def _write(job: Export, lease: Lease, renewal: LeaseRenewal) -> None:

@@ -23,7 +23,9 @@ _INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _GROUPED = re.compile(r"^[+-]?[0-9]{1,3}(,[0-9]{3})+$")
 _DECIMAL = re.compile(r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$")
 _GROUPS = {False: re.compile(r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$")}
-_GROUPS[True] = re.compile(r"^[+-]?[0-9]{1,3}([. ][0-9]{3})+(,[0-9]*)?$")
+#: Spreadsheets of some languages write blanks between thousands that do not break a line.
+_BLANKS = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_GROUPS[True] = re.compile(rf"^[+-]?[0-9]{{1,3}}([.{_BLANKS}][0-9]{{3}})+(,[0-9]*)?$")
 _YEAR_FIRST = re.compile(r"^([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?$")
 _YEAR_LAST = re.compile(r"^([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})$")
 _TIME = re.compile(
@@ -66,7 +68,7 @@ def parse_number(text: str, dialect: Dialect) -> str:
     return text
 
 
-_DROP_DOTS, _DROP_COMMAS = {ord("."): None, ord(" "): None}, {ord(","): None}
+_DROP_DOTS, _DROP_COMMAS = dict.fromkeys(map(ord, f".{_BLANKS}")), {ord(","): None}
 
 
 def parse_boolean(text: str, dialect: Dialect) -> bool:

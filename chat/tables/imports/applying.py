@@ -24,11 +24,12 @@ from chat.tables.imports.staging import (
     drop,
     new_column,
     old_column,
+    present_value,
     staging_table,
     undo_table,
 )
 from chat.tables.models import ChangeKind, Field, Import, ImportMode, Table, TransferState
-from chat.tables.names import column, joined, rows_table, statement
+from chat.tables.names import column, joined, links_table, rows_table, statement
 from chat.tables.rows.batch import lock_key
 from chat.tables.transfers.leases import Lease, LeaseLostError
 from chat.tables.transfers.long_transactions import long_transaction
@@ -65,6 +66,17 @@ UPDATE {table} AS t SET {assigned}, version = t.version + 1, updated_at = now()
 _INSERT = """
 INSERT INTO {table} (id, pos{columns})
 SELECT row_id, row_id{values} FROM {staging} WHERE NOT is_known ORDER BY row_id
+"""
+#: Pairs of rows that are new or whose links differ.
+_CLEAR_LINKS = """
+DELETE FROM {links} AS l USING {staging} AS s
+ WHERE s.is_known AND l.row_id = s.row_id AND s.{new} IS DISTINCT FROM s.{old}
+"""
+_ADD_LINKS = """
+INSERT INTO {links} (row_id, other_id, pos)
+SELECT s.row_id, other.id, other.place - 1
+  FROM {staging} AS s CROSS JOIN LATERAL unnest(s.{new}) WITH ORDINALITY AS other(id, place)
+ WHERE NOT s.is_known OR {changed}
 """
 _KEEP_UNDO = """
 CREATE TABLE {undo} AS SELECT row_id, is_known{columns} FROM {staging}
@@ -126,6 +138,9 @@ class _Work:
         self._table = rows_table(table.pk)
         self._staging = staging_table(job.pk)
         self._fields = loaded.fields
+        #: Those with a column, and the others.
+        self._stored = [field for field in loaded.fields if field.is_stored]
+        self._links = [field for field in loaded.fields if not field.is_stored]
         self._choices = loaded.choices
         self.adds_choices = any(known.added for known in loaded.choices.values())
 
@@ -136,6 +151,8 @@ class _Work:
         if self._job.mode == ImportMode.UPSERT:
             counts.updated += self._update()
         counts.created = self._insert()
+        for field in self._links:
+            self._write_links(field)
         return counts
 
     def _match(self, counts: _Counts) -> None:
@@ -148,7 +165,7 @@ class _Work:
             order=sql.SQL("DESC" if is_upsert else "ASC"),
         )
         old = sql.SQL("").join(
-            sql.SQL(", {} = t.{}").format(old_column(field), column(field.column))
+            sql.SQL(", {} = {}").format(old_column(field), present_value(field))
             for field in (self._fields if is_upsert else ())
         )
         known = self._run(_MATCH, key=new_column(key), column=column(key.column), old=old)
@@ -161,10 +178,10 @@ class _Work:
     def _update(self) -> int:
         assigned = [
             sql.SQL("{} = s.{}").format(column(field.column), new_column(field))
-            for field in self._fields
+            for field in self._stored
         ]
         differs = sql.SQL(" OR ").join(
-            sql.SQL("t.{} IS DISTINCT FROM s.{}").format(column(field.column), new_column(field))
+            sql.SQL("{} IS DISTINCT FROM s.{}").format(present_value(field), new_column(field))
             for field in self._fields
         )
         return self._run(_UPDATE, assigned=joined([*assigned]), differs=differs)
@@ -172,9 +189,20 @@ class _Work:
     def _insert(self) -> int:
         return self._run(
             _INSERT,
-            columns=_listed([column(field.column) for field in self._fields]),
-            values=_listed([new_column(field) for field in self._fields]),
+            columns=_listed([column(field.column) for field in self._stored]),
+            values=_listed([new_column(field) for field in self._stored]),
         )
+
+    def _write_links(self, field: Field) -> None:
+        """Give the rows their links, in place of those that they have."""
+        is_upsert = self._job.mode == ImportMode.UPSERT
+        names = {"links": links_table(field.pk), "new": new_column(field)}
+        changed: sql.Composable = sql.SQL("false")
+        if is_upsert:
+            old = old_column(field)
+            self._run(_CLEAR_LINKS, old=old, **names)
+            changed = sql.SQL("s.{} IS DISTINCT FROM s.{}").format(names["new"], old)
+        self._run(_ADD_LINKS, changed=changed, **names)
 
     def add_choices(self) -> None:
         """Add to selects the choices that the file has brought."""

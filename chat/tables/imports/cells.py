@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from chat.tables.files.cells import CellError, converter
 from chat.tables.files.dialects import Dialect
+from chat.tables.imports.links import LinkFinder
 from chat.tables.models import Field, Kind
 from chat.tables.models.tables import MAX_NAME_CHARS
 from chat.tables.options import MAX_CHOICES
@@ -49,8 +50,14 @@ class RowParser:
     """Makes the values of a row, in the order of `fields`, of a record's cells."""
 
     def __init__(
-        self, targets: Sequence[int | None], fields: Mapping[int, Field], dialect: Dialect
+        self,
+        targets: Sequence[int | None],
+        fields: Mapping[int, Field],
+        dialect: Dialect,
+        finders: Mapping[int, LinkFinder],
     ) -> None:
+        """`finders`: of link fields, by the field's id."""
+        self._finders = finders
         self._places = [place for place, target in enumerate(targets) if target is not None]
         self.fields = [fields[target] for target in targets if target is not None]
         self.choices = {
@@ -60,7 +67,18 @@ class RowParser:
         }
         self._parsers = [self._parser(field, dialect) for field in self.fields]
 
+    def learn_links(self, records: Iterable[Sequence[JsonValue]]) -> None:
+        """Look up the rows that the link fields of these records name. A query a link field."""
+        if not self._finders:
+            return
+        records = list(records)
+        for place, field in zip(self._places, self.fields, strict=True):
+            if (finder := self._finders.get(field.pk)) is not None:
+                finder.learn(cells[place] for cells in records if place < len(cells))
+
     def _parser(self, field: Field, dialect: Dialect) -> Parse:
+        if (finder := self._finders.get(field.pk)) is not None:
+            return finder.find
         convert = converter(field.kind, dialect)
         if (known := self.choices.get(field.pk)) is not None:
             is_list = field.kind == Kind.MULTI_SELECT

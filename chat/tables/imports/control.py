@@ -64,7 +64,7 @@ def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
         options["chosen"] = chosen
         given |= {"state": TransferState.INSPECTING, "reason": "", "message": ""}
     if (mapping := given.get("mapping")) is not None:
-        check_mapping(job, mapping)
+        check_mapping(job, mapping, user)
         # Otherwise it follows what is found in the file with another dialect.
         options["is_mapped"] = True
     given["options"] = options
@@ -117,7 +117,7 @@ def start(job: Import, user: User, client: str = "") -> Import:
         return job
     _require_open(job)
     mapping = cast("list[Mapped]", job.mapping)
-    _check_start(job, mapping)
+    _check_start(job, mapping, user)
     new = fields_to_create(mapping)
     if job.new_table:
         _start_with_table(job, mapping, new, user)
@@ -128,10 +128,10 @@ def start(job: Import, user: User, client: str = "") -> Import:
     return job
 
 
-def _check_start(job: Import, mapping: Sequence[Mapped]) -> None:
+def _check_start(job: Import, mapping: Sequence[Mapped], user: User) -> None:
     if not job.columns:
         raise Conflict("The file could not be read: change how.", field="dialect")
-    check_mapping(job, mapping)
+    check_mapping(job, mapping, user)
     if not any(mapping):
         raise InvalidRequest("No column goes to a field.", field="mapping")
     if job.mode == ImportMode.APPEND:
@@ -164,12 +164,12 @@ def _start_in_table(
         with transaction.atomic():
             _share_table(table.pk)
             # A field may have been deleted since.
-            check_mapping(job, mapping)
+            check_mapping(job, mapping, user)
             _set_running(job, targets_of(mapping, []))
         return
 
     def begin(table: Table) -> None:
-        check_mapping(job, mapping)
+        check_mapping(job, mapping, user)
         created = add_fields(table, new, user, client)
         ids = [field.pk for field in created]
         _set_running(job, targets_of(mapping, created), created_fields=ids)

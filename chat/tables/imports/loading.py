@@ -6,7 +6,7 @@ Nobody sees anything of it. A worker that takes an import over begins it again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -20,12 +20,14 @@ from aily.database.threads import release_connections
 from chat.models.files import read_pieces
 from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError, ParsedRow
-from chat.tables.files.dialects import dialect_of
+from chat.tables.files.dialects import Dialect, dialect_of
 from chat.tables.files.reading import Reader, Record
 from chat.tables.imports.cells import NewChoices, RowParser
+from chat.tables.imports.links import LinkFinder, find_target
+from chat.tables.imports.mapping import naming_fields
 from chat.tables.imports.report import Report
 from chat.tables.imports.staging import create_staging, new_column, staging_table
-from chat.tables.models import Field, Import, ImportMode
+from chat.tables.models import Field, Import, ImportMode, Kind
 from chat.tables.names import joined, statement
 from chat.tables.transfers.leases import Lease
 
@@ -71,7 +73,7 @@ class Loader:
         missing = {target for target in job.targets if target is not None} - fields.keys()
         if missing:
             raise FileError("field_deleted", "A field of the mapping was deleted meanwhile.")
-        self._parser = RowParser(job.targets, fields, dialect)
+        self._parser = RowParser(job.targets, fields, dialect, _finders(job, fields, dialect))
         self._key_place = self._find_key()
         file_id = job.sheet_file_id or job.file_id
         if file_id is None:
@@ -105,6 +107,7 @@ class Loader:
     def _load_chunk(self, chunk: Sequence[Record]) -> None:
         # Parsing takes longer than copying: another thread may have the connection meanwhile.
         release_connections()
+        self._parser.learn_links(cells for _, cells in chunk if not isinstance(cells, ParsedRow))
         rows = list(self._parsed(chunk))
         self._read += len(chunk)
         total = max(self._job.total or 0, self._read)
@@ -158,6 +161,19 @@ class Loader:
         """Whether more of the rows are bad than may be, or all of them."""
         bad = self.report.bad_rows
         return bad * 100 > self._job.max_bad_percent * total or bad == total > 0
+
+
+def _finders(job: Import, fields: Mapping[int, Field], dialect: Dialect) -> dict[int, LinkFinder]:
+    """What finds the rows that link fields name, by the field. Raises InvalidRequest if the owner
+    may not read their table any more."""
+    by_place = naming_fields(job.mapping)
+    return {
+        target: LinkFinder(
+            find_target(fields[target], by_place.get(place), job.owner, f"mapping.{place}"), dialect
+        )
+        for place, target in enumerate(job.targets)
+        if target is not None and fields[target].kind == Kind.LINK
+    }
 
 
 def _is_too_large(error: DatabaseError) -> bool:

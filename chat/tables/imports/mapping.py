@@ -1,6 +1,7 @@
 """The mapping of a file's columns: to fields of the table, to fields to create, or to none.
 
-A list with an entry for each column: `{"field": "f12"}`, `{"new": {"name", "kind"}}`, or null. A
+A list with an entry for each column: `{"field": "f12"}`, `{"new": {"name", "kind"}}`, or null. Of a
+link `{"field": "f12", "by": "f7"}` says which field of the linked table its cells name rows by. A
 field that no column goes to is never touched.
 """
 
@@ -11,13 +12,15 @@ from typing import Any, cast
 
 from pydantic import JsonValue
 
+from accounts.models import User
 from aily.problems import InvalidRequest
 from chat.tables.fields import MAX_FIELDS, NewField, live_fields
+from chat.tables.imports.links import find_target
 from chat.tables.models import Field, Import, Kind
 
 Mapped = dict[str, JsonValue] | None
-#: What cells of a file cannot be.
-_NOT_IMPORTED = (Kind.LINK,)
+#: Fields that a file cannot create: nothing in it says to which table they link.
+_NOT_CREATED = (Kind.LINK,)
 
 
 def default_mapping(job: Import, columns: Sequence[Mapping[str, str]]) -> list[Mapped]:
@@ -39,11 +42,11 @@ def default_mapping(job: Import, columns: Sequence[Mapping[str, str]]) -> list[M
 
 
 def importable_fields(table_id: int) -> list[Field]:
-    """Fields that a file may fill: those of people and programs, with a column."""
-    return [field for field in live_fields(table_id) if field.is_stored]
+    """Fields that a file may fill: those of people and programs."""
+    return [field for field in live_fields(table_id) if field.ai_field_id is None]
 
 
-def check_mapping(job: Import, mapping: Sequence[Mapped]) -> None:
+def check_mapping(job: Import, mapping: Sequence[Mapped], user: User) -> None:
     """Raise InvalidRequest, naming the entry, unless each column goes where it may."""
     if len(mapping) != len(job.columns):
         message = f"The file has {len(job.columns)} columns: give an entry for each, or null."
@@ -53,27 +56,23 @@ def check_mapping(job: Import, mapping: Sequence[Mapped]) -> None:
     for at, entry in enumerate(mapping):
         if entry is None:
             continue
-        name = _check_entry(entry, fields, f"mapping.{at}")
+        name = _check_entry(entry, fields, f"mapping.{at}", user)
         if name in taken:
             message = "Another column goes to the same field."
             raise InvalidRequest(message, field=f"mapping.{at}")
         taken.add(name)
 
 
-def _check_entry(entry: Mapping[str, JsonValue], fields: Mapping[str, Field], where: str) -> str:
+def _check_entry(
+    entry: Mapping[str, JsonValue], fields: Mapping[str, Field], where: str, user: User
+) -> str:
     """The field, by its key, or by its name if it is to be created."""
-    if set(entry) == {"field"}:
-        field = fields.get(str(entry["field"]))
-        if field is None:
-            raise InvalidRequest("The table has no such field.", field=f"{where}.field")
-        if not field.is_stored:
-            message = "A file can fill neither a link nor an AI field."
-            raise InvalidRequest(message, field=f"{where}.field")
-        return field.key
+    if {"field"} <= set(entry) <= {"field", "by"}:
+        return _check_field(entry, fields.get(str(entry["field"])), where, user)
     new = entry.get("new")
     if set(entry) == {"new"} and isinstance(new, dict) and new.keys() <= {"name", "kind"}:
-        if new.get("kind") not in Kind.values or new["kind"] in _NOT_IMPORTED:
-            kinds = ", ".join(kind for kind in Kind.values if kind not in _NOT_IMPORTED)
+        if new.get("kind") not in Kind.values or new["kind"] in _NOT_CREATED:
+            kinds = ", ".join(kind for kind in Kind.values if kind not in _NOT_CREATED)
             raise InvalidRequest(f"This is one of {kinds}.", field=f"{where}.new.kind")
         name = new.get("name")
         if not isinstance(name, str) or not name.strip():
@@ -81,6 +80,20 @@ def _check_entry(entry: Mapping[str, JsonValue], fields: Mapping[str, Field], wh
         return name.strip()
     message = 'This is null, {"field": "f1"} or {"new": {"name": "A name", "kind": "text"}}.'
     raise InvalidRequest(message, field=where)
+
+
+def _check_field(
+    entry: Mapping[str, JsonValue], field: Field | None, where: str, user: User
+) -> str:
+    if field is None:
+        raise InvalidRequest("The table has no such field.", field=f"{where}.field")
+    if field.ai_field_id is not None:
+        raise InvalidRequest("A file cannot fill an AI field.", field=f"{where}.field")
+    if field.kind == Kind.LINK:
+        find_target(field, entry.get("by"), user, where)
+    elif "by" in entry:
+        raise InvalidRequest("Only links are found by a field.", field=f"{where}.by")
+    return field.key
 
 
 def fields_to_create(mapping: Sequence[Mapped]) -> list[NewField]:
@@ -99,3 +112,8 @@ def targets_of(mapping: Sequence[Mapped], created: Sequence[Field]) -> list[int 
         else int(str(entry["field"]).removeprefix("f"))
         for entry in mapping
     ]
+
+
+def naming_fields(mapping: Sequence[Mapped]) -> dict[int, JsonValue]:
+    """Of columns that go to a field: `by`, by their places."""
+    return {at: entry.get("by") for at, entry in enumerate(mapping) if entry and "field" in entry}

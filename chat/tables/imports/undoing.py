@@ -15,9 +15,9 @@ from psycopg import sql
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict
 from chat.tables.changes import Author, Changed, record
-from chat.tables.imports.staging import drop, new_column, old_column, undo_table
+from chat.tables.imports.staging import drop, new_column, old_column, present_value, undo_table
 from chat.tables.models import Change, ChangeKind, Field, Import, Table, TransferState
-from chat.tables.names import column, joined, rows_table, statement
+from chat.tables.names import column, joined, links_table, rows_table, statement
 from chat.tables.transfers.long_transactions import long_transaction
 
 _IS_KEPT = "SELECT to_regclass(%s) IS NOT NULL"
@@ -28,6 +28,19 @@ DELETE FROM {table} AS t USING {undo} AS u
 _RESTORE = """
 UPDATE {table} AS t SET {assigned}, version = t.version + 1, updated_at = now()
   FROM {undo} AS u WHERE u.is_known AND t.id = u.row_id AND ({changed})
+"""
+_RESTORE_LINKS = """
+WITH mine AS MATERIALIZED (
+  SELECT u.row_id, u.{old} AS others FROM {undo} AS u JOIN {table} AS t ON t.id = u.row_id
+   WHERE u.is_known AND {present} IS NOT DISTINCT FROM u.{new}
+     AND u.{new} IS DISTINCT FROM u.{old}),
+cleared AS (
+  DELETE FROM {links} AS l USING mine WHERE l.row_id = mine.row_id RETURNING l.row_id)
+INSERT INTO {links} (row_id, other_id, pos)
+SELECT mine.row_id, other.id, other.place - 1
+  FROM mine CROSS JOIN LATERAL unnest(mine.others) WITH ORDINALITY AS other(id, place)
+ -- The pairs of now are deleted before the first one is written.
+ WHERE (SELECT count(*) FROM cleared) >= 0
 """
 
 
@@ -73,20 +86,39 @@ def _fields(job: Import) -> list[Field]:
 
 
 def _restore(table: Table, import_id: UUID, fields: Sequence[Field]) -> int:
-    assigned = [_back(field) for field in fields]
+    assigned = [_back(field) for field in fields if field.is_stored]
     changed = [
         sql.SQL(
-            "(t.{present} IS NOT DISTINCT FROM u.{new} AND u.{new} IS DISTINCT FROM u.{old})"
-        ).format(present=column(field.column), new=new_column(field), old=old_column(field))
+            "({present} IS NOT DISTINCT FROM u.{new} AND u.{new} IS DISTINCT FROM u.{old})"
+        ).format(present=present_value(field), new=new_column(field), old=old_column(field))
         for field in fields
     ]
-    return execute(
+    restored = execute(
         statement(
             _RESTORE,
             table=rows_table(table.pk),
             undo=undo_table(import_id),
             assigned=joined([*assigned]),
             changed=sql.SQL(" OR ").join(changed),
+        )
+    )
+    # After the rows: what a row links to tells whether it has changed since.
+    for field in fields:
+        if not field.is_stored:
+            _restore_links(table, import_id, field)
+    return restored
+
+
+def _restore_links(table: Table, import_id: UUID, field: Field) -> None:
+    execute(
+        statement(
+            _RESTORE_LINKS,
+            table=rows_table(table.pk),
+            undo=undo_table(import_id),
+            links=links_table(field.pk),
+            present=present_value(field),
+            new=new_column(field),
+            old=old_column(field),
         )
     )
 

@@ -148,6 +148,9 @@ class Comparison(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
     )
     is_blind = models.BooleanField(default=False, help_text="The sides stay hidden until the end.")
+    truth = models.JSONField(
+        null=True, help_text="Of outputs: the key of the field that has the right answer."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager[Comparison]] = models.Manager()

@@ -24,7 +24,7 @@ from chat.tables.queries.operands import (
 from chat.tables.values import choices
 
 #: Kinds whose values stand for a row where it is linked to.
-_LABEL_KINDS = (Kind.TEXT, Kind.LONG_TEXT, Kind.EMAIL, Kind.URL, Kind.INTEGER, Kind.NUMBER)
+LABEL_KINDS = (Kind.TEXT, Kind.LONG_TEXT, Kind.EMAIL, Kind.URL, Kind.INTEGER, Kind.NUMBER)
 #: Gives the SQL of the state of an AI field's answer, which is the joined row `a<id>`.
 AnswerState = Callable[[int], sql.Composable]
 
@@ -53,7 +53,7 @@ def operands_of(fields: Iterable[Field], reader: User | None = None) -> Operands
     program itself. One query if there are links, however many.
     """
     fields = list(fields)
-    labels = _labels([_target(field) for field in fields if field.kind == Kind.LINK], reader)
+    labels = label_fields([_target(field) for field in fields if field.kind == Kind.LINK], reader)
     return {**system_operands(), **{field.key: _operand(field, labels) for field in fields}}
 
 
@@ -97,7 +97,7 @@ def _link(field: Field, labels: dict[int, Field]) -> LinkedTable:
     )
 
 
-def _labels(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
+def label_fields(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
     """Of each table the first field whose values can stand for a row, if the reader may know it."""
     if not tables:
         return {}
@@ -106,7 +106,7 @@ def _labels(tables: Sequence[int], reader: User | None) -> dict[int, Field]:
         table__deleted_at=None,
         deleted_at=None,
         ai_field=None,
-        kind__in=_LABEL_KINDS,
+        kind__in=LABEL_KINDS,
     ).select_related("table")
     return {
         field.table_id: field

@@ -87,5 +87,8 @@ def zone_named(name: object, path: str) -> ZoneInfo:
 
 
 def begin_of(day: date, zone: ZoneInfo) -> datetime:
-    """The moment at which the day begins there."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    """The moment at which the day begins there; in UTC that may be before the first year."""
+    try:
+        return datetime.combine(day, time(), zone).astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from datetime import date
+from decimal import Decimal
+from typing import Any, cast
 
 from psycopg import sql
 from pydantic import JsonValue
@@ -15,7 +17,7 @@ from chat.tables.models import Field, Kind
 from chat.tables.names import column, rows_table, statement
 from chat.tables.rows.answers import load_answers
 from chat.tables.rows.links import read_links
-from chat.tables.values import Cell, database_reader, to_json
+from chat.tables.values import Cell, database_reader, json_writer, to_json
 
 #: A row as JSON: `{"id": 1, "version": 3, "values": {"f12": "text"}}`.
 RowJson = dict[str, JsonValue]
@@ -29,6 +31,8 @@ SELECT id, version, pos{columns} FROM {table}
 """
 # PostgreSQL gives the length of a long text without reading it.
 _SIZE = "SELECT coalesce(sum({lengths}), 0)::bigint FROM {table} WHERE id = ANY(%(ids)s)"
+#: What the driver returns that is no JSON.
+_NO_JSON = (Decimal, date)
 _BOUND = " AND ({size}) <= %(limit)s"
 _SIZED = {
     Kind.TEXT: "octet_length({})",
@@ -50,10 +54,6 @@ class StoredRow:
         """The cells of these fields, as they are in JSON."""
         return {field.key: to_json(self.cells.get(field.pk)) for field in fields}
 
-    def as_json(self, fields: Iterable[Field]) -> RowJson:
-        values = cast("JsonValue", self.values(fields))
-        return {"id": self.id, "version": self.version, "values": values}
-
 
 def selected_columns(fields: Iterable[Field], prefix: str = "") -> sql.Composed:
     """The columns of these fields for a SELECT after others: each with a comma before it."""
@@ -73,21 +73,11 @@ def load_rows(
     of the same rows wait for each other and do not deadlock.
     """
     stored = [field for field in fields if field.is_stored]
-    lock = sql.SQL(" FOR NO KEY UPDATE" if is_locked else "")
-    size = _size(table_id, stored) if len(ids) > 1 else None
-    bound = sql.SQL("") if size is None else sql.SQL(_BOUND).format(size=size)
-    table, columns = rows_table(table_id), selected_columns(stored)
-    read = statement(_READ, table=table, columns=columns, bound=bound, lock=lock)
-    params = {"ids": list(ids), "limit": MAX_READ_BYTES}
     readers = [(field.pk, database_reader(field)) for field in stored]
     rows: dict[int, StoredRow] = {}
-    for row_id, version, pos, *values in fetch_tuples(read, params):
+    for row_id, version, pos, *values in _fetch(table_id, stored, ids, is_locked=is_locked):
         cells = {pk: reader(value) for (pk, reader), value in zip(readers, values, strict=True)}
-        rows[cast("int", row_id)] = StoredRow(
-            cast("int", row_id), cast("int", version), cast("float", pos), cells
-        )
-    if size is not None and not rows:
-        _refuse_large(size.as_string(), params)
+        rows[row_id] = StoredRow(row_id, version, pos, cells)
     links = [field for field in fields if field.kind == Kind.LINK]
     for field_id, by_row in read_links(links, rows).items():
         for row in rows.values():
@@ -98,6 +88,52 @@ def load_rows(
         row.cells.update(dict.fromkeys((field.pk for field in filled), None))
         row.cells.update(answers.get(row.id, {}))
     return rows
+
+
+def rows_as_json(
+    table_id: int, fields: Sequence[Field], ids: Collection[int]
+) -> dict[int, RowJson]:
+    """What `load_rows` has, as JSON, of fields that no AI field fills. 10,000 cells take a fifth
+    of the time that StoredRow takes: the driver's values are JSON but for a few kinds."""
+    stored = [field for field in fields if field.is_stored]
+    keys = [field.key for field in stored]
+    writers: dict[str, Callable[[Any], JsonValue]] = {
+        field.key: write for field in stored if (write := json_writer(field.kind)) is not None
+    }
+    found = _fetch(table_id, stored, ids)
+    for _, _, _, *cells in found[:1]:
+        # Also of columns that have another type than the catalogue says: see check_tables.
+        odd = [key for key, cell in zip(keys, cells, strict=True) if isinstance(cell, _NO_JSON)]
+        writers = {**dict.fromkeys(odd, to_json), **writers}
+    rows: dict[int, RowJson] = {}
+    for row_id, version, _, *cells in found:
+        values = dict(zip(keys, cells, strict=True))
+        for key, write in writers.items():
+            if (cell := values[key]) is not None:
+                values[key] = write(cell)
+        rows[row_id] = {"id": row_id, "version": version, "values": values}
+    links = [field for field in fields if field.kind == Kind.LINK]
+    linked = read_links(links, rows)
+    for field in links:
+        for row_id, row in rows.items():
+            cast("dict[str, object]", row["values"])[field.key] = linked[field.pk].get(row_id)
+    return rows
+
+
+def _fetch(
+    table_id: int, stored: Sequence[Field], ids: Collection[int], *, is_locked: bool = False
+) -> list[tuple[Any, ...]]:
+    """The rows as the driver returns them: id, version, pos, and a value a field."""
+    lock = sql.SQL(" FOR NO KEY UPDATE" if is_locked else "")
+    size = _size(table_id, stored) if len(ids) > 1 else None
+    bound = sql.SQL("") if size is None else sql.SQL(_BOUND).format(size=size)
+    table, columns = rows_table(table_id), selected_columns(stored)
+    read = statement(_READ, table=table, columns=columns, bound=bound, lock=lock)
+    params = {"ids": list(ids), "limit": MAX_READ_BYTES}
+    found = fetch_tuples(read, params)
+    if size is not None and not found:
+        _refuse_large(size.as_string(), params)
+    return found
 
 
 def _size(table_id: int, fields: Iterable[Field]) -> sql.Composed | None:

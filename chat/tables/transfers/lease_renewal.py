@@ -8,6 +8,7 @@ from threading import Event, Thread
 
 from django.db import DatabaseError, connections
 
+from chat.runs.announcing import publish
 from chat.tables.transfers.leases import SECONDS, Lease, LeaseLostError
 
 
@@ -36,6 +37,7 @@ class LeaseRenewal:
     def _renew(self) -> None:
         try:
             self._lease.renew(self._done)
+            publish([self._lease.transfer_id])
         except LeaseLostError:
             self._is_lost = True
         except DatabaseError:

@@ -10,9 +10,18 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from chat.models import Budget, LedgerEntry, LLMModel, ModelPrice, Run, Scene, Task
+from chat.models import (
+    Budget,
+    LedgerEntry,
+    LLMModel,
+    ModelPrice,
+    Run,
+    Scene,
+    Task,
+)
 from chat.runner.runtime import Runtime
 from chat.runs import estimating
+from chat.services.scenes import create_version, publish
 from tests.chat.runs.conftest import Act, RunClient, prompts_of, turn, turns_until
 from tests.waiting import eventually
 
@@ -240,3 +249,24 @@ async def test_a_deadline_ends_what_has_not_begun(
     assert run.succeeded >= 4
     assert run.expired == 60 - run.succeeded - run.cancelled
     assert run.pending == run.open == 0
+
+
+async def test_rows_with_kept_answers_are_counted_and_cost_nothing(
+    runs: RunClient, scene: Scene, priced: LLMModel, worker: Runtime, act: Act
+) -> None:
+    cached = {"user_template": "{{ text }}", "cache_ttl_seconds": 600}
+    await act(lambda: publish(create_version(scene, None, cached)))
+    first = await act(runs.create, "text\n" + "same\n" * 5, scene="echo")
+    await turns_until(first["id"], "ready")
+    assert (await act(runs.post, first["id"], "estimate"))["cached"] == 0
+    await act(runs.post, first["id"], "start")
+    await turns_until(first["id"], "done")
+    rows = "text\n" + "same\nother\n" * 10
+    second = await act(runs.create, rows, scene="echo")
+    await turns_until(second["id"], "ready")
+    estimated = await act(runs.post, second["id"], "estimate")
+    assert (estimated["rows"], estimated["cached"]) == (20, 10)
+    fresh = await act(runs.create, "text\n" + "other\n" * 10, scene="echo")
+    await turns_until(fresh["id"], "ready")
+    alone = (await act(runs.post, fresh["id"], "estimate"))["likely"]["cost"]
+    assert Decimal(estimated["likely"]["cost"]) == pytest.approx(Decimal(alone), rel=Decimal("0.1"))

@@ -127,3 +127,20 @@ def test_uses_are_counted(grid: Grid) -> None:
         Use(grid.id, grid.key("Count"), "asc"): 2,
         Use(grid.id, grid.key("Count"), "desc"): 2,
     }
+
+
+@pytest.mark.slow
+def test_any_place_of_a_million_rows(grids: Grids) -> None:
+    """As many as a table may have: any order, any place of it, and no row more."""
+    full = grids.make(Name="text", Count="integer")
+    fill(full, 1_000_000)
+    count = full.key("Count")
+    snapshot = full.send("post", ":open", {"sorts": [{"field": count}], "n": 1}).json()
+    assert snapshot["count"] == 1_000_000
+    for place in (0, 499_999, 999_500):
+        path = f"/api/tables/snapshots/{snapshot['id']}/rows?from={place}&n=500"
+        rows = full.client.get(path).json()["items"]
+        assert [row["values"][count] for row in rows] == list(range(place, place + 500))
+    refused = full.batch({"op": "create", "values": {"Name": "one more"}})
+    assert (refused.status_code, refused.json()["code"]) == (409, "table_full")
+    assert full.batch({"op": "update", "id": 1, "values": {"Name": "x"}}).status_code == 200

@@ -11,6 +11,7 @@ from accounts.models import User
 from chat.models import LLMModel, Scene
 from chat.runner.runtime import Runtime
 from chat.services.scenes import create_version, publish
+from chat.tables.models import Table
 from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected
 from tests.chat.tables.conftest import Grids
 from tests.conftest import ClientOf
@@ -276,6 +277,41 @@ def test_an_ai_field_is_changed_and_deleted(grid: AiGrid) -> None:
     grid.api("get", path, status=404)
     grid.api("get", f"/runs/{made['id']}")
     assert {field["name"] for field in grid.api("get", f"/{grid.id}/fields")} == {"Text", "Number"}
+
+
+def test_an_output_comes_out_of_the_trash_with_its_ai_field(grid: AiGrid) -> None:
+    grid.create({"Text": "x"})
+    outputs = [{"name": "One", "kind": "text"}, {"name": "Two", "kind": "text"}]
+    made = grid.add_ai("Answer", outputs=outputs)
+    one, two = (output["id"] for output in made["outputs"])
+    # Of an AI field that is there: by itself.
+    grid.api("delete", f"/fields/{two}", status=204)
+    grid.api("post", f"/fields/{two}:restore", {})
+    grid.api("delete", f"/ai-fields/{made['id']}", status=204)
+    # An output without its AI field would have no cells.
+    restored = grid.api("post", f"/fields/{one}:restore", {})
+    assert restored["name"] == "One"
+    assert len(grid.api("get", f"/ai-fields/{made['id']}")["outputs"]) == 2
+    assert grid.row(1)["One"] is None
+    # Undo brings none back either whose AI field was deleted since.
+    grid.api("delete", f"/fields/{two}?client=t", status=204)
+    grid.api("delete", f"/ai-fields/{made['id']}", status=204)
+    change = grid.api("get", f"/{grid.id}/changes")["items"][1]
+    refused = grid.api("post", f"/{grid.id}:undo", {"change": change["id"]}, status=409)
+    assert refused["errors"][0]["field"] == "ai_field"
+
+
+def test_cells_whose_linked_table_is_gone_are_shown(grid: AiGrid) -> None:
+    others = Grids(grid.client).make("Others", Name="text")
+    other_ids = others.create({"Name": "one"})
+    grid.add_field("Link", "link", table=others.id)
+    [row_id] = grid.create({"Text": "x", "Link": other_ids})
+    summary = grid.add_ai("Summary", mapping={"text": "Link"})
+    Table.objects.get(pk=others.id).delete()
+    assert grid.row(row_id)["Summary"] is None
+    assert grid.states(summary) == {"none": 1}
+    refused = grid.start(summary, status=400)
+    assert refused["errors"][0]["field"] == "mapping"
 
 
 def share(grid: AiGrid, access: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,9 +12,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from aily.database.rows import execute
-from chat.models import Delivery, LLMModel, Run, Task, WebhookEndpoint
+from chat.models import Delivery, LLMModel, Run, Scene, Task, WebhookEndpoint
 from chat.runner.runtime import Runtime
 from chat.runs import progress
+from chat.services.scenes import create_version, publish
 from chat.tables.ai import policies
 from chat.tables.models import AiField, AiRun, Change
 from chat.tables.names import rows_table, statement
@@ -127,6 +129,76 @@ async def test_two_configurations_are_compared_on_the_same_rows(
             assert row[name] == judged[side["blind_as"]]
     assert await act(grid.states, summary) == {"none": 30}
     assert await act(grid.api, "get", f"/ai-fields/{summary['id']}/runs") == []
+    [listed] = await act(grid.api, "get", path)
+    assert (listed["id"], listed["rows"], listed["is_done"]) == (made["id"], 6, True)
+
+
+async def test_good_answers_become_examples(grid: AiGrid, worker: Runtime, act: Act) -> None:
+    scene = await act(Scene.objects.create, slug="shots", title="Shots")
+    templates = {"user_template": "{{ shots }} {{ text }}"}
+    await act(lambda: publish(create_version(scene, None, templates)))
+    mapping: Json = {"text": "Text", "shots": {"examples": 2}}
+    row_ids = await act(grid.create, *({"Text": f"Text {n}"} for n in range(4)))
+    for wrong in (0, 21, True, "2"):
+        body = {**mapping, "shots": {"examples": wrong}}
+        refused = await act(grid.add_ai, "No", scene="shots", mapping=body, status=400)
+        assert refused["errors"][0]["field"] == "mapping.shots"
+    summary = await act(grid.add_ai, "Summary", scene="shots", mapping=mapping)
+    await done((await act(grid.start, summary, rows=row_ids[:3]))["id"])
+    answers = await act(grid.texts, "Summary", row_ids[:3])
+    assert answers[0] == expected(" Text 0")
+    # What a person has put right is an example as well.
+    edit = {"op": "update", "id": row_ids[2], "values": {"Summary": "By hand"}}
+    await act(grid.batch, edit)
+    reviews = [{"thumb": "down"}, {"verdict": "accepted"}, {"thumb": "up"}]
+    for row_id, review in zip(row_ids, reviews, strict=False):
+        path = f"/cells/{summary['id']}/{row_id}/review"
+        await act(grid.api, "put", path, review)
+    # No answer is stale by that.
+    assert (await act(grid.states, summary)).get("stale") is None
+    made = await act(grid.start, summary, rows=row_ids[3:])
+    await done(made["id"])
+    task = await act(Task.objects.order_by("-id").first)
+    lines = task.messages[-1]["content"].removesuffix(" Text 3").split("\n")
+    shown = [json.loads(line) for line in lines]
+    assert shown == [
+        {"inputs": {"text": "Text 2"}, "answer": "By hand"},
+        {"inputs": {"text": "Text 1"}, "answer": answers[1]},
+    ]
+
+
+async def test_answers_are_compared_with_the_right_ones(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    """Which rows of a labelled field a configuration gets right, and what it takes them for."""
+    await act(grid.add_field, "Truth", "text")
+    texts = [f"Text {n}" for n in range(4)]
+    rights = [expected(texts[0], max_tokens=100), "other", None, expected(texts[3])]
+    rows = [{"Text": text, "Truth": right} for text, right in zip(texts, rights, strict=True)]
+    await act(grid.create, *rows)
+    summary = await act(grid.add_ai, "Summary")
+    output, truth = grid.key("Summary"), grid.key("Truth")
+    body: Json = {"a": {"options": {"max_tokens": 100}}, "b": {}, "rows": 4}
+    path = f"/ai-fields/{summary['id']}/comparisons"
+    for wrong in ({truth: output}, {output: output}, {output: "f0"}):
+        refused = await act(grid.api, "post", path, {**body, "truth": wrong}, status=400)
+        assert refused["errors"][0]["field"].startswith("truth.")
+    body["truth"] = {output: truth}
+    made = await act(grid.api, "post", path, body, status=201)
+
+    def ended() -> Json | None:
+        turn()
+        found: Json = grid.api("get", f"/comparisons/{made['id']}")
+        sides = found["sides"].values()
+        return found if all(side["state"] == "done" for side in sides) else None
+
+    shown = await eventually(lambda: act(ended))
+    assert shown is not None
+    short, long = (shown["sides"][name]["truth"][output] for name in ("a", "b"))
+    assert (short["compared"], short["right"]) == (3, 1)
+    assert (long["compared"], long["right"]) == (3, 1)
+    pair = {"truth": "other", "answer": expected(texts[1]), "rows": 1}
+    assert pair in long["pairs"]
 
 
 # --- Policies -----------------------------------------------------------------------------------

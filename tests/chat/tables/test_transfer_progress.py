@@ -1,4 +1,4 @@
-"""The progress of an import over the socket."""
+"""The progress of imports and exports over the socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from tests.chat.conftest import loop_services as loop_services
-from tests.chat.tables.transfers import Imports
+from tests.chat.tables.conftest import Grids
+from tests.chat.tables.transfers import Imports, work
 from tests.conftest import ClientOf
 
 
@@ -46,3 +47,27 @@ async def test_an_import_is_followed_to_its_end(
             assert last["type"] == "import.progress"
         assert (last["created_rows"], last["done"]) == (2, 2)
         assert last["table"] is not None
+
+
+async def test_an_export_is_followed_until_its_file_is_there(
+    alice: User, bob: User, client_of: ClientOf, loop_services: None
+) -> None:
+    client = await in_database(client_of, alice)
+    grid = await in_database(lambda: Grids(client).make(Name="text"))
+    await in_database(grid.create, {"Name": "x"}, {"Name": "y"})
+    answer = await in_database(grid.send, "post", "/exports", {"format": "csv"})
+    job = answer.json()
+    frame = {"type": "export.subscribe", "ref": "1", "export_id": job["id"]}
+    async with connected(bob) as others:
+        await others.send_json_to(frame)
+        refused = await others.receive_json_from(5)
+        assert (refused["type"], refused["error"]["code"]) == ("error", "not_found")
+    async with connected(alice) as socket:
+        await socket.send_json_to(frame)
+        first = await socket.receive_json_from(5)
+        assert (first["type"], first["state"]) == ("export.progress", "running")
+        await in_database(work)
+        # Noticed at once, not when the row is looked at by itself.
+        last = await socket.receive_json_from(3)
+        assert (last["state"], last["done"], last["total"]) == ("done", 2, 2)
+        assert last["table"] == grid.id
