@@ -91,6 +91,14 @@ def replay(request: AuthenticatedRequest) -> HttpResponse | None:
     return _replay(stored, _digest(request)) if stored is not None else None
 
 
+def forget(request: AuthenticatedRequest) -> None:
+    """Delete the stored response of a request that has failed after it was stored: sent again, it
+    is carried out."""
+    if (key := idempotency_key(request)) is not None:
+        stored = IdempotencyRecord.objects.filter(owner=request.auth.user, key=key)
+        stored.filter(digest=_digest(request)).delete()
+
+
 def takes_idempotency_key(endpoint: Endpoint) -> Endpoint:
     """Document in OpenAPI that the endpoint honours the header."""
     contribute_operation_callback(endpoint, takes_header(FIELD))

@@ -25,7 +25,7 @@ Apps add their own below these. REST answers with RFC 9457 problem details
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 #: Bounds of every Retry-After: clients give up on longer ones, and would flood with shorter ones.
@@ -40,26 +40,33 @@ def retry_after(seconds: float) -> int:
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """Root. `message` is for people, `code` for programs, `field` names the bad input."""
+    """Root. `message` is for people, `code` for programs, `field` names the bad input. `params` is
+    what else a text in another language needs."""
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
     title: ClassVar[str] = "Error"
 
     def __init__(
-        self, message: str, *, field: str | None = None, retry_after_seconds: int | None = None
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after_seconds: int | None = None,
+        params: Mapping[str, str | float] | None = None,
     ) -> None:
         super().__init__(message)
         # Both may quote the request, which may be long.
         self.message = message[:MAX_MESSAGE_CHARS]
         self.field = field and field[:MAX_FIELD_CHARS]
         self.retry_after_seconds = retry_after_seconds
+        self.params = dict(params or {})
         #: Headers of the REST response, beside Retry-After.
         self.headers: dict[str, str] = {}
 
     def details(self) -> dict[str, object]:
         """Return members that this kind of problem adds to a REST body and a frame's `error`."""
-        return {}
+        return {"params": self.params} if self.params else {}
 
     def as_error(self) -> dict[str, object]:
         """Return the `error` object of a WebSocket frame."""

@@ -41,6 +41,34 @@ class InvalidVariable(InvalidRequest):
     code, status, title = "invalid_variable", 422, "Invalid variable"
 
 
+class RunBegun(Conflict):
+    """Rows of the run have been run with what is to be changed."""
+
+    code, title = "run_begun", "The run has begun"
+
+
+class RowsOpen(Conflict):
+    """Rows of the run are being tried with what is to be changed."""
+
+    code, title = "rows_open", "Rows are being tried"
+
+
+class UnknownColumn(InvalidRequest):
+    """A file has no column of this name."""
+
+    code, title = "unknown_column", "Unknown column"
+
+
+class EmptyFile(InvalidRequest):
+    code, title = "empty_file", "Empty file"
+
+
+class PackedFile(InvalidRequest):
+    """A file is an archive or a workbook where a plain text is expected."""
+
+    code, title = "packed_file", "Packed file"
+
+
 class InvalidTemplate(InvalidRequest):
     code, status, title = "invalid_template", 422, "Invalid template"
 

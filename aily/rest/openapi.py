@@ -55,6 +55,11 @@ _PROBLEM_SCHEMA: JsonObject = {
                 "required": ["field", "message"],
             },
         },
+        "params": {
+            "description": "What a text in another language needs, such as a `limit`.",
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+        },
         "limit": {
             "description": "The limit that is used up.",
             "type": "object",

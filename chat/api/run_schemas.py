@@ -26,6 +26,8 @@ RowStateName = Literal[
     "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid", "skipped",
 ]  # fmt: skip
 StartName = Literal["now", "off_peak", "at"]
+Params = dict[str, JsonValue]
+_PARAMS = "What a text in another language needs, such as `limit`; `rule`: the keyword of a schema."
 Money = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
 _MAPPING = (
     'Of each variable of the scene: the name of its column, or `{"value": a constant}`. Empty: '
@@ -86,13 +88,14 @@ class RunPatch(RequestSchema):
 
 class LineError(Schema):
     model_config = example(
-        line=17, code="invalid_json", message="This is not valid JSON.", param=None
+        line=17, code="invalid_json", message="This is not valid JSON.", param=None, params={}
     )
 
     line: int | None
     code: str
     message: str
     param: str | None = None
+    params: Params = Field(default_factory=dict, description=_PARAMS)
 
 
 class Counts(Schema):
@@ -280,12 +283,14 @@ class RowPage(Schema):
 
 class ErrorGroup(Schema):
     model_config = example(
-        code="provider_rate_limited", message="The provider answered 429.", rows=12,
-        numbers=[3, 17, 20, 21, 40],
+        code="provider_rate_limited", message="The provider answered 429.", param=None, params={},
+        rows=12, numbers=[3, 17, 20, 21, 40],
     )  # fmt: skip
 
     code: str
-    message: str = Field(description="Of one of them.")
+    message: str = Field(description="Of the first of them, as `param` and `params`.")
+    param: str | None
+    params: Params = Field(description=_PARAMS)
     rows: int
     numbers: list[int] = Field(description="The first five.")
 
@@ -318,12 +323,19 @@ class AmountOut(Schema):
 
 
 class RowProblem(Schema):
-    model_config = example(row=3, code="invalid_variable", message="This is missing.", field=None)
+    model_config = example(
+        row=3,
+        code="invalid_variable",
+        message="This is missing.",
+        field=None,
+        params={"rule": "required"},
+    )
 
     row: int
     code: str
     message: str
     field: str | None = None
+    params: Params = Field(default_factory=dict, description=_PARAMS)
 
 
 class EstimateOut(Schema):

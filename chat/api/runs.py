@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, StreamingHttpResponse
@@ -14,7 +16,7 @@ from ninja.files import UploadedFile
 from ninja.pagination import paginate
 
 from accounts.authentication import AuthenticatedRequest
-from accounts.idempotency import idempotency_key, takes_idempotency_key
+from accounts.idempotency import idempotency_key, idempotent, takes_idempotency_key
 from aily.database.replica import may_read_replica
 from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
@@ -39,9 +41,10 @@ from chat.api.run_schemas import (
     TryIn,
     TryOut,
 )
+from chat.api.trying import try_once
 from chat.models import Lane, RowState, Run, RunRow, RunState, Task
 from chat.models.runs import ENDED_RUNS
-from chat.runs import control, creation, estimating, progress, retention
+from chat.runs import changing, control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
 from chat.runs.creation import NewRun, check_columns, check_fields
 from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
@@ -54,21 +57,31 @@ PAGE_BYTES = 2_097_152
 #: Characters of an answer that a row of a list has.
 ROW_TEXT_CHARS = 500
 _ERRORS = """
-SELECT coalesce(error->>'code', '') AS code,
-       coalesce(min(left(error->>'message', 500)), '') AS message,
-       count(*) AS rows, (array_agg(number ORDER BY number))[1:5] AS numbers
-  FROM chat_runrow
- WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired', 'skipped')
-   AND error IS NOT NULL
- GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %(limit)s
+SELECT code, left(coalesce(error->>'message', ''), 500) AS message, error->>'param' AS param,
+       coalesce(error->'params', '{}')::text AS params_json, rows, numbers
+  FROM (SELECT coalesce(error->>'code', '') AS code, count(*) AS rows,
+               (array_agg(number ORDER BY number))[1:5] AS numbers
+          FROM chat_runrow
+         WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired', 'skipped')
+           AND error IS NOT NULL
+         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(limit)s) groups
+  JOIN LATERAL (SELECT error FROM chat_runrow
+                 WHERE run_id = %(run_id)s AND number = numbers[1]) first ON true
+ ORDER BY rows DESC, code
 """
 
 
 class _ErrorGroup(Row, frozen=True):
     code: str
     message: str
+    param: str | None
+    params_json: str
     rows: int
     numbers: list[int]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.params_json, type=dict[str, Any])
 
 
 def _load(request: HttpRequest, run_id: UUID) -> Run:
@@ -170,14 +183,14 @@ def get_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
 @router.patch("/{uuid:run_id}", response=RunOut)
 @if_match(RunOut, get_run)
 def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -> Run:
-    """Change a run that is ready or paused."""
+    """Change a run that is ready or paused. Rows that were tried before are pending again where
+    they are now asked something else."""
     run = _load(request, run_id)
     fields = payload.dict(exclude_unset=True)
-    states = [RunState.READY, RunState.PAUSED]
-    if run.state not in states:
+    if run.state not in changing.STATES:
         raise Conflict("Pause the run first.", field="state")
-    if "version" in fields or "scene" in fields:
-        # A number that was checked is that of the scene before.
+    if "version" in fields or fields.get("scene", run.scene) != run.scene:
+        # The number that is stored is that of the scene before.
         fields["scene_version"] = fields.pop("version", None)
     if "webhook" in fields:
         fields["webhook_id"] = fields.pop("webhook")
@@ -190,8 +203,7 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
     api_key = request.auth.api_key
     check_fields(request.auth.user.pk, api_key.pk if api_key else None, _as_new(run, fields))
     check_columns(run)
-    if not Run.objects.filter(pk=run.pk, state__in=states).update(**fields):
-        raise Conflict("This run was changed meanwhile.", field="state")
+    changing.change(run, fields)
     return _load(request, run_id)
 
 
@@ -323,12 +335,15 @@ def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Esti
 
 
 @router.post("/{uuid:run_id}/try", response={202: TryOut})
-def try_run(
-    request: AuthenticatedRequest, run_id: UUID, payload: TryIn = no_body(TryIn)
-) -> Status[TryOut]:
+@takes_idempotency_key
+def try_run(request: AuthenticatedRequest, run_id: UUID, payload: TryIn = no_body(TryIn)) -> object:
     """Run a few rows that stand for all of them, now. Their results are kept."""
-    numbers = control.try_rows(_load(request, run_id), payload.rows)
-    return Status(202, TryOut(numbers=numbers))
+    return try_once(request, _load(request, run_id), payload.rows, _mark)
+
+
+@idempotent(TryOut)
+def _mark(request: AuthenticatedRequest, trial: control.Trial, rows: int) -> Status[TryOut]:
+    return Status(202, TryOut(numbers=list(trial.mark(rows))))
 
 
 @router.post("/{uuid:run_id}/start", response=RunOut)
@@ -373,8 +388,9 @@ def cancel_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
 
 
 @router.post("/{uuid:run_id}/retry-failed", response=RunOut)
-def retry_failed_rows(request: AuthenticatedRequest, run_id: UUID) -> Run:
+@idempotent(RunOut)
+def retry_failed_rows(request: AuthenticatedRequest, run_id: UUID) -> Status[Run]:
     """Run the rows again that failed, expired or were cancelled."""
     control.retry_failed(_load(request, run_id))
-    ring_feeder()
-    return _load(request, run_id)
+    transaction.on_commit(ring_feeder)
+    return Status(200, _load(request, run_id))

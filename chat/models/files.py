@@ -171,6 +171,16 @@ async def stream_pieces(file_id: UUID) -> AsyncGenerator[bytes]:
         number += 1
 
 
+async def stream_part(file_id: UUID, part: range) -> AsyncGenerator[bytes]:
+    """Give these bytes of a file, a piece at a time: all pieces but the last are equally long."""
+    for number in range(part.start // PIECE_BYTES, -(-part.stop // PIECE_BYTES)):
+        piece = await in_database(read_piece, file_id, number)
+        if piece is None:
+            return
+        before = number * PIECE_BYTES
+        yield piece[max(part.start - before, 0) : part.stop - before]
+
+
 def delete_pieces(file_id: UUID) -> None:
     """Delete the bytes of a file, a page a statement."""
     pieces = FilePiece.objects.filter(file=file_id)

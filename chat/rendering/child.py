@@ -81,7 +81,12 @@ def _do_within_limits(connection: socket.socket, job: dict[str, Any]) -> Reply:
         return _do(connection, cast("Job", job), limits)
     except Problem as problem:
         name = type(problem).__name__
-        return {"problem": name, "message": problem.message, "field": problem.field}
+        return {
+            "problem": name,
+            "message": problem.message,
+            "field": problem.field,
+            "params": problem.params,
+        }
     except MemoryError:
         return {"problem": OUT_OF_MEMORY}
     finally:

@@ -300,7 +300,9 @@ class _Worker:
             mebibytes = job.limits.memory_bytes // 1_048_576
             message = f"Working on this takes more than {mebibytes} MiB of memory."
             raise InvalidTemplate(message, field=reply["field"])
-        raise _PROBLEMS[reply["problem"]](reply["message"], field=reply["field"])
+        raise _PROBLEMS[reply["problem"]](
+            reply["message"], field=reply["field"], params=reply.get("params")
+        )
 
     def _ask(self, job: _QueuedJob) -> Reply:
         """Ask the process, or a new one where that has ended. Raises _ChildEndedError."""

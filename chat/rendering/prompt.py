@@ -88,7 +88,8 @@ class Prompt:
         if sum(len(content.encode()) for content in contents.values()) > max_bytes:
             raise too_large(max_bytes)
         if not contents["user"].strip():
-            raise InvalidVariable("With these variables the prompt is empty.", field="variables")
+            message = "With these variables the prompt is empty."
+            raise InvalidVariable(message, field="variables", params={"rule": "not_empty"})
         return [{"role": role, "content": content} for role, content in contents.items()]
 
     def render_if_little_work(

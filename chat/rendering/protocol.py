@@ -43,8 +43,8 @@ class OutputJob(TypedDict):
 class Reply(TypedDict, total=False):
     """What a process sends: `field` for each field that it comes to, and at last one of the others.
 
-    With a `problem` come its `message` and its `field`. `fitting` is the JSON of an answer that
-    fits, None of one that does not, as its `errors` say.
+    With a `problem` come its `message`, `field` and `params`. `fitting` is the JSON of an answer
+    that fits, None of one that does not, as its `errors` say.
     """
 
     field: str | None
@@ -54,6 +54,7 @@ class Reply(TypedDict, total=False):
     errors: list[str]
     problem: str
     message: str
+    params: Mapping[str, str | float]
 
 
 def encode(message: Job | OutputJob | Reply) -> bytes:

@@ -17,6 +17,7 @@ from chat.rendering.json_schema import (
     is_small,
 )
 from chat.rendering.patterns import PatternError
+from chat.rendering.rules import rule_of
 from chat.rendering.values import Size
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class VariablesSchema:
             raise InvalidVariable(str(error), field="variables") from None
         for wrong in errors:
             # The message quotes the value, which may be as large as the request.
-            raise InvalidVariable(wrong.message[:MAX_MESSAGE], field=_field_of(wrong))
+            message, field = wrong.message[:MAX_MESSAGE], _field_of(wrong)
+            raise InvalidVariable(message, field=field, params=rule_of(wrong))
 
 
 def _are_strings(variables: object, names: set[str]) -> bool:

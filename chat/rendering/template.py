@@ -193,7 +193,8 @@ class Template:
             raise
         except UndefinedError as error:
             message = (error.message or "").replace(f"'{_SELF}'", "'self'")[:_MAX_MESSAGE]
-            raise InvalidVariable(message, field=self._field_of(message)) from None
+            field = self._field_of(message)
+            raise InvalidVariable(message, field=field, params={"rule": "required"}) from None
         except LoopLimitError as error:
             if max_steps < MAX_LOOP_STEPS:
                 raise HeavyWorkError from None

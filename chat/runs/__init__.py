@@ -4,8 +4,10 @@
     reading     the rows of a file: JSONL or CSV, line by line
     validating  the rows become rows of the database
     kinds       what a run's rows are: how they are read, and what becomes of their results
-    estimating  what a run will cost, and trying a few rows
-    control     start, pause, resume, cancel, retry
+    sampling    rows that stand for all, as the tasks that they would become
+    estimating  what a run will cost
+    changing    other settings, before the start or in a pause
+    control     try, start, pause, resume, cancel, retry
     feeding     rows become tasks, as far as there is room
     results     ends of tasks become results of rows; counters
     stepping    one turn of the feeder over all runs

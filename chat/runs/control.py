@@ -7,7 +7,8 @@ for what was being submitted at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -20,9 +21,9 @@ from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
 from chat.models.task_states import ACTIVE
-from chat.runs import clock, estimating, feeding
+from chat.runs import changing, clock, estimating, feeding, sampling
 from chat.runs.creation import check_columns
-from chat.runs.leases import leased
+from chat.runs.leases import Lease, leased
 from chat.runs.off_peak import next_off_peak, price_list
 from chat.runs.retention import delete_rows
 from chat.runs.states import change_state, require_state
@@ -58,22 +59,59 @@ RETURNING (SELECT count(*) FROM again)
 
 
 # --- Before the start ---------------------------------------------------------------------------
-def try_rows(run: Run, rows: int) -> list[int]:
-    """Run a few rows that stand for all, now and before people's batch work. Their results count;
-    the run stays ready. Returns their numbers. Raises Conflict or another Problem."""
+class Trial:
+    """A try of a few rows. First they are marked, then submitted: wherever the process dies in
+    between, the feeder submits what was marked."""
+
+    def __init__(self, run: Run, lease: Lease) -> None:
+        self._run = run
+        self._lease = lease
+        self._marked: list[feeding.OpenRow] = []
+
+    def mark(self, rows: int) -> dict[int, str]:
+        """Mark rows that stand for all. Returns their numbers, each with the key of the row.
+
+        Raises Conflict.
+        """
+        run = self._run
+        numbers = sampling.rows_to_try(run, min(rows, MAX_TRIED_ROWS))
+        states = (RunState.READY, RunState.PAUSED)
+        with transaction.atomic():
+            changing.lock_unchanged(run)
+            self._marked = feeding.take(
+                run, self._lease, len(numbers), numbers=numbers, states=states
+            )
+        return {marked.row.number: marked.row.key for marked in self._marked}
+
+    def submit(self) -> None:
+        """Submit what was marked, before people's batch work. Raises a Problem if that is refused
+        for all rows, which are then pending again."""
+        if not self._marked:
+            return
+        fed = feeding.submit_rows(self._run, self._marked, Lane.NORMAL)
+        if fed.obstacle is not None:
+            raise fed.obstacle
+
+
+@contextmanager
+def trying(run: Run) -> Iterator[Trial]:
+    """Try rows of a run that is ready or paused: it stays so, and their results count. Raises
+    Conflict, or another Problem if none can be sent."""
     require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
     check_columns(run)
-    estimating.sample(run)
+    sampling.sample(run)
     with leased(run.pk) as lease:
         if lease is None:
             raise Conflict("This run is being worked on; try again.", retry_after_seconds=1)
-        numbers = estimating.rows_to_try(run, min(rows, MAX_TRIED_ROWS))
-        states = (RunState.READY, RunState.PAUSED)
-        opened = feeding.take(run, lease, len(numbers), numbers=numbers, states=states)
-        fed = feeding.submit_rows(run, opened, Lane.NORMAL)
-    if fed.obstacle is not None:
-        raise fed.obstacle
-    return [row.row.number for row in opened]
+        yield Trial(run, lease)
+
+
+def try_rows(run: Run, rows: int) -> list[int]:
+    """Mark and submit a few rows. Returns their numbers."""
+    with trying(run) as trial:
+        numbers = list(trial.mark(rows))
+        trial.submit()
+    return numbers
 
 
 def start(run: Run, when: str, at: datetime | None = None) -> None:
@@ -85,7 +123,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
         raise InvalidRequest("Give a time with `at`, and with nothing else.", field="start_at")
     check_columns(run)
     run.scene_version = _live_version(run)
-    drafts = estimating.sample(run)
+    drafts = sampling.sample(run)
     estimated = estimating.estimate(run, drafts)
     row_cost = _row_cost(estimated)
     begins_at = _begin(when, at, drafts.model.pk)
@@ -150,8 +188,10 @@ def resume(run: Run) -> None:
         message = f"{run.cost.normalize():f} are spent already: raise max_cost first."
         raise Conflict(message, field="max_cost")
     if run.pending:
-        estimating.sample(run)
+        sampling.sample(run)
     fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
+    # Another scene may have been named while nothing had been run.
+    fields["scene_version"] = _live_version(run)
     is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
     to = RunState.SCHEDULED if is_early else RunState.RUNNING
     if not change_state(run, [RunState.PAUSED], to, reason=Start.AT if is_early else "", **fields):

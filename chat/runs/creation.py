@@ -24,18 +24,18 @@ from aily.problems import (
     Problem,
     TooLarge,
 )
-from chat.exceptions import InvalidVariable, ModelDisabled
+from chat.exceptions import EmptyFile, InvalidVariable, ModelDisabled, PackedFile, UnknownColumn
 from chat.models import Lane, Run, StoredFile, WebhookEndpoint
 from chat.models.files import PIECE_BYTES, append_pieces
 from chat.models.runs import ENDED_RUNS, Start
 from chat.runs import clock
 from chat.runs.file_runs import KIND
 from chat.runs.reading.encodings import refuse_packed
-from chat.runs.reading.records import FileError
-from chat.services.parameters import path_of
+from chat.runs.reading.records import FileError, Params
 from chat.services.submission import CompositeRequest
 from chat.services.submit import NeedsRenderingError, Submission
 from chat.services.submit.draft import draft_tasks
+from chat.services.validation import invalid_request_of
 
 #: Fields of requests that a run sets by itself, or that make no sense in many at once.
 _NOT_OPTIONS = frozenset(
@@ -108,7 +108,7 @@ def create_run(
 
         append_pieces(stored.pk, counted())
         if not size:
-            raise InvalidRequest("The file is empty.", field="file")
+            raise EmptyFile("The file is empty.", field="file")
         digest = new.digest(sha256.hexdigest())
         if key is not None and (earlier := _earlier(owner_id, key, digest)) is not None:
             transaction.set_rollback(True)
@@ -147,7 +147,7 @@ def _refuse_packed(head: bytes) -> None:
     try:
         refuse_packed(head)
     except FileError as error:
-        raise InvalidRequest(error.message, field="file") from None
+        raise PackedFile(error.message, field="file") from None
 
 
 def _earlier(owner_id: int, key: str, digest: str) -> Run | None:
@@ -223,7 +223,8 @@ def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
         now = clock.now()
         if not now < new.deadline_at <= now + MAX_DEADLINE:
             message = f"This is in the future, at most {MAX_DEADLINE.days} days."
-            raise InvalidRequest(message, field="deadline_at")
+            params: Params = {"rule": "deadline", "limit": MAX_DEADLINE.days}
+            raise InvalidRequest(message, field="deadline_at", params=params)
     if new.webhook is not None and not WebhookEndpoint.objects.filter(
         owner=owner_id, pk=new.webhook, is_active=True
     ):
@@ -251,8 +252,7 @@ def _check_options(options: Mapping[str, JsonValue]) -> CompositeRequest:
     try:
         return CompositeRequest.model_validate(probe)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InvalidRequest(first["msg"], field=f"options.{path_of(first['loc'])}") from None
+        raise invalid_request_of(error, within="options") from None
 
 
 #: Fields of a request that say what is asked.
@@ -286,5 +286,7 @@ def check_columns(run: Run) -> None:
         return
     for variable, source in run.mapping.items():
         if isinstance(source, str) and source not in run.columns:
-            message = f"There is no column {source!r}; there are {', '.join(run.columns[:20])}."
-            raise InvalidRequest(message, field=f"mapping.{variable}")
+            columns = ", ".join(run.columns[:20])
+            message = f"There is no column {source!r}; there are {columns}."
+            params = {"column": source, "columns": columns}
+            raise UnknownColumn(message, field=f"mapping.{variable}", params=params)

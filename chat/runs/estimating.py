@@ -16,24 +16,17 @@ from statistics import fmean
 
 import msgspec
 
-from aily.database.rows import Row, fetch_column, fetch_rows
-from aily.problems import InvalidRequest, Problem
+from aily.database.rows import Row, fetch_rows
 from chat.accounting.prices import Price, charge, highest_costs
 from chat.accounting.tokens import Tokens, max_usage
-from chat.models import LLMModel, Run, RunRow, Task
+from chat.models import LLMModel, Run, Task
 from chat.runs import clock
 from chat.runs.creation import check_columns
-from chat.runs.feeding import as_problem, cap_of
-from chat.runs.kinds import SampledRow, kind_of
+from chat.runs.feeding import cap_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
-from chat.services.rendering import render_now
+from chat.runs.sampling import Sample, sample
 from chat.services.sharing import count_answered
-from chat.services.submission import TaskRequest
-from chat.services.submit import Submission
-from chat.services.submit.draft import draft_tasks
 
-#: Rows whose prompts are rendered for an estimate.
-SAMPLE_ROWS = 40
 #: Bytes per token where nothing is learnt: between English (4) and Chinese (5), and code (3).
 BYTES_PER_TOKEN = 3.5
 #: Tasks of the owner that are looked at to learn from.
@@ -41,17 +34,6 @@ HISTORY_TASKS = 1_000
 #: Fewer tasks than these teach nothing.
 MIN_LEARNT = 3
 
-#: Evenly spread by number, which costs an index probe a row.
-_SAMPLE = """
-SELECT DISTINCT ON (number) number, payload, key, bytes
-  FROM generate_series(0, %(limit)s - 1) AS place
- CROSS JOIN LATERAL (
-   SELECT number, payload::text AS payload, key, payload_bytes AS bytes FROM chat_runrow
-    WHERE run_id = %(run_id)s AND state NOT IN ('invalid', 'skipped')
-      AND number > place::bigint * %(total)s / %(limit)s
-    ORDER BY number LIMIT 1) found
- ORDER BY number
-"""
 _PENDING = """
 SELECT count(*) AS rows, coalesce(sum(payload_bytes), 0)::bigint AS bytes
   FROM chat_runrow WHERE run_id = %(run_id)s AND state IN ('pending', 'open')
@@ -83,15 +65,10 @@ _OF_ROWS = _LEARNT.format(
 _OF_HISTORY = _LEARNT.format(
     tasks="(SELECT * FROM chat_task WHERE owner_id = %(owner_id)s ORDER BY id DESC"
     " LIMIT %(limit)s) t",
-    condition="t.model_id = %(model_id)s AND t.scene_id IS NOT DISTINCT FROM %(scene_id)s",
+    # Tasks of this run that are not those of its rows were asked something else.
+    condition="t.model_id = %(model_id)s AND t.scene_id IS NOT DISTINCT FROM %(scene_id)s"
+    " AND t.run_id IS DISTINCT FROM %(run_id)s",
 )
-
-
-class _Sampled(Row, frozen=True):
-    number: int
-    payload: str
-    key: str
-    bytes: int
 
 
 class PendingRows(Row, frozen=True):
@@ -143,72 +120,6 @@ class Estimate:
     sampled: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Rows of a run as the tasks that they would become."""
-
-    tasks: list[tuple[int, Task]]
-    problems: list[dict[str, object]]
-    first_problem: Problem | None
-
-    @property
-    def model(self) -> LLMModel:
-        return self.tasks[0][1].model
-
-
-def sample(run: Run, rows: int = SAMPLE_ROWS) -> Sample:
-    """Render a sample of the rows; nothing is stored. Raises InvalidRequest or another Problem if
-    none of them can be sent."""
-    return draft_rows(run, _rows_of_sample(run, rows))
-
-
-def draft_rows(run: Run, rows: Sequence[SampledRow]) -> Sample:
-    """`sample` of these rows."""
-    submissions: list[tuple[SampledRow, Submission]] = []
-    refused: list[tuple[int, Problem]] = []
-    for row in rows:
-        given = RunRow(run_id=run.pk, payload=row.payload, key=row.key)
-        try:
-            request = kind_of(run).request_of(run, given)
-        except Exception as error:  # noqa: BLE001 - shown with the row
-            refused.append((row.number, as_problem(error)))
-        else:
-            submissions.append((row, _submission(run, request)))
-    drafts = draft_tasks([submission for _, submission in submissions], render_now)
-    tasks: list[tuple[int, Task]] = []
-    for (row, _), draft in zip(submissions, drafts, strict=True):
-        if isinstance(draft, Task):
-            tasks.append((row.bytes, draft))
-        else:
-            refused.append((row.number, as_problem(draft)))
-    refused.sort(key=lambda pair: pair[0])
-    first = refused[0][1] if refused else None
-    if not tasks:
-        raise first or InvalidRequest("This run has no rows that could be sent.")
-    problems = [{"row": number, **problem.as_error()} for number, problem in refused]
-    return Sample(tasks, problems, first)
-
-
-def _rows_of_sample(run: Run, limit: int) -> Sequence[SampledRow]:
-    found = kind_of(run).sample_rows(run, limit)
-    if found is not None:
-        return found
-    params = {"run_id": run.pk, "limit": limit, "total": run.total}
-    return [
-        SampledRow(row.number, row.key, msgspec.json.decode(row.payload), row.bytes)
-        for row in fetch_rows(_Sampled, _SAMPLE, params)
-    ]
-
-
-def _submission(run: Run, request: TaskRequest) -> Submission:
-    return Submission(
-        owner_id=run.owner_id,
-        request=request,
-        api_key_id=run.api_key_id,
-        is_version_pinned=run.scene_version is not None,
-    )
-
-
 # --- Estimating ---------------------------------------------------------------------------------
 def estimate(
     run: Run, drafts: Sample | None = None, pending: PendingRows | None = None
@@ -254,7 +165,7 @@ def estimate(
         off_peak_at=next_off_peak(prices, now),
         seconds=_seconds(rows, learnt, drafts.model),
         problems=drafts.problems,
-        sampled=len(drafts.tasks) + len(drafts.problems),
+        sampled=len(drafts.tasks) + len(drafts.refused),
     )
 
 
@@ -316,21 +227,3 @@ def _seconds(rows: int, learnt: Learnt | None, model: LLMModel) -> float | None:
     if learnt is None:
         return None
     return round(rows * learnt.seconds / max(cap_of(model.pk), 1), 1)
-
-
-# --- Rows to try --------------------------------------------------------------------------------
-_STRATA = """
-SELECT number FROM (
-  SELECT number, row_number() OVER (ORDER BY payload_bytes, number) - 1 AS place,
-         count(*) OVER () AS rows
-    FROM chat_runrow WHERE run_id = %(run_id)s AND state = 'pending') sized
- WHERE place IN (SELECT ((i + 0.5) * rows / %(limit)s)::int
-                   FROM generate_series(0, %(limit)s - 1) AS i)
-    OR rows <= %(limit)s
- ORDER BY number LIMIT %(limit)s
-"""
-
-
-def rows_to_try(run: Run, rows: int) -> list[int]:
-    """Numbers of pending rows that stand for all: the middles of strata of equal size, by bytes."""
-    return fetch_column(int, _STRATA, {"run_id": run.pk, "limit": rows})

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from aily.problems import (
     IdempotencyMismatch,
-    InvalidRequest,
     LimitReached,
     Problem,
     Unavailable,
@@ -30,11 +29,11 @@ from chat.models.ids import tagged_id
 from chat.runs.kinds import Prepared, kind_of
 from chat.runs.leases import Lease
 from chat.services.output_formats import NeedsSchemaCheckError
-from chat.services.parameters import path_of
 from chat.services.rendering import check_schema_now, render_now
 from chat.services.repeats import find_by_key
 from chat.services.submission import TaskRequest
 from chat.services.submit import Accepted, NeedsRenderingError, Submission, submit_many
+from chat.services.validation import invalid_request_of
 
 #: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
 #: the worker's calls need as well.
@@ -400,8 +399,7 @@ def as_problem(error: Exception) -> Problem:
         return error
     if not isinstance(error, ValidationError):
         return Unexpected("Something went wrong here. It has been logged.")
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return InvalidRequest(first["msg"], field=path_of(first["loc"]) or None)
+    return invalid_request_of(error)
 
 
 def _refuse(run: Run, fed: Fed, row: OpenRow, refusal: Exception) -> None:

@@ -20,8 +20,8 @@ from chat.runs.reading.encodings import Encoding, detect_encoding
 from chat.runs.reading.jsonl import Object, decode_objects, encode_row, take_key
 from chat.runs.reading.records import FileError, ParsedRow, invalid
 from chat.services.drafts import find_version
-from chat.services.parameters import path_of
 from chat.services.submission import CompositeRequest
+from chat.services.validation import invalid_request_of
 
 KIND = "run"
 Format = Literal["csv", "jsonl"]
@@ -139,8 +139,8 @@ def _checked_request(number: int, key: str, fields: Object) -> ParsedRow:
     try:
         _request(body)
     except InvalidRequest as problem:
-        message, field = problem.message, problem.field
-        return invalid(number, "invalid_request", message, key=key, param=field)
+        message, field, params = problem.message, problem.field, problem.params
+        return invalid(number, "invalid_request", message, key=key, param=field, params=params)
     return encode_row(number, key, body)
 
 
@@ -152,8 +152,7 @@ def _request(fields: Mapping[str, JsonValue]) -> CompositeRequest:
     try:
         return CompositeRequest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InvalidRequest(first["msg"], field=path_of(first["loc"]) or None) from None
+        raise invalid_request_of(error) from None
 
 
 def _object_rows(run: Run, pieces: Iterator[bytes], encoding: Encoding) -> Iterator[ParsedRow]:
@@ -170,8 +169,7 @@ def _object_rows(run: Run, pieces: Iterator[bytes], encoding: Encoding) -> Itera
         key, values = taken
         columns.update(dict.fromkeys(values))
         if len(columns) > MAX_FIELDS:
-            raise FileError(
-                "too_many_columns", f"At most {MAX_FIELDS} fields are read.", line=number
-            )
+            message, params = f"At most {MAX_FIELDS} fields are read.", {"limit": MAX_FIELDS}
+            raise FileError("too_many_columns", message, line=number, params=params)
         yield encode_row(number, key, values)
     run.columns = cast("list[str]", list(columns))

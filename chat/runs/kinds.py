@@ -117,10 +117,12 @@ class RunKind:
         return False
 
     def error_of(self, run: Run, problem: Problem) -> dict[str, object]:
-        """What is kept of a row that cannot be sent: `code` and `message`, and `param` where a
-        field is at fault."""
+        """What is kept of a row that cannot be sent: `code`, `message`, `param` where a field is at
+        fault, and `params`."""
         error: dict[str, object] = {"code": problem.code, "message": problem.message}
-        return {**error, "param": problem.field} if problem.field else error
+        if problem.field:
+            error["param"] = problem.field
+        return {**error, "params": problem.params} if problem.params else error
 
     def store_results(self, results: Sequence[RowResult]) -> None:
         """Sink: called in the transaction in which tasks are settled, once for each result."""

@@ -13,7 +13,7 @@ import msgspec
 from aily.database.rows import fetch_column
 from aily.problems import Problem
 from chat.models import Run, Task
-from chat.runs import clock, estimating
+from chat.runs import clock, sampling
 
 #: Providers keep no less than 1,024 tokens.
 MIN_PREFIX_BYTES = 4_096
@@ -46,7 +46,7 @@ def _is_late(run: Run) -> bool:
 def _begins_alike(run: Run) -> bool:
     """Whether the prompts of two rows have a long beginning in common."""
     try:
-        drafts = estimating.sample(run, 2).tasks
+        drafts = sampling.sample(run, 2).tasks
     except Problem:
         return False
     if len(drafts) < 2:

@@ -19,7 +19,7 @@ from chat.models import RowState, Run, RunRow, RunState, StoredFile
 from chat.models.insertion import insert
 from chat.runs.kinds import RunKind, kind_of
 from chat.runs.leases import Lease, LeaseLostError
-from chat.runs.reading.records import FileError, ParsedRow, invalid
+from chat.runs.reading.records import FileError, Params, ParsedRow, invalid
 from chat.runs.states import change_state
 
 #: Rows and bytes of payloads inserted by one statement.
@@ -106,7 +106,8 @@ def _insert_all(
     for chunk in _chunks(_with_unique_keys(kind.read_rows(run))):
         if number + len(chunk) > settings.RUN_MAX_ROWS:
             message = f"A run has at most {settings.RUN_MAX_ROWS} rows."
-            raise FileError("too_many_rows", message, line=chunk[-1].line)
+            params = {"limit": settings.RUN_MAX_ROWS}
+            raise FileError("too_many_rows", message, line=chunk[-1].line, params=params)
         _insert_chunk(run, lease, number, chunk)
         number += len(chunk)
         wrong = [{"line": row.line, "param": None, **row.error} for row in chunk if row.error]
@@ -125,7 +126,8 @@ def _with_unique_keys(rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
             digest = blake2b(row.key.encode(), digest_size=12).digest()
             if (line := first_line.setdefault(digest, row.line)) != row.line:
                 message = f"The key {row.key[:100]!r} is that of line {line} as well."
-                yield invalid(row.line, "duplicate_key", message, key=row.key)
+                params: Params = {"key": row.key[:100], "line": line}
+                yield invalid(row.line, "duplicate_key", message, key=row.key, params=params)
                 continue
         yield row
 

@@ -66,7 +66,8 @@ def kind(value: object) -> str:
 def path_of(location: Sequence[str | int]) -> str:
     """The path of a field in an error, as in the sender's request."""
     parts = (str(part) for part in location)
-    return ".".join(part for part in parts if not part.startswith("("))
+    # Of the name of a field pydantic says "[key]".
+    return ".".join(part for part in parts if not part.startswith("(") and part != "[key]")
 
 
 TextOrList = Annotated[

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import random
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +20,8 @@ from websockets.asyncio.client import connect
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
 from tests.waiting import wait_until
+
+logger = logging.getLogger(__name__)
 
 RUNS = "/api/llmchat/runs"
 ROWS = 120
@@ -137,6 +142,70 @@ def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Cl
     assert client.post(f"{RUNS}/{run_id}/cancel", json={}).status_code == 200
     wait_until(lambda: state(client, run_id)["state"] == "cancelled", "the end", 20)
     assert requests_made(stack) == calls
+
+
+def reviews(rows: int) -> bytes:
+    """A table of texts of very different lengths; the longer a text, the longer its answer."""
+    rng = random.Random(17)
+    found = []
+    for number in range(rows):
+        words = min(int(rng.lognormvariate(3.5, 0.8)) + 1, 400)
+        asked = f"[sim:latency=0.1,tokens={words // 2 + rng.randint(5, 40)},tps=0]"
+        found.append(f"{number},{'word ' * words}{asked}\n")
+    return ("id,Body\n" + "".join(found)).encode()
+
+
+def wait_for(client: httpx.Client, run_id: str, name: str, patience: float = 120) -> dict[str, Any]:
+    wait_until(lambda: state(client, run_id)["state"] == name, name, patience)
+    return state(client, run_id)
+
+
+def all_ended(client: httpx.Client, run_id: str) -> dict[str, Any]:
+    wait_until(lambda: state(client, run_id)["counts"]["open"] == 0, "the last calls", 20)
+    return state(client, run_id)
+
+
+@pytest.mark.slow
+def test_five_thousand_rows_cost_what_was_estimated_and_are_run_once(
+    stack: Stack, client: httpx.Client
+) -> None:
+    def act(action: str, **body: object) -> dict[str, Any]:
+        found: dict[str, Any] = client.post(f"{RUNS}/{run_id}/{action}", json=body).json()
+        return found
+
+    httpx.post(f"{stack.simulator_url}/stats/reset")
+    form = {"scene": "summarize", "mapping": '{"text": "Body"}'}
+    files = {"file": ("reviews.csv", reviews(5_000))}
+    run_id = client.post(RUNS, files=files, data=form).json()["id"]
+    wait_for(client, run_id, "ready")
+    assert len(act("try", rows=10)["numbers"]) == 10
+    wait_until(lambda: succeeded(client, run_id) == 10, "the tried rows", 30)
+    estimated = Decimal(act("estimate")["likely"]["cost"])
+    tried = Decimal(state(client, run_id)["cost"])
+    # Till two fifths of it are spent.
+    limit = round(tried + estimated * 2 / 5, 6)
+    client.patch(f"{RUNS}/{run_id}", json={"max_cost": str(limit)}).raise_for_status()
+    act("start")
+    paused = wait_for(client, run_id, "paused")
+    assert paused["reason"] == "max_cost"
+    spent = Decimal(all_ended(client, run_id)["cost"])
+    logger.info("max_cost %s, spent %s, estimated %s", limit, spent, estimated)
+    assert limit * Decimal("0.95") < spent < limit * Decimal("1.05")
+    client.patch(f"{RUNS}/{run_id}", json={"max_cost": None}).raise_for_status()
+    act("resume")
+    wait_until(lambda: succeeded(client, run_id) > 3_000, "most of the rows", 60)
+    asked_at = time.monotonic()
+    assert act("pause")["state"] == "paused"
+    counts = all_ended(client, run_id)["counts"]
+    logger.info("the last call ended %.2f s after the pause", time.monotonic() - asked_at)
+    assert counts["succeeded"] < 5_000
+    assert requests_made(stack) == counts["succeeded"]
+    act("resume")
+    done = wait_for(client, run_id, "done")
+    assert done["counts"]["succeeded"] == requests_made(stack) == 5_000
+    cost = Decimal(done["cost"]) - tried
+    logger.info("estimated %s, cost %s", estimated, cost)
+    assert Decimal("0.8") < estimated / cost < Decimal("1.2")
 
 
 async def test_progress_is_pushed(stack: Stack, client: httpx.Client, keys: Keys) -> None:

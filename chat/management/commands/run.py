@@ -23,7 +23,7 @@ from rich.progress import (
 
 from accounts.models import User
 from aily.management.operator_command import OperatorCommand
-from aily.problems import Problem
+from aily.problems import Conflict, Problem
 from chat.models import Run, RunState
 from chat.models.files import PIECE_BYTES
 from chat.models.runs import ENDED_RUNS
@@ -61,12 +61,13 @@ class Command(OperatorCommand):
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *, file: Path, output: Path | None, **options: Any) -> None:
+        run: Run | None = None
         try:
             run = self._create(file, options)
             self._wait(run, RunState.READY, *ENDED_RUNS)
             self._check(run)
             if options["rows"]:
-                control.try_rows(run, options["rows"])
+                self._try(run, options["rows"])
                 self._watch(run, lambda: run.open > 0)
             estimate = estimating.estimate(run)
             self._show(estimate)
@@ -80,7 +81,8 @@ class Command(OperatorCommand):
             words = f"{problem.field}: {problem.message}" if problem.field else problem.message
             raise CommandError(words) from problem
         except KeyboardInterrupt:
-            self.stderr.write(f"the run {run.pk} goes on; stop it with its REST API or the admin")
+            if run is not None:
+                self.stderr.write(f"the run {run.pk} stays; go on with its REST API or the admin")
             return
         self._end(run, output)
 
@@ -108,6 +110,19 @@ class Command(OperatorCommand):
         while run.state not in states:
             time.sleep(_POLL_SECONDS)
             run.refresh_from_db()
+
+    def _try(self, run: Run, rows: int) -> None:
+        """Try rows, as soon as no other process works on the run."""
+        while True:
+            try:
+                control.try_rows(run, rows)
+            except Conflict as conflict:
+                if conflict.retry_after_seconds is None:
+                    raise
+                time.sleep(conflict.retry_after_seconds)
+                run.refresh_from_db()
+            else:
+                return
 
     def _check(self, run: Run) -> None:
         for error in run.errors[:20]:
@@ -172,9 +187,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _money(text: str) -> Decimal:
     try:
-        return Decimal(text)
+        amount = Decimal(text)
     except InvalidOperation:
-        raise CommandError(f"--max-cost takes an amount, not {text!r}.") from None
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise CommandError(f"--max-cost takes an amount, not {text!r}.")
+    return amount
 
 
 async def _write(run: Run, output: Path) -> None:

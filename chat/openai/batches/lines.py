@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from django.conf import settings
 
+from chat.runs.reading.encodings import refuse_packed
 from chat.runs.reading.jsonl import Object, decode_objects
 from chat.runs.reading.records import MAX_KEY_CHARS, FileError, ParsedRow, invalid
 
@@ -26,7 +27,7 @@ class LineReader:
     def read(self, pieces: Iterable[bytes]) -> Iterator[ParsedRow]:
         """Give each line, or what is wrong with it. Raises FileError."""
         limit: int = settings.BATCH_MAX_LINES
-        found = decode_objects(pieces, "utf-8", settings.RUN_MAX_ROW_BYTES)
+        found = decode_objects(_unpacked(pieces), "utf-8", settings.RUN_MAX_ROW_BYTES)
         for place, (number, fields) in enumerate(found, 1):
             if place > limit:
                 message = f"A batch has at most {limit} lines."
@@ -71,6 +72,14 @@ class LineReader:
             message = f"All lines name one model; the first names {self.model[:100]!r}."
             return invalid(number, "mismatched_model", message, param="body.model")
         return None
+
+
+def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces. Raises FileError for an archive."""
+    for place, piece in enumerate(pieces):
+        if not place:
+            refuse_packed(piece)
+        yield piece
 
 
 def _missing(number: int, param: str) -> ParsedRow:

@@ -16,10 +16,11 @@ from aily.database.threads import in_database
 from aily.problems import TooLarge
 from aily.web.connections import connections
 from chat.models import StoredFile
-from chat.models.files import FileWriter, stream_pieces
+from chat.models.files import FileWriter, stream_part
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.files.forms import FILE_FIELD, FormParser
+from chat.openai.files.ranges import range_of
 from chat.openai.files.store import (
     BATCH_FILES_KEPT,
     PURPOSES,
@@ -141,16 +142,26 @@ async def delete_stored_file(request: Request) -> Response:
 
 
 async def retrieve_content(request: Request) -> Response:
-    """The bytes of a file, read a piece at a time while the client takes them."""
+    """The bytes of a file, or a part, read a piece at a time while the client takes them."""
     caller = await caller_of(request)
     file = await in_database(find_file, caller.owner_id, request.path_params["file_id"])
+    name = id_of(FILE, file.pk)
+    # The bytes of a file do not change.
+    etag = f'"{name}"'
+    part = range_of(request.headers, file.bytes, etag)
+    chosen = range(file.bytes) if part is None else part
     headers = {
-        "Content-Length": str(file.bytes),
-        "Content-Disposition": f'attachment; filename="{id_of(FILE, file.pk)}"',
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(len(chosen)),
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "ETag": etag,
     }
-    return StreamingResponse(
-        stream_pieces(file.pk), headers=headers, media_type="application/octet-stream"
-    )
+    status = HTTPStatus.OK
+    if part is not None:
+        status = HTTPStatus.PARTIAL_CONTENT
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.bytes}"
+    content = stream_part(file.pk, chosen)
+    return StreamingResponse(content, status, headers, media_type="application/octet-stream")
 
 
 def _json(body: JsonObject) -> Response:

@@ -59,14 +59,20 @@ class CSVFile:
         self.columns = self._read_header()
         if self._key_column and self._key_column not in self.columns:
             message = f"There is no column {self._key_column!r} for the key."
-            raise FileError("unknown_column", message, line=self._lines.number)
+            raise FileError(
+                "unknown_column",
+                message,
+                line=self._lines.number,
+                params={"column": self._key_column},
+            )
         reader = self._reader()
         while True:
             first = self._lines.number + 1
             try:
                 values = next(reader, None)
             except csv.Error as error:
-                yield invalid(first, "invalid_csv", f"This is not valid CSV: {error}.")
+                message = f"This is not valid CSV: {error}."
+                yield invalid(first, "invalid_csv", message)
                 # A reader cannot go on after an error.
                 reader = self._reader()
                 continue
@@ -84,7 +90,8 @@ class CSVFile:
             return invalid(line, "repeated_header", "This is the header once more.")
         if len(values) != len(self.columns):
             message = f"This has {len(values)} values, and the header {len(self.columns)} columns."
-            return invalid(line, "wrong_column_count", message)
+            params = {"values": len(values), "columns": len(self.columns)}
+            return invalid(line, "wrong_column_count", message, params=params)
         if any("\0" in value for value in values):
             return invalid(line, "invalid_character", "A value has the character U+0000.")
         payload = dict(zip(self.columns, values, strict=True))
@@ -97,7 +104,7 @@ class CSVFile:
     def _too_long(self, line: int) -> ParsedRow:
         self._lines.has_long = False
         message = f"This has more than {self._max_row_bytes} bytes."
-        return invalid(line, "row_too_large", message)
+        return invalid(line, "row_too_large", message, params={"limit": self._max_row_bytes})
 
     def _reader(self) -> Iterator[list[str]]:
         return csv.reader(self._text, delimiter=self._delimiter, strict=True)
@@ -111,9 +118,8 @@ class CSVFile:
         try:
             names = next(csv.reader(lines, delimiter=self._delimiter, strict=True), [])
         except csv.Error as error:
-            raise FileError(
-                "invalid_csv", f"The header is not valid CSV: {error}.", line=1
-            ) from None
+            message = f"The header is not valid CSV: {error}."
+            raise FileError("invalid_csv", message, line=1) from None
         return _checked(names)
 
     def _after(self, first: str) -> Iterator[str]:
@@ -132,13 +138,14 @@ def _checked(names: list[str]) -> list[str]:
     if not any(name.strip() for name in names):
         raise FileError("empty_file", "The file has no header and no rows.")
     if len(names) > MAX_COLUMNS:
-        raise FileError("too_many_columns", f"At most {MAX_COLUMNS} columns are read.", line=1)
+        message = f"At most {MAX_COLUMNS} columns are read."
+        raise FileError("too_many_columns", message, line=1, params={"limit": MAX_COLUMNS})
     columns = [name.strip() or f"column_{place}" for place, name in enumerate(names, 1)]
     for name in columns:
         if len(name) > MAX_COLUMN_CHARS:
             message = f"The name of a column has more than {MAX_COLUMN_CHARS} characters."
-            raise FileError("invalid_header", message, line=1)
+            raise FileError("invalid_header", message, line=1, params={"limit": MAX_COLUMN_CHARS})
         if columns.count(name) > 1:
             message = f"The column {name!r} is in the header more than once."
-            raise FileError("duplicate_column", message, line=1)
+            raise FileError("duplicate_column", message, line=1, params={"column": name})
     return columns

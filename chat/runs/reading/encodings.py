@@ -103,29 +103,37 @@ def decode_lines(
     long. Raises FileError for bytes that are no text."""
     decoder = codecs.getincrementaldecoder(encoding)()
     number, kept, is_too_long = 1, "", False
-    for text in _decoded(pieces, decoder):
-        *whole, rest = text.split("\n")
-        for line in whole:
-            joined = kept + line
-            is_too_long = is_too_long or len(joined) > max_line_chars
-            yield number, None if is_too_long else joined + "\n"
-            number, kept, is_too_long = number + 1, "", False
-        if is_too_long or len(kept) + len(rest) > max_line_chars:
-            kept, is_too_long = "", True
-        else:
-            kept += rest
+    try:
+        for text in _decoded(pieces, decoder):
+            *whole, rest = text.split("\n")
+            for line in whole:
+                joined = kept + line
+                is_too_long = is_too_long or len(joined) > max_line_chars
+                yield number, None if is_too_long else joined + "\n"
+                number, kept, is_too_long = number + 1, "", False
+            if is_too_long or len(kept) + len(rest) > max_line_chars:
+                kept, is_too_long = "", True
+            else:
+                kept += rest
+    except UnicodeDecodeError as error:
+        raise _no_text(error, encoding, number) from None
     if kept or is_too_long:
         yield number, None if is_too_long else kept
 
 
+def _no_text(error: UnicodeDecodeError, encoding: Encoding, line: int) -> FileError:
+    """`line`: the one in which the piece that cannot be decoded begins."""
+    before = error.object[: error.start].decode(encoding, "ignore")
+    name = encoding.upper()
+    message, params = f"This is no text in {name}.", {"encoding": name}
+    return FileError("invalid_encoding", message, line=line + before.count("\n"), params=params)
+
+
 def _decoded(pieces: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Iterator[str]:
     is_first = True
-    try:
-        for piece in pieces:
-            text = decoder.decode(piece)
-            if is_first and text:
-                text, is_first = text.removeprefix("\ufeff"), False
-            yield text
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise FileError("invalid_encoding", f"The file is no text in {error.encoding}.") from None
+    for piece in pieces:
+        text = decoder.decode(piece)
+        if is_first and text:
+            text, is_first = text.removeprefix("\ufeff"), False
+        yield text
+    yield decoder.decode(b"", final=True)

@@ -28,7 +28,8 @@ def decode_objects(
     for number, line in decode_lines(pieces, encoding, max_row_bytes):
         if line is None:
             message = f"This has more than {max_row_bytes} bytes."
-            yield number, invalid(number, "row_too_large", message)
+            params = {"limit": max_row_bytes}
+            yield number, invalid(number, "row_too_large", message, params=params)
         elif line.strip():
             yield number, _decoded(number, line)
 
@@ -50,7 +51,8 @@ def take_key(number: int, fields: Object) -> tuple[str, Object] | ParsedRow:
             key = fields[name]
             if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS:
                 message = f"This is a text of 1 to {MAX_KEY_CHARS} characters."
-                return invalid(number, "invalid_key", message, param=name)
+                params = {"limit": MAX_KEY_CHARS}
+                return invalid(number, "invalid_key", message, param=name, params=params)
             return key, {other: value for other, value in fields.items() if other != name}
     return "", fields
 

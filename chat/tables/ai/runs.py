@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
-from chat.runs import clock, control, estimating
+from chat.runs import clock, control, estimating, sampling
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.runs.states import change_state
 from chat.tables.ai import preparing
@@ -212,12 +212,12 @@ def estimate_scope(
     if source.content["version"] is None:
         raise InvalidRequest(f"The scene {ai_field.scene!r} has no live version.", field="scene")
     with bounded_query():
-        found = survey(user, source, new.scope, estimating.SAMPLE_ROWS)
+        found = survey(user, source, new.scope, sampling.SAMPLE_ROWS)
     if not found.rows:
         raise NothingToFill("No cell of this scope is to be filled.", field="scope")
     run = new_run(user, api_key_id, source, new)
     rows = preparing.sample_of(source, found.sample)
-    drafts = estimating.draft_rows(run, rows)
+    drafts = sampling.draft_rows(run, rows)
     pending = estimating.PendingRows(found.rows, found.bytes)
     return ScopeEstimate(found, estimating.estimate(run, drafts, pending))
 

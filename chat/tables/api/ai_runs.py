@@ -6,14 +6,16 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.problems import Conflict, Forbidden
 from aily.rest.pages import matching
 from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
 from chat.api.runs import error_groups
+from chat.api.trying import try_once
 from chat.models import Run, RunRow, RunState
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
@@ -126,13 +128,17 @@ def estimate_table_run(request: AuthenticatedRequest, run_id: UUID) -> estimatin
 
 
 @router.post("/runs/{uuid:run_id}:try", response=TriedOut)
+@takes_idempotency_key
 def try_table_run(
     request: AuthenticatedRequest, run_id: UUID, payload: AiRunTryIn = no_body(AiRunTryIn)
-) -> TriedOut:
+) -> object:
     """Run a few rows that stand for all of them, now. Their answers are kept."""
-    numbers = control.try_rows(_find_own(request, run_id).run, payload.rows)
-    rows = RunRow.objects.filter(run=run_id, number__in=numbers).order_by("number")
-    return TriedOut(rows=[int(key) for key in rows.values_list("key", flat=True)])
+    return try_once(request, _find_own(request, run_id).run, payload.rows, _mark)
+
+
+@idempotent(TriedOut)
+def _mark(request: AuthenticatedRequest, trial: control.Trial, rows: int) -> Status[TriedOut]:
+    return Status(200, TriedOut(rows=[int(key) for key in trial.mark(rows).values()]))
 
 
 @router.post("/runs/{uuid:run_id}:start", response=TableRunOut)

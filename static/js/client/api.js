@@ -2,21 +2,24 @@
 
 import { parseExactly, stringify } from "./json.js";
 
-/** A refused request: `code` for programs, `message` for people, `field` names the bad input. */
+/** A refused request: `code` for programs, `message` for people, `field` names the bad input,
+ * `params` are for a text in another language. */
 export class ApiError extends Error {
   /**
    * @param {object} error
    * @param {string} error.code
    * @param {string} [error.message]
    * @param {string} [error.field]
+   * @param {Record<string, string|number>} [error.params]
    * @param {number} [error.status] of the HTTP answer
    * @param {number} [error.retry_after_seconds] when the same request may be accepted
    */
-  constructor({ code, message, field, status, retry_after_seconds }) {
+  constructor({ code, message, field, params, status, retry_after_seconds }) {
     super(message ?? "");
     this.name = "ApiError";
     this.code = code;
     this.field = field;
+    this.params = params;
     this.status = status;
     this.retryAfterSeconds = retry_after_seconds;
   }
@@ -130,6 +133,7 @@ export function refusal(response, payload) {
     code: payload?.code ?? "http_error",
     message: payload?.detail ?? payload?.title ?? "",
     field: payload?.errors?.[0]?.field,
+    params: payload?.params,
     retry_after_seconds: Number.isNaN(retryAfter) ? undefined : retryAfter,
   });
 }

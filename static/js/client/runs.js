@@ -219,12 +219,15 @@ export class Run {
   }
 
   /**
-   * Run a few rows that stand for all. Their results are kept.
+   * Run a few rows that stand for all. Their results are kept until other things are asked. It is
+   * sent again after a lost connection, which its idempotency key makes safe.
    *
-   * @param {number} [rows] @returns {Promise<{numbers: number[]}>} @throws {ApiError}
+   * @param {number} [rows] @param {{idempotencyKey?: string}} [options]
+   * @returns {Promise<{numbers: number[]}>} @throws {ApiError}
    */
-  try(rows = 10) {
-    return this.#request("POST", "/try", { rows });
+  try(rows = 10, { idempotencyKey = randomKey() } = {}) {
+    const headers = { "Idempotency-Key": idempotencyKey };
+    return this.#retry(() => this.#request("POST", "/try", { rows }, headers));
   }
 
   /** @returns {Promise<Estimate>} of the rows that have not been run @throws {ApiError} */
@@ -255,9 +258,14 @@ export class Run {
     return this.#retry(() => this.#update("POST", "/cancel", {}));
   }
 
-  /** Run the rows again that failed, expired or were cancelled. @returns {Promise<RunData>} */
-  retryFailed() {
-    return this.#update("POST", "/retry-failed", {});
+  /**
+   * Run the rows again that failed, expired or were cancelled.
+   *
+   * @param {{idempotencyKey?: string}} [options] @returns {Promise<RunData>} @throws {ApiError}
+   */
+  retryFailed({ idempotencyKey = randomKey() } = {}) {
+    const headers = { "Idempotency-Key": idempotencyKey };
+    return this.#retry(() => this.#update("POST", "/retry-failed", {}, headers));
   }
 
   /** Delete it and its results. @returns {Promise<void>} @throws {ApiError} */
@@ -305,15 +313,21 @@ export class Run {
     if (rest) throw new ApiError({ code: "network" });
   }
 
-  /** @param {string} method @param {string} path @param {object} [body] */
-  async #update(method, path, body) {
-    this.data = await this.#request(method, path, body);
+  /**
+   * @param {string} method @param {string} path @param {object} [body]
+   * @param {Record<string, string>} [headers]
+   */
+  async #update(method, path, body, headers) {
+    this.data = await this.#request(method, path, body, headers);
     return this.data;
   }
 
-  /** @param {string} method @param {string} path @param {object} [body] */
-  #request(method, path, body) {
-    return this.#api.request(method, `${PATH}/${this.id}${path}`, { body });
+  /**
+   * @param {string} method @param {string} path @param {object} [body]
+   * @param {Record<string, string>} [headers]
+   */
+  #request(method, path, body, headers) {
+    return this.#api.request(method, `${PATH}/${this.id}${path}`, { body, headers });
   }
 }
 

@@ -143,6 +143,9 @@ export interface ToolCall {
 export interface TaskError {
   code: string;
   message: string;
+  /** Of a row that could not be sent: the field at fault, and what a text in another language needs. */
+  param?: string;
+  params?: Record<string, string | number>;
 }
 
 /** A frame from the server; which fields it has depends on its type (see chat/PROTOCOL.md). */
@@ -281,6 +284,7 @@ export interface LineError {
   code: string;
   message: string;
   param: string | null;
+  params?: Record<string, string | number>;
 }
 
 export interface RunRow {
@@ -304,6 +308,8 @@ export interface RowPage {
 export interface ErrorGroup {
   code: string;
   message: string;
+  param: string | null;
+  params: Record<string, string | number>;
   rows: number;
   numbers: number[];
 }
@@ -324,7 +330,13 @@ export interface Estimate {
   off_peak: Amount;
   off_peak_at: string;
   seconds: number | null;
-  problems: { row: number; code: string; message: string }[];
+  problems: {
+    row: number;
+    code: string;
+    message: string;
+    field: string | null;
+    params: Record<string, string | number>;
+  }[];
   sampled: number;
   /** Rows that kept answers are given to, for nothing. */
   cached: number;

@@ -1,16 +1,42 @@
 /** What an error code means to the person in front of the page. */
 
-import { isKey, t } from "../i18n/i18n.js";
+import { isKey, language, t } from "../i18n/i18n.js";
 import { html, nothing } from "../lit.js";
 
-/** @typedef {{code?: string, message?: string, status?: number}} Failure */
+/**
+ * @typedef {object} Failure
+ * @property {string} [code]
+ * @property {string} [message] in English
+ * @property {number} [status]
+ * @property {Record<string, string|number>} [params] `rule`: the keyword of a schema
+ */
 
 /** @param {Failure} error @returns {{title: string, help: string}} in the page's language */
-export function explain({ code = "", message = "", status = 0 }) {
+export function explain(error) {
+  const { code = "", status = 0 } = error;
+  const message = detail(error).text;
   const name = code.startsWith("provider_timeout") ? "provider_timeout" : code;
   const [title, help] = [`error.${name}.title`, `error.${name}.help`];
   if (isKey(title) && isKey(help)) return { title: t(title), help: t(help, { message, status }) };
   return { title: t("error.unknown.title"), help: message || t("error.unknown.help") };
+}
+
+/**
+ * What exactly is wrong. English is as the server or the provider has said it, which knows more, such
+ * as the place in a line; other languages have texts of the catalogue.
+ *
+ * @param {Failure} error @returns {{text: string, language: string}}
+ */
+export function detail({ code = "", message = "", params = {} }) {
+  if (language === "en" && message) return { text: message, language };
+  const key = params.rule ? `rule.${params.rule}` : `detail.${code}`;
+  return isKey(key) ? { text: t(key, params), language } : { text: message, language: "en" };
+}
+
+/** @param {Failure} error @param {string} [style] */
+export function detailTemplate(error, style = "muted") {
+  const { text, language } = detail(error);
+  return html`<span class=${style} lang=${language}>${text}</span>`;
 }
 
 /** @param {Failure} error @returns {string} in one line */

@@ -62,6 +62,15 @@ async def test_a_file_is_run_and_its_results_are_written(
     assert "done: 12 succeeded, 0 failed" in said
 
 
+@pytest.mark.parametrize("amount", ["much", "nan", "inf", "-1"])
+def test_a_limit_that_is_no_amount_is_told(alice: User, tmp_path: Path, amount: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text\nx\n")
+    with pytest.raises(CommandError, match="max-cost"):
+        call_command("run", str(file), "--user", "alice", f"--max-cost={amount}")
+    assert not Run.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -62,7 +62,9 @@ def test_a_wrong_encoding_is_told(runs: RunClient) -> None:
     turn()
     found = runs.get(made["id"])
     assert (found["state"], found["reason"]) == ("failed", "invalid_file")
-    assert found["errors"][0]["code"] == "invalid_encoding"
+    [error] = found["errors"]
+    assert (error["code"], error["line"]) == ("invalid_encoding", 1)
+    assert error["params"] == {"encoding": "UTF-8"}
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])

@@ -148,6 +148,59 @@ def test_what_is_wrong_with_a_file_is_said_by_line(runs: Page) -> None:
     expect(runs.get_by_role("alert")).to_contain_text("Choose a CSV file or a JSONL file.")
 
 
+def test_what_is_wrong_with_rows_is_said_in_chinese(
+    browser: Browser, stack: Stack, session: StorageState
+) -> None:
+    content = [
+        {"messages": [{"role": "user", "content": f"One {QUICK}"}], "key": "a"},
+        {"messages": [{"role": "user", "content": "Two"}], "key": "a"},
+        {"messages": [{"role": "user", "content": "Three"}], "temperature": 9},
+        {"messages": [{"role": "user", "content": "Four"}], "misspelt": 1},
+        {"messages": []},
+    ]
+    lines = [json.dumps(line) for line in content] + ["{broken"]
+    with visit(browser, stack, session, viewport=DESKTOP, locale="zh-CN") as page:
+        page.goto("/#/runs")
+        wait_for_connection(page)
+        upload(
+            page,
+            {
+                "name": "lines.jsonl",
+                "mimeType": "application/x-ndjson",
+                "buffer": "\n".join(lines).encode(),
+            },
+        )
+        page.locator(".file-errors summary").click()
+        wrong = page.locator(".file-errors li")
+        expect(wrong.locator("[lang]")).to_have_text(
+            [
+                "键“a”与第 1 行重复。",
+                "不得大于 2。",
+                "没有此字段。",
+                "至少 1 项。",
+                "每行必须是一个 JSON 对象。",
+            ]
+        )
+        expect(wrong.locator("[lang=en]")).to_have_count(0)
+        page.get_by_role("button", name="启动").click()
+        expect(page.locator(".run-reasons [lang=zh-hans]")).to_contain_text(
+            ["键“a”与第 1 行重复。"]
+        )
+
+
+def test_a_change_after_a_try_runs_its_rows_anew(runs: Page) -> None:
+    set_up(runs, table(*[QUICK] * 12))
+    runs.get_by_role("button", name="Try 10 rows").click()
+    tried = runs.get_by_role("region", name="Tried rows").locator("tbody tr")
+    expect(tried.locator(".row-text")).to_have_count(10)
+    expect(runs.locator(".based-on")).to_contain_text("of the tried rows")
+    with runs.expect_response(lambda answer: answer.request.method == "PATCH"):
+        runs.get_by_label("Text", exact=True).select_option("id")
+    expect(tried).to_have_count(0)
+    expect(runs.locator(".estimate")).to_contain_text("12")
+    expect(runs.locator(".based-on")).not_to_contain_text("of the tried rows")
+
+
 @pytest.mark.slow
 def test_settings_are_stored_as_they_are_written(runs: Page) -> None:
     address = set_up(runs, table(*[QUICK] * 3))

@@ -2,7 +2,7 @@
 
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain } from "../../ui/notice.js";
+import { detailTemplate, explain } from "../../ui/notice.js";
 
 /** @import { LineError, RunData } from "../../client/types.d.ts" */
 
@@ -25,8 +25,8 @@ export function fileErrors({ state, counts, errors = [] }) {
 }
 
 /** @param {LineError} error */
-function lineTemplate({ line, code, message, param }) {
-  const { title } = explain({ code, message });
+function lineTemplate({ line, code, message, param, params }) {
+  const { title } = explain({ code, message, params });
   return html`
     <li>
       ${line === null
@@ -37,7 +37,7 @@ function lineTemplate({ line, code, message, param }) {
           <code>${param}</code>
         `
         : nothing}</span>
-      <span class="muted" lang="en">${message}</span>
+      ${detailTemplate({ code, message, params })}
     </li>
   `;
 }

@@ -2,7 +2,7 @@
 
 import { formatDuration, formatMoney, formatNumber, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain } from "../../ui/notice.js";
+import { detailTemplate, explain } from "../../ui/notice.js";
 
 /** @import { Estimate } from "../../client/types.d.ts" */
 
@@ -20,7 +20,7 @@ export function estimateTemplate(estimate) {
       ${item(t("runs.at_most"), formatMoney(at_most.cost, currency))}
       ${item(t("runs.rows_to_come"), formatNumber(estimate.rows))}
       ${item(t("runs.tokens"), tokens)}
-      ${seconds === null ? nothing : item(t("runs.takes"), formatDuration(seconds))}
+      ${seconds === null ? nothing : item(t("runs.takes"), formatDuration(Math.max(seconds, 1)))}
       ${item(t("composer.model"), estimate.model)}
     </dl>
     <p class="muted based-on">${t(`runs.based_on.${based_on}`)}</p>
@@ -44,12 +44,15 @@ function problemsTemplate({ problems, sampled }) {
     <details class="file-errors">
       <summary>${t("runs.problems", { count: problems.length, sampled })}</summary>
       <ul>
-        ${problems.map(({ row, code, message }) =>
+        ${problems.map(({ row, code, message, field, params }) =>
           html`
             <li>
               <span class="line-number">${t("runs.row_of", { row })}</span>
-              <span>${explain({ code })
-                .title}</span> <span class="muted" lang="en">${message}</span>
+              <span>${explain({ code }).title}${field
+                ? html`
+                  <code>${field}</code>
+                `
+                : nothing}</span> ${detailTemplate({ code, message, params })}
             </li>
           `
         )}

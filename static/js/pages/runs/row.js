@@ -3,7 +3,7 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing, repeat } from "../../lit.js";
 import { request } from "../../net/api.js";
-import { explain } from "../../ui/notice.js";
+import { detailTemplate, explain } from "../../ui/notice.js";
 
 /**
  * @import { App } from "../../shell/types.d.ts"
@@ -146,11 +146,15 @@ function answerTemplate(row, texts) {
 
 /** @param {RunRow} row */
 function errorTemplate({ state, error }) {
-  const { code = "", message = "" } = error ?? {};
-  const { title } = explain({ code, message });
+  const { code = "", message = "", param = "", params } = error ?? {};
+  const { title } = explain({ code, message, params });
   return html`
     <p class="row-error"><strong>${title}</strong></p>
-    <p class="row-message muted" lang="en">${message}</p>
+    <p class="row-message">${param ? html`<code>${param}</code>` : nothing} ${detailTemplate({
+      code,
+      message,
+      params,
+    })}</p>
     ${state === "failed" ? nothing : html`<span class="muted">${t(`runs.row.${state}`)}</span>`}
   `;
 }

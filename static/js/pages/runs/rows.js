@@ -2,7 +2,7 @@
 
 import { formatNumber, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
-import { explain, notice } from "../../ui/notice.js";
+import { detailTemplate, explain, notice } from "../../ui/notice.js";
 import { rowsTable, RowTexts } from "./row.js";
 
 /**
@@ -93,15 +93,19 @@ export class Rows {
   }
 
   /** @param {ErrorGroup} group */
-  #group({ code, message, rows }) {
-    const { title } = explain({ code, message });
+  #group({ code, message, rows, param, params }) {
+    const { title } = explain({ code, message, params });
     const isChosen = code === this.#code;
     return html`
       <li>
         <span class="reason-rows">${formatNumber(rows)}</span>
         <span class="reason-text">
           <strong>${title}</strong>
-          <span class="muted" lang="en">${message}</span>
+          <span>${param ? html`<code>${param}</code>` : nothing} ${detailTemplate({
+            code,
+            message,
+            params,
+          })}</span>
         </span>
         <button type="button" class="button small" aria-pressed=${String(isChosen)}
           aria-label="${t("runs.show_rows")}: ${title}"

@@ -4,7 +4,7 @@
 import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { notice } from "../../ui/notice.js";
+import { detail, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 import { estimateTemplate } from "./estimate.js";
 import { Estimation } from "./estimation.js";
@@ -47,6 +47,8 @@ export class Setup {
   #errors = {};
   /** Changes are stored one after the other. */
   #saving = Promise.resolve();
+  /** A change is stored when the rows that are being tried have ended. */
+  #isWaiting = false;
 
   /** @param {App} app @param {Run} run
    * @param {{onChange: () => void, onStart: () => void}} callbacks */
@@ -91,7 +93,9 @@ export class Setup {
   async refresh() {
     await this.#loadTried();
     this.#onChange();
-    if (!this.#tried.some(({ state }) => state === "open")) await this.#refreshEstimate();
+    if (this.#tried.some(({ state }) => state === "open")) return;
+    if (this.#isWaiting) this.#save();
+    else await this.#refreshEstimate();
   }
 
   async #loadTried() {
@@ -121,20 +125,24 @@ export class Setup {
   async #store() {
     const mapped = this.#isOfRequests ? {} : { scene: this.#scene, mapping: this.#mapping.value };
     const fields = fieldsOf(this.#values, this.#run.data.options ?? {});
+    this.#isWaiting = false;
     try {
       await this.#run.change({ ...mapped, ...fields });
     } catch (error) {
+      this.#isWaiting = /** @type {any} */ (error).code === "rows_open";
       this.#refuse(error);
     }
     this.#onChange();
-    await this.#refreshEstimate();
+    if (this.#isWaiting) return;
+    await Promise.all([this.#loadTried(), this.#refreshEstimate()]);
+    this.#onChange();
   }
 
   /** Say it beside its input, if it has one. @param {any} error */
   #refuse(error) {
     const field = error.field ?? "";
     const input = field.startsWith("mapping.") ? field : INPUT_OF[field];
-    if (input) this.#errors = { ...this.#errors, [input]: error.message };
+    if (input) this.#errors = { ...this.#errors, [input]: detail(error).text };
     else this.#request.error = error;
   }
 

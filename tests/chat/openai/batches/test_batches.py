@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import timedelta
 from typing import Any
@@ -234,7 +235,9 @@ GOOD = line(1)
         (f"{GOOD}\n{line(2, model='other')}", [("mismatched_model", 2, "body.model")]),
         (line(1, model="unknown"), [("model_not_found", 1, "body.model")]),
         ("\n \n", [("empty_file", None, None)]),
-        (b"\xff\xfe\xff", [("invalid_encoding", None, None)]),
+        (b"\xff\xfe\xff", [("invalid_encoding", 1, None)]),
+        (f"{GOOD}\n".encode() + "数据".encode("gb18030"), [("invalid_encoding", 2, None)]),
+        (gzip.compress(GOOD.encode()), [("packed_file", None, None)]),
     ],
 )
 async def test_a_file_is_refused_with_a_report_by_line(
@@ -290,6 +293,8 @@ async def test_a_file_with_too_many_lines_is_refused(
         ({"input_file_id": "file-" + "0" * 32}, 404, "input_file_id"),
         ({"metadata": {"a": 1}}, 400, "metadata.a"),
         ({"metadata": {str(n): "" for n in range(17)}}, 400, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, 400, "metadata." + "k" * 65),
+        ({"metadata": {"a": "x" * 513}}, 400, "metadata.a"),
         (
             {"output_expires_after": {"anchor": "created_at", "seconds": 60}},
             400,

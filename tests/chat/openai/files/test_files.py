@@ -177,6 +177,54 @@ async def test_files_are_listed_a_page_at_a_time(alice_v1: httpx.AsyncClient) ->
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(wrong)))
 
 
+async def test_files_may_be_deleted_while_they_are_listed(alice_v1: httpx.AsyncClient) -> None:
+    made = [(await upload(alice_v1, "x"))["id"] for _ in range(3)]
+    query: dict[str, Any] = {"limit": 2, "order": "asc"}
+    first = (await alice_v1.get("/files", params=query)).json()
+    for file in first["data"]:
+        await alice_v1.delete(f"/files/{file['id']}")
+    query["after"] = first["last_id"]
+    rest = (await alice_v1.get("/files", params=query)).json()
+    assert [file["id"] for file in rest["data"]] == made[2:]
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("bytes=0-9", 0, 10),
+        (f"bytes={MEBIBYTE - 2}-{MEBIBYTE + 2}", MEBIBYTE - 2, MEBIBYTE + 3),
+        (f"bytes={2 * MEBIBYTE}-", 2 * MEBIBYTE, 2 * MEBIBYTE + 17),
+        ("bytes=-5", 2 * MEBIBYTE + 12, 2 * MEBIBYTE + 17),
+        ("bytes=5-99999999", 5, 2 * MEBIBYTE + 17),
+    ],
+)
+async def test_a_part_of_a_file_can_be_asked_for(
+    alice_v1: httpx.AsyncClient, asked: str, start: int, stop: int
+) -> None:
+    content = os.urandom(2 * MEBIBYTE + 17)
+    path = f"/files/{(await upload(alice_v1, content))['id']}/content"
+    answer = await alice_v1.get(path, headers={"Range": asked})
+    assert answer.status_code == 206
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(content)}"
+    assert answer.headers["content-length"] == str(stop - start)
+    assert answer.content == content[start:stop]
+
+
+async def test_parts_that_are_not_there_are_refused_and_others_ignored(
+    alice_v1: httpx.AsyncClient,
+) -> None:
+    path = f"/files/{(await upload(alice_v1, b'0123456789'))['id']}/content"
+    for asked in ("bytes=10-", "bytes=99-100", "bytes=-0"):
+        answer = await alice_v1.get(path, headers={"Range": asked})
+        assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10")
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    for asked in ("bytes=0-1,3-4", "bytes=5-2", "items=0-1", "bytes=", "bytes=x-y"):
+        answer = await alice_v1.get(path, headers={"Range": asked})
+        assert (answer.status_code, answer.content) == (200, b"0123456789")
+    other = {"Range": "bytes=0-1", "If-Range": '"another"'}
+    assert (await alice_v1.get(path, headers=other)).status_code == 200
+
+
 async def test_files_are_their_owners(alice_v1: httpx.AsyncClient, v1: V1, bob: User) -> None:
     bob_v1 = v1((await in_database(APIKey.create, bob, "test"))[1])
     path = f"/files/{(await upload(alice_v1, 'x'))['id']}"
