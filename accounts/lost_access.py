@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -17,6 +18,11 @@ from aily.web.access_revocation import CLOSE_UNAUTHENTICATED, Access, open_socke
 #: Copies of keys and users in a process are younger than this: by then those made before the
 #: request came are gone.
 FIRST_CHECK_SECONDS = 0.5
+#: How long a watch over the access of requests lasts after the last of them: the next request needs
+#: no watch of its own, and no check half a second after it came.
+LINGER_SECONDS = 10.0
+#: Timers of an event loop may be early by this, in seconds.
+_TIMER_PRECISION = 0.002
 
 
 class Credentials(Protocol):
@@ -79,9 +85,14 @@ async def lost_credentials(credentials: Credentials) -> AsyncIterator[Signal]:
     finally:
         watch.users -= 1
         if not watch.users:
-            watch.end()
-            if watches.get(access) is watch:
-                del watches[access]
+            watch.linger(partial(_drop, watches, access, watch))
+
+
+def _drop(watches: dict[Access, _Watch], access: Access, watch: _Watch) -> None:
+    """End a watch that nothing has used for a while."""
+    watch.end()
+    if watches.get(access) is watch:
+        del watches[access]
 
 
 @per_loop
@@ -104,6 +115,9 @@ class _Watch:
         )
         self._is_begun = False
         self._can_begin = asyncio.Lock()
+        #: Set while nothing uses it: when it was used last, in the time of the loop.
+        self._unused_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self) -> None:
         """Return once this process receives revocations. May be called again."""
@@ -113,6 +127,26 @@ class _Watch:
             if not self._is_begun:
                 await open_sockets().add(self._registration)
                 self._is_begun = True
+
+    def linger(self, drop: Callable[[], None]) -> None:
+        """Call `drop` once nothing has used it for LINGER_SECONDS. One timer serves all."""
+        self._unused_since = asyncio.get_running_loop().time()
+        if self._timer is None:
+            self._look_after(LINGER_SECONDS, drop)
+
+    def _look_after(self, seconds: float, drop: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._drop_if_unused, drop)
+
+    def _drop_if_unused(self, drop: Callable[[], None]) -> None:
+        self._timer = None
+        if self.users:
+            return
+        left = self._unused_since + LINGER_SECONDS - asyncio.get_running_loop().time()
+        if left > _TIMER_PRECISION:
+            self._look_after(left, drop)
+        else:
+            drop()
 
     def end(self) -> None:
         open_sockets().remove(self._registration)

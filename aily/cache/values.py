@@ -7,6 +7,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
@@ -19,6 +20,7 @@ from django.db import connection, transaction
 from aily.cache import store
 from aily.cache.filters import ExistingKeys
 from aily.cache.keys import Keyspace
+from aily.cache.refreshing import Refresher
 from aily.concurrency.batching import Batcher
 from aily.concurrency.loops import per_loop
 from aily.database.threads import in_database
@@ -32,6 +34,8 @@ POLL_SECONDS = 0.01
 MAX_LOCAL = 20_000
 #: Entries that are built, stored or read with one command.
 MAX_BATCH = 500
+#: Copies that an event loop uses are read again after this share of their time.
+REFRESH_SHARE = 0.7
 
 K = TypeVar("K", bound="int | str")
 V = TypeVar("V")
@@ -93,6 +97,8 @@ class Cached(Generic[K, V]):
         _all.add(self)
         self._batcher = per_loop(lambda: Batcher(self._get_batch, max_size=MAX_BATCH))
         self._checker = per_loop(lambda: Batcher(self._check_batch, max_size=MAX_BATCH))
+        refresh_seconds = keyspace.local_seconds * REFRESH_SHARE
+        self._refresher = per_loop(lambda: Refresher(refresh_seconds, self._refresh))
 
     # --- Reading --------------------------------------------------------------------------------
     def known(self, key: K) -> V | Literal[Unknown.UNKNOWN] | None:
@@ -126,7 +132,12 @@ class Cached(Generic[K, V]):
     async def aget(self, key: K) -> V | None:
         """`get` for an event loop. Calls of the same moment share one look-up."""
         value = self.known(key)
-        return await self._batcher().submit(key) if value is UNKNOWN else value
+        if value is UNKNOWN:
+            value = await self._batcher().submit(key)
+        # Made-up keys have no value: nobody can have them refreshed.
+        if value is not None and self.keyspace.local_seconds:
+            self._refresher().note_use(key)
+        return value
 
     def check(self, key: K) -> V | None:
         """`get`, bypassing this process's copies: never returns what was invalidated before."""
@@ -143,6 +154,12 @@ class Cached(Generic[K, V]):
     async def _get_batch(self, keys: list[K]) -> Sequence[V | None]:
         found = await in_database(self.get_many, keys)
         return [found.get(key) for key in keys]
+
+    async def _refresh(self, keys: list[K]) -> None:
+        """Renew the copies of these keys. While the cache is away they run out."""
+        with suppress(*RedisUnavailable):
+            for start in range(0, len(keys), MAX_BATCH):
+                await in_database(self._fetch_shared, keys[start : start + MAX_BATCH])
 
     def _fetch(self, keys: list[K]) -> dict[K, V | None]:
         if connection.in_atomic_block:
@@ -260,16 +277,21 @@ class Cached(Generic[K, V]):
             _after_commit(self._filter.expire)
 
     def _forget(self, keys: Sequence[K]) -> None:
-        with self._lock:
-            for key in keys:
-                self._local.pop(key, None)
+        self._drop_copies_of(keys)
         # Locks go first: without them no process stores what it read before the commit.
         store.unlink([self.keyspace.lock_key(key) for key in keys])
         store.unlink([self.keyspace.key(key) for key in keys])
+        # Another thread of this process may have read the old value meanwhile.
+        self._drop_copies_of(keys)
 
     def invalidate_all(self) -> None:
         """Forget all values once committed. Takes about a second for each million cached keys."""
         _after_commit(self._forget_all)
+
+    def _drop_copies_of(self, keys: Iterable[K]) -> None:
+        with self._lock:
+            for key in keys:
+                self._local.pop(key, None)
 
     def drop_copies(self) -> None:
         with self._lock:

@@ -35,7 +35,7 @@ PLACES = (
     *("starting tasks", "storing a partial answer", "storing an end"),
     *("storing outcomes of deliveries", "sweep: drop_dead_workers", "sweep: recover"),
     *("sweep: expire", "sweep: divert", "sweep: end_stranded", "sweep: requeue_missing"),
-    *("renewing slots", "runs", "tracing submits", "waiting requests"),
+    *("refreshing copies", "renewing slots", "runs", "tracing submits", "waiting requests"),
     *("a tool call", "claiming tool calls", "deciding a tool call", "publishing tool events"),
     *("listing tools", "noting an outdated list of tools"),
     *("announcing a table's change", "announcing answers in a table", "policies of AI fields"),

@@ -123,9 +123,24 @@ def _allocate(filename: str, size: int) -> bool:
     return True
 
 
+class _Process:
+    """The id of this process. By itself prometheus_client asks the kernel for it at each count."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self._pid = os.getpid()
+
+    def pid(self) -> int:
+        return self._pid
+
+
 def use_allocated_files() -> None:
     """Call it before the first metric is made."""
     values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
+    values.ValueClass = values.MultiProcessValue(_Process().pid)  # type: ignore[no-untyped-call]
 
 
 def write_changes() -> None:

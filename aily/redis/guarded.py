@@ -7,6 +7,7 @@ refuses all callers but one a second, which finds out whether the server answers
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, Self, cast
@@ -95,6 +96,8 @@ class _AsyncReportingConnection:
     circuit: CircuitBreaker
     is_pool_closed: Callable[[], bool]
     # redis-py's own, of the class that this one is mixed into.
+    _reader: asyncio.StreamReader | None
+    _writer: asyncio.StreamWriter | None
     is_connected: bool
     socket_timeout: float | None
     check_health: Callable[[], Awaitable[None]]
@@ -154,6 +157,18 @@ class _AsyncReportingConnection:
         if self.is_pool_closed():
             raise redis.ConnectionError("The connections to Redis are closed.")
 
+    async def can_read_destructive(self) -> bool:
+        """Whether a connection of the pool cannot be used: the server has closed it, or it has
+        bytes that belong to no command.
+
+        redis-py finds out by a timeout of 0 s, which takes a turn of the loop for each command.
+        """
+        if self._reader is None or self._writer is None:
+            return True
+        if _has_unread(self._reader, self._writer.transport):
+            return bool(await super().can_read_destructive())  # type: ignore[misc]
+        return False
+
     async def read_response(self, *args: object, **options: object) -> object:
         try:
             response: object = await super().read_response(*args, **options)  # type: ignore[misc]
@@ -168,6 +183,15 @@ class _AsyncReportingConnection:
             raise redis.ConnectionError(str(error)) from error
         self.circuit.record_success()
         return response
+
+
+def _has_unread(reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> bool:
+    """Whether bytes or the end have come: to the loop, or only to the kernel."""
+    if transport.is_closing() or reader.at_eof() or reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - docs/private-parts.md
+        return True
+    unread = select.poll()
+    unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(unread.poll(0))
 
 
 def _in_pieces(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:

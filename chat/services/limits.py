@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from uuid import UUID
 
@@ -29,6 +30,8 @@ from chat.models import Task
 #: A count is taken again after these seconds, or when more than this share of its room is used.
 TRUST_SECONDS = 1.0
 TRUST_SHARE = 0.25
+#: Owners whose counts are taken again beside those that a batch needs.
+MAX_COUNTED_TOGETHER = 200
 #: Estimate of the seconds until a place is free, before any call has ended.
 UNKNOWN_SECONDS = 10.0
 #: In place of an owner: the tasks of all owners together.
@@ -152,10 +155,21 @@ class Depths:
             return
         fresh = (owner for owner in self._counts if now - self._counts[owner].at <= TRUST_SECONDS)
         self._counts = {owner: self._counts[owner] for owner in fresh}
+        stale |= self._soon_stale(now)
         rows = _count_rows(stale)
         for owner in stale:
             row = rows.get(owner) or CountRow(owner, 0, 0)
             self._counts[owner] = _Count(now, row.in_flight, row.queued, self._pending[owner])
+
+    def _soon_stale(self, now: float) -> set[int]:
+        """Owners whose counts are to be taken again soon: one query for all of them costs less than
+        one in each batch. Those who submit seldom are no longer among them."""
+        old = (
+            owner
+            for owner, count in self._counts.items()
+            if count.admitted and now - count.at > TRUST_SECONDS / 2
+        )
+        return set(islice(old, MAX_COUNTED_TOGETHER))
 
     def _suffices(self, bound: Bound, tasks: int, now: float) -> bool:
         count = self._counts.get(bound.owner)

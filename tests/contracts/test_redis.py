@@ -6,6 +6,7 @@ from typing import Any
 
 from aily.redis.clients import async_redis, close_async_clients
 from aily.redis.errors import RedisDiskError
+from tests.waiting import until
 
 
 async def test_a_subscriptions_connection_gives_whole_responses() -> None:
@@ -35,4 +36,27 @@ async def test_a_command_is_written_by_the_part_that_does_not_wait_for_a_timeout
     await connection._send_packed_command([b"*1\r\n$4\r\n", b"PING\r\n"])
     assert await connection.read_response() == b"PONG"
     await client.connection_pool.release(connection)
+    await close_async_clients()
+
+
+async def test_a_connection_with_an_answer_that_nobody_reads_is_not_used_again() -> None:
+    client: Any = async_redis()
+    connection = await client.connection_pool.get_connection()
+    assert not await connection.can_read_destructive()
+    await connection.send_command("PING")
+    await until(lambda: bytes(connection._reader._buffer) == b"+PONG\r\n")
+    assert await connection.can_read_destructive()
+    await client.connection_pool.release(connection)
+    assert await client.ping()
+    await close_async_clients()
+
+
+async def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    client: Any = async_redis()
+    connection = await client.connection_pool.get_connection()
+    await connection.send_command("CLIENT", "ID")
+    number = await connection.read_response()
+    await client.connection_pool.release(connection)
+    assert await async_redis().client_kill_filter(_id=number, skipme=False) in (0, 1)
+    assert await client.ping()
     await close_async_clients()

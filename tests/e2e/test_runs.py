@@ -151,7 +151,7 @@ def reviews(rows: int) -> bytes:
     for number in range(rows):
         words = min(int(rng.lognormvariate(3.5, 0.8)) + 1, 400)
         asked = f"[sim:latency=0.1,tokens={words // 2 + rng.randint(5, 40)},tps=0]"
-        found.append(f"{number},{'word ' * words}{asked}\n")
+        found.append(f'{number},"{"word " * words}{asked}"\n')
     return ("id,Body\n" + "".join(found)).encode()
 
 

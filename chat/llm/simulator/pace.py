@@ -54,8 +54,11 @@ class Pace:
             return
         if self._send(self._sent, self._first + due):
             self._sent = self._first + due
-        next_due = self._started + (self._sent - self._first) / self._tokens_per_second
+        pace = self._tokens_per_second
+        next_due = self._started + (self._sent - self._first) / pace
         # Counted from when the last write was due, so that late wake-ups do not add up.
         self._write_at = max(next_due, self._write_at + self._write_seconds())
+        # The end comes when it is due, as that of an answer that is sent whole does.
+        self._write_at = min(self._write_at, self._started + (self._end - 1 - self._first) / pace)
         delay = max(self._write_at - time.monotonic(), 0)
         self._timer = self._loop.call_later(delay, self._step)

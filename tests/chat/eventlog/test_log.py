@@ -203,7 +203,7 @@ async def test_text_without_listeners_is_logged_after_a_while(
     assert await ids(task_id) == ["1-1", "1-2"]
 
 
-@pytest.mark.parametrize(("others", "waits"), [(0, False), (10, True)])
+@pytest.mark.parametrize(("others", "waits"), [(0, False), (20, True)])
 async def test_an_end_waits_for_the_next_round_only_where_there_is_much_to_append(
     task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch, others: int, waits: bool
 ) -> None:

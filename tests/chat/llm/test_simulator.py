@@ -14,6 +14,7 @@ import pytest
 
 from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.config import SimulatorConfig
+from chat.llm.simulator.pace import Pace
 from chat.llm.simulator.server import Simulator
 from tests.chat.llm.calls import until
 from tests.chat.llm.conftest import StartSimulator
@@ -265,6 +266,20 @@ async def test_tokens_keep_their_pace_and_the_last_go_out_with_the_end(
     assert len(pieces) <= 5  # the first token at once, and four times those of a tenth of a second
     assert len(_events(b"".join(pieces))) == 43
     assert simulator.stats.tokens == 41
+
+
+async def test_a_stream_ends_when_its_last_token_is_due_and_not_at_a_later_write() -> None:
+    sent: list[int] = []
+
+    def send(first: int, end: int) -> bool:
+        sent.extend(range(first, end))
+        return True
+
+    pace = Pace(1_000, send, write_seconds=lambda: 3_600.0)
+    async with asyncio.timeout(10):
+        left = await pace.run(0, 50)
+    # The others are sent with the end.
+    assert (sent, left) == ([0], 1)
 
 
 async def test_a_client_that_reads_too_slowly_is_sent_no_more_until_it_does(

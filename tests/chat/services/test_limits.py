@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -84,6 +85,37 @@ async def test_a_task_that_ended_makes_room(
         await submit(submission(alice))
     await cancel(alice.pk, UUID(accepted.task_id))
     await submit(submission(alice))
+
+
+def test_counts_that_are_soon_too_old_are_taken_again_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[set[int]] = []
+    now = 100.0
+
+    def count(owners: set[int]) -> dict[int, limits.CountRow]:
+        counted.append(set(owners))
+        return {}
+
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(limits, "_count_rows", count)
+    depths = limits.Depths()
+
+    def admit(owner: int) -> None:
+        bounds = [limits.Bound(owner, in_flight=True, limit=1_000)]
+        assert depths.admit([bounds]) == [None]
+        depths.clear_pending([bounds])
+
+    admit(1)
+    now += 0.3 * limits.TRUST_SECONDS
+    admit(2)
+    now += 0.2 * limits.TRUST_SECONDS
+    admit(3)
+    now += 0.55 * limits.TRUST_SECONDS
+    admit(1)
+    now += 0.1 * limits.TRUST_SECONDS
+    admit(2)
+    assert counted == [{1}, {2}, {3}, {1, 2, 3}]
 
 
 async def test_one_users_limit_does_not_hold_for_another(

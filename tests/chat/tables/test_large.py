@@ -15,7 +15,7 @@ from aily.redis.clients import sync_redis
 from chat.tables import keys
 from chat.tables.index_uses import Use, read_uses
 from chat.tables.models import Table
-from chat.tables.names import column, rows_table, statement
+from chat.tables.names import column, ids_sequence, rows_table, statement
 from tests.chat.tables.conftest import Grid, Grids
 from tests.chat.tables.queries import condition, query, statements
 
@@ -24,7 +24,7 @@ ROWS = 100_000
 
 _FILL = """
 INSERT INTO {table} (id, pos, {name}, {count})
-SELECT n, n, 'row ' || n %% 1000, (n * 7919) %% {rows} FROM generate_series(1, {rows}) n
+SELECT n, n, 'row ' || n %% 1000, (n::bigint * 7919) %% {rows} FROM generate_series(1, {rows}) n
 """
 
 
@@ -141,6 +141,7 @@ def test_any_place_of_a_million_rows(grids: Grids) -> None:
         path = f"/api/tables/snapshots/{snapshot['id']}/rows?from={place}&n=500"
         rows = full.client.get(path).json()["items"]
         assert [row["values"][count] for row in rows] == list(range(place, place + 500))
+    execute("SELECT setval(%s, 1000000)", [ids_sequence(full.id)])
     refused = full.batch({"op": "create", "values": {"Name": "one more"}})
     assert (refused.status_code, refused.json()["code"]) == (409, "table_full")
     assert full.batch({"op": "update", "id": 1, "values": {"Name": "x"}}).status_code == 200
