@@ -39,7 +39,7 @@ PLACES = (
     *("a tool call", "claiming tool calls", "deciding a tool call", "publishing tool events"),
     *("listing tools", "noting an outdated list of tools"),
     *("announcing a table's change", "announcing answers in a table", "policies of AI fields"),
-    *("storing answers in a table", "answers of deleted rows"),
+    *("storing answers in a table", "answers of deleted rows", "waiting for questions of a task"),
 )
 
 

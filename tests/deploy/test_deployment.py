@@ -290,6 +290,7 @@ def _restart_all(deployment: Deployment, rounds: int) -> None:
             print(f"  {name} restarted in {time.monotonic() - began:.1f} s", flush=True)
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_under_load_is_not_noticed(deployment: Deployment) -> None:
     """AILY_ROLLING_ROUNDS=20 and AILY_ROLLING_USERS=10 make a long one of it."""
     rounds, users = (

@@ -4,16 +4,19 @@ import { test } from "node:test";
 
 import mainEn from "../../static/js/i18n/en.js";
 import { formatDateTime, isKey, loadTexts, t } from "../../static/js/i18n/i18n.js";
+import reasonsEn from "../../static/js/i18n/reasons/en.js";
+import reasonsZh from "../../static/js/i18n/reasons/zh-hans.js";
 import tablesEn from "../../static/js/i18n/tables/en.js";
 import tablesZh from "../../static/js/i18n/tables/zh-hans.js";
 import mainZh from "../../static/js/i18n/zh-hans.js";
 import { modules, templates, visibleWords } from "./sources.mjs";
 
 await loadTexts("tables");
-const en = { ...mainEn, ...tablesEn };
-const zh = { ...mainZh, ...tablesZh };
+await loadTexts("reasons");
+const en = { ...mainEn, ...tablesEn, ...reasonsEn };
+const zh = { ...mainZh, ...tablesZh, ...reasonsZh };
 const sources = [...modules()]
-  .filter(([name]) => !/^i18n\/(tables\/)?(en|zh-hans)\.js$/.test(name))
+  .filter(([name]) => !/^i18n\/((tables|reasons)\/)?(en|zh-hans)\.js$/.test(name))
   .map(([name, source]) => [name, source.replace(/\/\*[^]*?\*\//g, "")]);
 const formsOf = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry));
 const namesIn = (text) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();

@@ -199,6 +199,7 @@ def test_a_drained_worker_stays_down_until_it_is_scaled_up_again(
     wait_until(lambda: len(pids_of_workers(launcher)) == 2, "it does not come back")
 
 
+@pytest.mark.slow
 def test_a_launcher_killed_outright_blocks_no_next_one_whose_stop_leaves_nothing(
     launcher: Launched,
 ) -> None:

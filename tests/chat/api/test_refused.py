@@ -77,6 +77,7 @@ POST /api/tables/ai-fields/{ai_field_id}:restore
 GET /api/tables/ai-fields/{ai_field_id}/states
 POST /api/tables/ai-fields/{ai_field_id}:estimate
 GET POST /api/tables/ai-fields/{ai_field_id}/runs
+GET /api/tables/ai-fields/{ai_field_id}/comparisons
 POST /api/tables/ai-fields/{ai_field_id}/comparisons
 GET /api/tables/comparisons/{comparison_id}
 POST /api/tables/comparisons/{comparison_id}:reveal

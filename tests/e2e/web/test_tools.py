@@ -255,7 +255,9 @@ def test_what_waits_is_on_a_page_of_its_own(user: Page) -> None:
 
 # --- Everywhere ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("viewport", "theme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop", "phone"]
+    ("viewport", "theme"),
+    [(DESKTOP, "dark"), pytest.param(PHONE, "light", marks=pytest.mark.slow)],
+    ids=["desktop", "phone"],
 )
 def test_axe_finds_nothing_and_nothing_sticks_out(
     browser: Browser,
