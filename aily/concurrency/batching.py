@@ -8,7 +8,6 @@ a `Pace` batches grow before the process is out of CPU time.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -44,10 +43,6 @@ class Pace:
     the first one after a pause waits `gather_seconds` for the others. And a batch as large as those
     of late starts before its time once no item came for `quiet_seconds`: those who have sent the
     items of the last batch have all come back.
-
-    While few items come, waiting for others gains little, and each item waits for it: where batches
-    have had fewer than `many` items of late, all these times are shorter in proportion, down to
-    `least_seconds` between batches. 0: they are always the same.
     """
 
     min_seconds: float = 0.025
@@ -55,25 +50,10 @@ class Pace:
     max_seconds: float = 0.06
     gather_seconds: float = 0.01
     quiet_seconds: float = 0.003
-    many: float = 0.0
-    least_seconds: float = 0.005
 
-    def after(self, busy_seconds: float, mean_size: float = math.inf) -> float:
-        """Seconds from the start of a batch that took this long to the next, where the batches of
-        late had so many items."""
-        seconds = min(max(busy_seconds / self.share, self.min_seconds), self.max_seconds)
-        return max(seconds * self._share_of_time(mean_size), min(seconds, self.least_seconds))
-
-    def gather(self, mean_size: float) -> float:
-        """Seconds that the first item waits for others."""
-        return self.gather_seconds * self._share_of_time(mean_size)
-
-    def _share_of_time(self, mean_size: float) -> float:
-        return min(mean_size / self.many, 1.0) if self.many else 1.0
-
-
-#: Of what a user waits for, and what costs as much for one item as for ten.
-LOAD_PACE = Pace(many=8.0)
+    def after(self, busy_seconds: float) -> float:
+        """Seconds from the start of a batch that took this long to the next."""
+        return min(max(busy_seconds / self.share, self.min_seconds), self.max_seconds)
 
 
 class Batcher(Generic[T, R]):
@@ -154,13 +134,12 @@ class Batcher(Generic[T, R]):
         del self._waiting[: self._max_size]
         began = loop.time()
         if self._pace is not None:
-            self._next_at = began + self._pace.after(0.0, self._mean_size)
+            self._next_at = began + self._pace.min_seconds
         self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
         self._start_batch()
         await self._run_batch(batch)
         if self._pace is not None:
-            seconds = self._pace.after(loop.time() - began, self._mean_size)
-            self._next_at = max(self._next_at, began + seconds)
+            self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
 
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the next batch is due: by the pace, or before if it is full or complete."""
@@ -181,7 +160,7 @@ class Batcher(Generic[T, R]):
                 return
 
     def _gather_seconds(self, pace: Pace) -> float:
-        return pace.gather(self._mean_size) if self._mean_size > _COMPANY else 0.0
+        return pace.gather_seconds if self._mean_size > _COMPANY else 0.0
 
     async def _grow(self, loop: asyncio.AbstractEventLoop, size: float, seconds: float) -> None:
         """Return once so many items wait, or after the time."""

@@ -22,7 +22,7 @@ MAX_INTERVAL_SECONDS = 1.0
 #: Share of its time that the loop spends on appending.
 LOAD_SHARE = 0.25
 #: After a round of no more events than these an end does not wait for the next one.
-FEW_EVENTS = 12
+FEW_EVENTS = 3
 #: After a larger one it waits this long, and goes out without the text of others.
 END_INTERVAL_SECONDS = 0.05
 #: After so many rounds in a row that failed, but not for Redis being away, each log has one of its

@@ -11,7 +11,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError
 
-from aily.concurrency.batching import LOAD_PACE
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Job, Jobs
 from aily.database.errors import is_outage
@@ -28,7 +27,7 @@ from chat.runner.lease import HeldLease
 from chat.runner.observing import observe_start
 from chat.runner.pools import Deployment, Pool, Pools
 from chat.runner.slots import Slots
-from chat.runner.storage import retry_until_database_returns
+from chat.runner.storage import PACE, retry_until_database_returns
 from chat.runner.upstreams import load_pools
 from chat.scheduler import Probe
 
@@ -99,8 +98,7 @@ class Claimer:
             # So that the next claim takes several tasks. Where tasks wait for capacity, what
             # gets free is taken at once.
             busy_seconds = time.monotonic() - began
-            pause_seconds = LOAD_PACE.after(busy_seconds, pool.mean_taken)
-            await asyncio.sleep(max(pause_seconds - busy_seconds, 0))
+            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)

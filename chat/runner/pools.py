@@ -29,8 +29,6 @@ class EndedCalls(NamedTuple):
     used: dict[str, int]
 
 
-#: A claim counts so much in the mean of the last ones.
-_WEIGHT = 0.1
 #: How a model is asked for answers that fit a JSON Schema: each way once it refused the one before.
 _OUTPUT_MODES = (StructuredOutput.NATIVE, StructuredOutput.JSON_OBJECT, StructuredOutput.PROMPT)
 #: For how long a refusal is believed: another may be one caller's schema's fault.
@@ -182,8 +180,6 @@ class Pool:
     wait_seconds: float | None = None
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    #: How many tasks a claim of late has brought, without those that brought none.
-    mean_taken: float = 1.0
 
     @property
     def is_held(self) -> bool:
@@ -215,13 +211,9 @@ class Pool:
 
     def note_taken(self, taken: Mapping[str, Taken]) -> None:
         """Store the reply of a claim about each deployment."""
-        count = 0
         for name, found in taken.items():
             self.deployments[name].is_usable = found.is_usable
             self.deployments[name].slots += len(found.task_ids)
-            count += len(found.task_ids)
-        if count:
-            self.mean_taken += (count - self.mean_taken) * _WEIGHT
 
     def has_other(self, tried: Iterable[str]) -> bool:
         """Whether a deployment that is not among these could be called now."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from aily.concurrency.batching import LOAD_PACE, Batcher
+from aily.concurrency.batching import Batcher
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
@@ -26,7 +26,7 @@ from chat.models.transitions import tool_steps
 from chat.models.transitions.tool_steps import AskingCall, ClaimedCall, EndedCall, LoopState
 from chat.observability.tracing import traceparent_of
 from chat.runner.lease import HeldLease
-from chat.runner.storage import retry_until_database_returns
+from chat.runner.storage import PACE, retry_until_database_returns
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class ToolRunner:
         self._jobs = Jobs("making tool calls")
         self._calls = Jobs("a tool call")
         self._ends: Batcher[tuple[UUID, EndedCall], None] = Batcher(
-            self._store, pace=LOAD_PACE, name="tool_result"
+            self._store, pace=PACE, name="tool_result"
         )
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aily.concurrency.batching import LOAD_PACE, Batcher
+from aily.concurrency.batching import Batcher, Pace
 from aily.concurrency.loops import per_loop
 from aily.database.errors import is_outage
 from aily.database.outages import require_disk_room
@@ -98,7 +98,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(submit_many, submissions)
 
-    return Batcher(handle, max_batches=2, pace=LOAD_PACE, name="submit")
+    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:

@@ -185,15 +185,3 @@ async def test_a_caller_without_company_does_not_wait_for_any() -> None:
     async with asyncio.timeout(5):
         for number in range(20):
             assert await batcher.submit(number) == number
-
-
-@pytest.mark.parametrize(
-    ("mean_size", "apart", "gather"),
-    [(16, 0.06, 0.01), (8, 0.06, 0.01), (4, 0.03, 0.005), (0.1, 0.005, 0.000_125)],
-)
-def test_while_few_items_come_they_wait_for_less(
-    mean_size: float, apart: float, gather: float
-) -> None:
-    pace = Pace(max_seconds=0.06, gather_seconds=0.01, many=8, least_seconds=0.005)
-    assert pace.after(1.0, mean_size) == pytest.approx(apart)
-    assert pace.gather(mean_size) == pytest.approx(gather)
