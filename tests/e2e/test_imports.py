@@ -41,10 +41,10 @@ def memory(stack: Stack) -> dict[str, int]:
     }
 
 
-def test_a_large_file_becomes_a_table_and_a_file_again(stack: Stack, client: httpx.Client) -> None:
-    lines = [f'k-{n},{n}.5,"名称 {n} {"x" * 8_000}"' for n in range(ROWS)]
+def there_and_back(client: httpx.Client, rows: int) -> None:
+    """A file of that many rows of 8 KB becomes a table, which becomes the same file again."""
+    lines = [f'k-{n},{n}.5,"名称 {n} {"x" * 8_000}"' for n in range(rows)]
     content = "号码,Value,Text\n" + "".join(f"{line}\n" for line in lines)
-    before = memory(stack)
     answer = client.post(
         "/api/tables/imports",
         params={"file_name": "rows.csv"},
@@ -54,18 +54,25 @@ def test_a_large_file_becomes_a_table_and_a_file_again(stack: Stack, client: htt
     assert answer.status_code == 201, answer.text
     path = f"/api/tables/imports/{answer.json()['id']}"
     job = reached(client, path, "ready", "failed")
-    assert (job["state"], job["total"]) == ("ready", ROWS)
+    assert (job["state"], job["total"]) == ("ready", rows)
     assert job["dialect"]["encoding"] == "gb18030"
     started = client.post(f"{path}:start", json={})
     assert started.status_code == 200, started.text
     job = reached(client, path, "done", "failed")
-    assert (job["state"], job["created_rows"], job["bad_rows"]) == ("done", ROWS, 0)
+    assert (job["state"], job["created_rows"], job["bad_rows"]) == ("done", rows, 0)
     asked = client.post(f"/api/tables/{job['table']}/exports", json={"format": "csv"})
     path = f"/api/tables/exports/{asked.json()['id']}"
-    assert reached(client, path, "done", "failed")["done"] == ROWS
-    grown = {name: size - before[name] for name, size in memory(stack).items()}
+    assert reached(client, path, "done", "failed")["done"] == rows
     header, *exported = client.get(f"{path}/file").text.splitlines()
     assert header == "号码,Value,Text"
     assert [line.replace('"', "") for line in exported] == [line.replace('"', "") for line in lines]
-    assert max(grown.values()) < 60 * 2**20, grown
     assert client.delete(f"/api/tables/{job['table']}").status_code == 204
+
+
+def test_a_large_file_becomes_a_table_and_a_file_again(stack: Stack, client: httpx.Client) -> None:
+    # What a process loads with its first import is no growth.
+    there_and_back(client, 10)
+    before = memory(stack)
+    there_and_back(client, ROWS)
+    grown = {name: size - before[name] for name, size in memory(stack).items()}
+    assert max(grown.values()) < 60 * 2**20, grown

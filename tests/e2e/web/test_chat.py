@@ -180,6 +180,8 @@ def test_a_chat_keeps_its_history(page: Page) -> None:
     assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
 
     page.reload()
+    # Once it is connected, what is shown was read: the button below is not made anew.
+    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
     expect(page.get_by_role("article", name="Answer")).to_have_count(2)
     questions = page.get_by_role("article", name="You")
     expect(questions).to_contain_text(["My name is Rumpelstiltskin", "Who am I?"])
