@@ -31,7 +31,7 @@ class _PartialCall:
 
     @property
     def whole_arguments(self) -> str:
-        """Of a function without parameters many servers send none at all."""
+        """Many servers send no arguments for a function without parameters, which is `{}`."""
         arguments = storable("".join(self.arguments))
         return arguments if arguments.strip() else "{}"
 

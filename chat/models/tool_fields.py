@@ -37,7 +37,7 @@ def is_tool_name(name: str) -> bool:
 
 
 def check_own_tool_name(name: str) -> None:
-    """Of a tool that staff write."""
+    """Raises ValidationError unless staff may give a tool this name."""
     if not _TOOL_NAME.fullmatch(name):
         raise ValidationError(_("Letters, digits, _, . and - are allowed, at most 128 of them."))
 

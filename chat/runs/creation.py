@@ -99,11 +99,12 @@ def create_run(
             _check(owner_id, api_key_id, new)
         run = _row(owner_id, api_key_id, new, stored)
         run.idempotency_key, run.request_digest = key, digest if key else ""
-        _insert(run)
+        insert_run(run)
     return run, True
 
 
-def _insert(run: Run) -> None:
+def insert_run(run: Run) -> None:
+    """Raises Conflict where another request with its idempotency key is making one."""
     try:
         with transaction.atomic():
             run.save(force_insert=True)

@@ -127,7 +127,7 @@ class WithTools(Sampling):
         ge=1,
         le=1_000_000,
         description="How many calls of the scene's tools may be made. Further ones are not made, "
-        "and the model is told so.",
+        "and the model gets that as their results.",
     )
 
     @property

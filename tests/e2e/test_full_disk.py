@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -74,6 +75,26 @@ def move_log_to(disk: Path, data_dir: Path) -> None:
     log.symlink_to(moved)
 
 
+def answering_site(launcher: Launched, data_dir: Path) -> httpx.Client:
+    """A client of what was launched, once that is ready. To be closed."""
+    wait_for_ready_line(launcher)
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{launcher.port}",
+        headers={"Authorization": f"Bearer {api_key(data_dir)}"},
+        timeout=20,
+    )
+
+
+def answered_task(site: httpx.Client) -> str:
+    """The id of a task that was accepted and has succeeded."""
+    accepted = site.post("/api/llmchat/request?sync=false", json=_BODY)
+    assert accepted.status_code == 202, accepted.text
+    task_id: str = accepted.json()["task_id"]
+    path = f"/api/llmchat/tasks/{task_id}"
+    wait_until(lambda: site.get(path).json()["status"] == "succeeded", "no answer")
+    return task_id
+
+
 @pytest.mark.slow
 def test_postgresql_that_panics_on_a_full_disk_comes_back_by_itself(tmp_path: Path) -> None:
     """Its log has a disk of its own, whose free bytes nothing checks beforehand."""
@@ -83,22 +104,9 @@ def test_postgresql_that_panics_on_a_full_disk_comes_back_by_itself(tmp_path: Pa
     with small_disk(tmp_path / "disk", _LOG_DISK_BYTES) as disk, ExitStack() as resources:
         move_log_to(disk, data_dir)
         with launched(data_dir) as launcher:
-            wait_for_ready_line(launcher)
-            site = resources.enter_context(
-                httpx.Client(
-                    base_url=f"http://127.0.0.1:{launcher.port}",
-                    headers={"Authorization": f"Bearer {api_key(data_dir)}"},
-                    timeout=20,
-                )
-            )
-
-            def submit() -> httpx.Response:
-                return site.post("/api/llmchat/request?sync=false", json=_BODY)
-
-            accepted = submit()
-            assert accepted.status_code == 202, accepted.text
-            task = f"/api/llmchat/tasks/{accepted.json()['task_id']}"
-            wait_until(lambda: site.get(task).json()["status"] == "succeeded", "no answer")
+            site = resources.enter_context(answering_site(launcher, data_dir))
+            submit = partial(site.post, "/api/llmchat/request?sync=false", json=_BODY)
+            task = f"/api/llmchat/tasks/{answered_task(site)}"
 
             fill(disk)
             with pytest.raises(psycopg.OperationalError):
@@ -123,22 +131,9 @@ def test_a_full_disk_ends_no_process_and_refuses_submits_until_there_is_room(
         copy_cluster(data_dir)
         copy_assets(data_dir)
         with launched(data_dir, METRICS_PORT=str(metrics_port)) as launcher:
-            wait_for_ready_line(launcher)
-            site = resources.enter_context(
-                httpx.Client(
-                    base_url=f"http://127.0.0.1:{launcher.port}",
-                    headers={"Authorization": f"Bearer {api_key(data_dir)}"},
-                    timeout=20,
-                )
-            )
-
-            def submit() -> httpx.Response:
-                return site.post("/api/llmchat/request?sync=false", json=_BODY)
-
-            accepted = submit()
-            assert accepted.status_code == 202, accepted.text
-            task = f"/api/llmchat/tasks/{accepted.json()['task_id']}"
-            wait_until(lambda: site.get(task).json()["status"] == "succeeded", "no answer")
+            site = resources.enter_context(answering_site(launcher, data_dir))
+            submit = partial(site.post, "/api/llmchat/request?sync=false", json=_BODY)
+            task = f"/api/llmchat/tasks/{answered_task(site)}"
             before = service_pids(launcher)
 
             fill(disk)

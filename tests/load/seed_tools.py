@@ -10,7 +10,7 @@ import sys
 
 import django
 
-#: `ask` waits for its user, `slow` until the service is told to answer.
+#: `ask` waits for its user, `slow` until the service is allowed to answer.
 TOOLS = ("fast", "slow", "ask")
 
 

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import msgspec
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aily.problems import Conflict, IdempotencyMismatch, LimitReached
+from aily.problems import IdempotencyMismatch, LimitReached
 from chat.models import Batch, Run, StoredFile
 from chat.models.runs import ENDED_RUNS, Start
 from chat.openai.batches.objects import WINDOW
@@ -24,6 +24,7 @@ from chat.openai.files.endpoints import expiry_of
 from chat.openai.files.store import find_file
 from chat.openai.requests import as_object, missing, of_validation
 from chat.runs import clock
+from chat.runs.creation import insert_run
 
 KIND = "batch"
 _WINDOWS = {WINDOW: timedelta(hours=24)}
@@ -108,15 +109,7 @@ def create_batch(caller: Caller, new: NewBatch, key: str | None) -> Batch:
             raise _no_file(new.input_file_id)
         run = _row(caller, new, file)
         run.idempotency_key, run.request_digest = key, new.digest() if key else ""
-        try:
-            with transaction.atomic():
-                run.save(force_insert=True)
-        except IntegrityError:
-            raise Conflict(
-                "A request with this idempotency key is still running.",
-                field="Idempotency-Key",
-                retry_after_seconds=1,
-            ) from None
+        insert_run(run)
         batch = Batch(
             run=run,
             endpoint=new.endpoint,

@@ -76,7 +76,7 @@ def test_a_value_that_does_not_fit_names_its_field(grid: Grid, name: str, value:
     assert answer.status_code in (400, 422), answer.content
     problem = answer.json()
     named = [error["field"] for error in problem.get("errors", ())] or [problem["detail"]]
-    # Of a body that is nested too deeply nothing is read.
+    # Nothing is read of a body that is nested too deeply.
     assert any(grid.key(name) in field for field in named) or "nested" in named[0]
     assert Table.objects.get(pk=grid.id).row_count == 1
 
@@ -257,7 +257,7 @@ def _fill(book: Any, sheet: Any) -> None:
 
 
 def test_a_workbook_gives_values_dates_and_merged_cells(imports: Imports) -> None:
-    """Of a formula its last value, of merged cells the first one."""
+    """A formula is read as its last value, and merged cells have the value of the first cell."""
     job = imports.run(imports.inspected(_workbook(_fill), "book.xlsx"))
     assert job["state"] == "done", job
     first, second = rows_of(imports.client, job["table"])

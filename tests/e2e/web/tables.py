@@ -8,7 +8,7 @@ from typing import Any, cast
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-#: What the simulator is told in a row.
+#: Directives to the simulator, in the text of a row.
 QUICK = "[sim:tokens=5,tps=0,latency=0.05]"
 REFUSED = "[sim:status=400]"
 #: Cells of a run that are asked about at once, so that it lasts long enough to be watched.
