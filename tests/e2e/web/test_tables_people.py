@@ -177,7 +177,7 @@ def test_ten_seconds_without_a_connection_lose_nothing(page_of_tables: Page) -> 
     page.get_by_role("button", name="Field Day").click()
     choose(page, "Hide")
     # Rows that were never read, and a view that cannot be stored.
-    page.locator(".slick-viewport-top.slick-viewport-left").evaluate(
+    page.locator(".slick-viewport-top.slick-viewport-right").evaluate(
         "(element) => (element.scrollTop = element.scrollHeight / 2)"
     )
     expect(status(page)).to_contain_text("No connection: 3 changes are kept here")

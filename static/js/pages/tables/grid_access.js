@@ -30,6 +30,18 @@ export function moveRole(container, label) {
   return wrapper;
 }
 
+/**
+ * A row is drawn once in each pane, but is to be heard once.
+ *
+ * @param {HTMLElement} wrapper @param {string} panes a selector @param {boolean} isHidden
+ */
+export function hidePane(wrapper, panes, isHidden) {
+  for (const pane of wrapper.querySelectorAll(panes)) {
+    if (isHidden) pane.setAttribute("aria-hidden", "true");
+    else pane.removeAttribute("aria-hidden");
+  }
+}
+
 /** @param {HTMLElement} wrapper @param {number} rows @param {number} columns */
 export function setCounts(wrapper, rows, columns) {
   // The line of headers is a row as well.
