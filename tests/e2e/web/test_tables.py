@@ -6,7 +6,7 @@ import csv
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e.web.tables import (
     STATES,
@@ -402,6 +402,29 @@ def test_a_file_of_gb18030_becomes_a_table_and_leaves_it_again(page_of_tables: P
     rows = list(csv.reader(content_out.splitlines()))
     assert rows[:2] == [["标题", "数量", "日期"], ["工单0", "0", "2026-01-01"]]
     assert not any(cell_text.startswith("=") for row in rows for cell_text in row)
+
+
+@pytest.mark.slow
+def test_an_export_says_how_far_it_is_and_is_cancelled(page_of_tables: Page) -> None:
+    page = page_of_tables
+    open_table(page, make_table(page, 10))
+
+    def slow_down(route: Route) -> None:
+        """It is over before anybody looks."""
+        answer = route.fetch()
+        is_cancelled = route.request.url.endswith(":cancel")
+        state = "cancelled" if is_cancelled else "running"
+        route.fulfill(json={**answer.json(), "state": state, "done": 4, "total": 10})
+
+    page.route(re.compile(r"/api/tables/(\d+/exports|exports/[^/]+)$"), slow_down)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Export")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Export").click()
+    expect(dialog).to_contain_text("4 of 10 rows")
+    expect(dialog.get_by_role("progressbar")).to_have_js_property("value", 4)
+    dialog.get_by_role("button", name="Cancel the export").click()
+    expect(dialog).to_contain_text("The export was cancelled.")
 
 
 # --- The trash ------------------------------------------------------------------------------------
