@@ -4,7 +4,14 @@ import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.
 import { isCharacter, isComposing } from "../../ui/keyboard.js";
 import { ColumnDrag } from "./column_drag.js";
 import { IN_SHEET } from "./editors.js";
-import { hidePane, markActive, markRows, moveRole, setCounts } from "./grid_access.js";
+import {
+  followHeaders,
+  hidePane,
+  markActive,
+  markRows,
+  moveRole,
+  setCounts,
+} from "./grid_access.js";
 import { fieldColumn, linesOf, NUMBER, numberColumn, widthsOf } from "./grid_columns.js";
 import { menuButton } from "./grid_nodes.js";
 
@@ -155,6 +162,8 @@ export class TableGrid {
       this.#callbacks.onInvalid(validationResults.msg);
     });
     this.element.addEventListener("focusin", (event) => this.#entered(event));
+    // A header that is out of sight is scrolled to when its button gets the focus.
+    followHeaders(this.element);
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
       requestAnimationFrame(() => this.#markRows());

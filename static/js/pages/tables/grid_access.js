@@ -31,6 +31,23 @@ export function moveRole(container, label) {
 }
 
 /**
+ * Keep the cells below their headers, whatever scrolls these.
+ *
+ * @param {HTMLElement} container
+ */
+export function followHeaders(container) {
+  for (const side of ["left", "right"]) {
+    const header = container.querySelector(`.slick-header-${side}`);
+    const viewport = container.querySelector(`.slick-viewport-top.slick-viewport-${side}`);
+    header?.addEventListener("scroll", () => {
+      if (viewport && viewport.scrollLeft !== header.scrollLeft) {
+        viewport.scrollLeft = header.scrollLeft;
+      }
+    });
+  }
+}
+
+/**
  * A row is drawn once in each pane, but is to be heard once.
  *
  * @param {HTMLElement} wrapper @param {string} panes a selector @param {boolean} isHidden

@@ -211,7 +211,7 @@ export interface CellData {
   state: AiCell["state"];
   why: ("input" | "config")[];
   values: Record<string, Value>;
-  error: { code?: string; message?: string } | null;
+  error: { code?: string; message?: string; task?: string } | null;
   provenance: Provenance | null;
   inputs: Record<string, Value> | null;
   edited: { at: string; by: string | null } | null;
