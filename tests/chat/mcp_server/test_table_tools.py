@@ -144,6 +144,6 @@ async def test_calls_count_as_requests(
     http: httpx.AsyncClient, key: str, grid: AiGrid, settings: Settings
 ) -> None:
     settings.RATE_LIMIT_PER_MINUTE = 1
+    await modern(http, key, "tools/call", {"name": "tables_query", "arguments": {}})
     tools = Tools(http, key)
-    await tools.call("tables_query")
     assert "Try again after" in await tools.refusal("tables_query")
