@@ -17,7 +17,7 @@ from tests.chat.tables.transfers import Imports, work
 from tests.conftest import ClientOf
 
 #: What each access contains.
-CONTAINS = {
+CONTAINS: dict[str, set[str]] = {
     "none": set(),
     "read": {"read"},
     "review": {"read", "review"},
@@ -26,7 +26,7 @@ CONTAINS = {
     "own": {"read", "review", "run", "edit", "own", "maker"},
 }
 #: What an operation needs. `maker`: only who has made the run, file or snapshot has it.
-NEEDS = {
+NEEDS: dict[str, dict[str, Any]] = {
     "anybody": {
         "GET /api/tables": None,
         "POST /api/tables": {"name": "New"},
