@@ -162,7 +162,7 @@ def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Cl
     run_id = table.start()
     table.wait(run_id, 5)
     assert client.post(f"/tables/runs/{run_id}:pause", json={}).json()["state"] == "paused"
-    wait_until(lambda: table.counts(run_id)["open"] == 0, "the last calls", 4)
+    wait_until(lambda: table.counts(run_id)["open"] == 0, "the last calls")
     calls, counts = requests_made(stack), table.counts(run_id)
     assert counts["pending"] + counts["succeeded"] == 300
     assert client.post(f"/tables/runs/{run_id}:cancel", json={}).status_code == 200

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from guardian.shortcuts import assign_perm, remove_perm
 
 from accounts.models import APIKey, User
@@ -23,6 +22,7 @@ from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create, Update
 from chat.tables.tables import create_table, delete_table
 from tests.chat.conftest import loop_services as loop_services
+from tests.communicators import WebsocketCommunicator
 
 Connect = Callable[[User], Any]
 

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from channels.testing import WebsocketCommunicator
-
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from tests.chat.conftest import loop_services as loop_services
 from tests.chat.tables.conftest import Grids
 from tests.chat.tables.transfers import Imports, work
+from tests.communicators import WebsocketCommunicator
 from tests.conftest import ClientOf
 
 
