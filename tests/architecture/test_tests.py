@@ -210,3 +210,57 @@ def test_waiting_is_done_in_one_place_and_has_a_deadline() -> None:
     }
     allowed = {("waiting.py", name) for name in ("wait_until", "until", "eventually")}
     assert found - allowed == _PACED
+
+
+# --- Limits -------------------------------------------------------------------------------------
+#: Calls that end a wait: their last argument, or `timeout`, is in seconds.
+_LIMITED = {"acquire", "communicate", "join", "result", "timeout", "wait", "wait_for"}
+_LIMITED |= {"wait_until", "until", "eventually", "receive_from", "receive_json_from"}
+#: What is to be hit is shorter, what should succeed has longer on a machine with other work to do.
+_SHORTEST_SECONDS, _LONG_SECONDS = 1, 10
+
+
+def short_limits(source: str) -> list[int]:
+    """The lines of calls that give up after some seconds."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if _is_short(call)]
+
+
+def _is_short(call: ast.Call) -> bool:
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    limits = [word.value for word in call.keywords if word.arg in ("timeout", "seconds")]
+    limits += call.args[-1:]
+    return name in _LIMITED and any(
+        isinstance(limit, ast.Constant)
+        and isinstance(limit.value, int | float)
+        and _SHORTEST_SECONDS <= limit.value < _LONG_SECONDS
+        for limit in limits
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "is_short"),
+    [
+        ("asyncio.timeout(5)", True),
+        ("asyncio.wait_for(work(), 2)", True),
+        ("thread.join(timeout=9.5)", True),
+        ('wait_until(is_there, "it", 1)', True),
+        ("asyncio.timeout(0.05)", False),
+        ("process.wait(30)", False),
+        ('", ".join(words)', False),
+        ("is_set.wait()", False),
+    ],
+)
+def test_a_short_limit_is_found(call: str, is_short: bool) -> None:
+    assert bool(short_limits(call)) == is_short
+
+
+def test_nothing_gives_up_after_a_few_seconds() -> None:
+    """CI's two cores run five processes of tests: what takes a moment here takes seconds there."""
+    found = [
+        f"{file.relative_to(TESTS)}:{line}"
+        for file in _python_files(TESTS)
+        if file.relative_to(TESTS).parts[0] not in _PROGRAMS
+        for line in short_limits(file.read_text())
+    ]
+    assert found == []

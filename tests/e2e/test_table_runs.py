@@ -160,7 +160,7 @@ def test_every_process_is_killed_and_each_cell_has_its_answer_once(
 def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
     table = Filled(client, 300, "[sim:latency=0.05,tokens=8,tps=0]")
     run_id = table.start()
-    table.wait(run_id, 5)
+    table.wait(run_id, rows=5)
     assert client.post(f"/tables/runs/{run_id}:pause", json={}).json()["state"] == "paused"
     wait_until(lambda: table.counts(run_id)["open"] == 0, "the last calls")
     calls, counts = requests_made(stack), table.counts(run_id)

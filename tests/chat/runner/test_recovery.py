@@ -108,7 +108,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     while not reading.done():
         for pool in await in_database(recovery.sweep):
             await scheduler.ring(pool)
-        await asyncio.wait([reading], timeout=1)
+        await asyncio.wait([reading], timeout=0.5)
     await reading
     frames.check_ids()
     messages = [{"role": "user", "content": prompt}]
