@@ -220,6 +220,11 @@ _LIMITED |= {"wait_until", "until", "eventually", "receive_from", "receive_json_
 _SHORTEST_SECONDS, _LONG_SECONDS = 1, 10
 
 
+#: Their clients and functions wait for 5 s unless they are told otherwise.
+_IMPATIENT = {"httpx", "httpx2"}
+_REQUESTS = {"AsyncClient", "Client", "delete", "get", "patch", "post", "put", "stream"}
+
+
 def short_limits(source: str) -> list[int]:
     """The lines of calls that give up after some seconds."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
@@ -230,6 +235,9 @@ def _is_short(call: ast.Call) -> bool:
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     limits = [word.value for word in call.keywords if word.arg in ("timeout", "seconds")]
     limits += call.args[-1:]
+    if getattr(getattr(call.func, "value", None), "id", "") in _IMPATIENT:
+        keywords = {word.arg for word in call.keywords}
+        return name in _REQUESTS and keywords.isdisjoint({"timeout", None})
     return name in _LIMITED and any(
         isinstance(limit, ast.Constant)
         and isinstance(limit.value, int | float)
@@ -245,6 +253,8 @@ def _is_short(call: ast.Call) -> bool:
         ("asyncio.wait_for(work(), 2)", True),
         ("thread.join(timeout=9.5)", True),
         ('wait_until(is_there, "it", 1)', True),
+        ("httpx.get(url)", True),
+        ("httpx.AsyncClient(timeout=20)", False),
         ("asyncio.timeout(0.05)", False),
         ("process.wait(30)", False),
         ('", ".join(words)', False),

@@ -204,7 +204,7 @@ def test_every_process_is_killed_once_and_nothing_is_lost(
     stack, count = installation.stack, 120
     content = "\n".join(lines(count, "[sim:latency=0.2,tokens=8,tps=0]")).replace(MODEL, "killed")
     with short_leases(stack):
-        httpx.post(f"{stack.simulator_url}/stats/reset")
+        httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
         batch_id = create(sdk, content).id
 
         def completed() -> int:
@@ -220,7 +220,7 @@ def test_every_process_is_killed_once_and_nothing_is_lost(
             stack.restart(name)
         batch = ended(sdk, batch_id, 90)
     require_right_files(sdk, batch, count)
-    calls = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    calls = httpx.get(f"{stack.simulator_url}/stats", timeout=30).json()["requests"]
     good = count - count // 100
     # What was in flight when the worker died is called again, and nothing else.
     assert good <= calls <= good + 2 * CAP

@@ -83,7 +83,7 @@ def succeeded(client: httpx.Client, run_id: str) -> int:
 
 
 def requests_made(stack: Stack) -> int:
-    made: int = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    made: int = httpx.get(f"{stack.simulator_url}/stats", timeout=30).json()["requests"]
     return made
 
 
@@ -96,7 +96,7 @@ def test_every_process_is_killed_once_and_no_row_is_paid_twice(
     worker.environment["WORKER_LEASE_SECONDS"] = "2"
     worker.start()
     try:
-        httpx.post(f"{stack.simulator_url}/stats/reset")
+        httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
         content = lines(ROWS, "[sim:latency=0.05,tokens=8,tps=0]")
         run_id = create(client, content, start="now", max_open="40")
         wait_until(lambda: succeeded(client, run_id) > 10, "the first rows", 60)
@@ -172,7 +172,7 @@ def test_five_thousand_rows_cost_what_was_estimated_and_are_run_once(
         found: dict[str, Any] = client.post(f"{RUNS}/{run_id}/{action}", json=body).json()
         return found
 
-    httpx.post(f"{stack.simulator_url}/stats/reset")
+    httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
     form = {"scene": "summarize", "mapping": '{"text": "Body"}'}
     files = {"file": ("reviews.csv", reviews(5_000))}
     run_id = client.post(RUNS, files=files, data=form).json()["id"]

@@ -48,6 +48,7 @@ def client(app: Any, secret: str) -> httpx.AsyncClient:
         transport=httpx.ASGITransport(app),
         base_url="http://localhost",
         headers={"Authorization": f"Bearer {secret}"},
+        timeout=30,
     )
 
 

@@ -206,4 +206,4 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.fixture(autouse=True)
 def short_times(settings: Settings) -> None:
-    settings.WORKER_LEASE_SECONDS = 5
+    settings.WORKER_LEASE_SECONDS = 30
