@@ -65,6 +65,7 @@ def installation(database_server: dict[str, str]) -> Iterator[Installation]:
         # Answers come at once unless the prompt says otherwise.
         simulator_arguments=["--latency", "0", "--tokens-per-second", "0"],
         environment=ENVIRONMENT,
+        only=("valkey", "simulator", "worker", "scheduler", "web"),
         script=_SCRIPT,
     )
     with stack:
