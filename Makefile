@@ -12,6 +12,8 @@ DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example STAFF_TOTP_REQUIRE
 OFFLINE := LOG_LEVEL=CRITICAL DATABASE_POOL_TIMEOUT_SECONDS=0.1
 # Locked versions with their hashes, whose dependencies are locked as well: nothing is resolved.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
+UV := UV_DEFAULT_INDEX="$${PIP_INDEX_URL:-https://pypi.org/simple}" UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 \
+  $(BIN)/uv
 # For every Python and machine that aily runs on; without the address of the index that answered.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -116,7 +118,12 @@ clean: ## remove the virtual environment and all data in var/
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
-.venv/.tests: tests/requirements.lock .venv/.runtime
-	@echo "installing test tools (once) ..."
-	@$(INSTALL) -r tests/requirements.lock
-	@touch $@
+# The tools' lock has everything, also what is needed to run. uv takes half of pip's CPU for it; it
+# knows no pip.conf, so where it finds no index, pip does the rest.
+.venv/.tests: tests/requirements.lock requirements.lock | .venv/bin/python
+	@echo "installing packages and test tools (once) ..."
+	@sed -n '/^uv==/,/[^\\]$$/p' tests/requirements.lock > .venv/uv.txt
+	@$(INSTALL) -r .venv/uv.txt
+	@$(UV) pip install --no-config --quiet --python $(BIN)/python --no-deps --require-hashes \
+	  --compile-bytecode -r tests/requirements.lock || $(INSTALL) -r tests/requirements.lock
+	@touch .venv/.runtime $@
