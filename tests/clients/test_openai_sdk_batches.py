@@ -107,7 +107,7 @@ def test_files_of_the_sdk(sdk: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         sdk.files.retrieve(file.id)
     with pytest.raises(openai.BadRequestError) as refused:
-        sdk.files.create(file=("a", b"x"), purpose="secret")  # type: ignore[arg-type]
+        sdk.files.create(file=("a", b"x"), purpose="secret")
     assert refused.value.param == "purpose"
 
 

@@ -229,7 +229,7 @@ def _operations() -> list[Any]:
     load_all_checks()
     schema = schemathesis.openapi.from_dict(application_api.get_openapi_schema())
     schema.config.max_stream_events = _STREAM_EVENTS
-    return [operation.ok() for operation in schema.get_all_operations()]  # type: ignore[union-attr]
+    return [operation.ok() for operation in schema.get_all_operations()]
 
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.

@@ -339,6 +339,7 @@ def test_patterns_mean_what_json_schema_says(
     assert submit_variables({"x": value}).status_code == (202 if is_valid else 422)
 
 
+@pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize(
     "template",
     [
