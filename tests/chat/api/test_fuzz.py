@@ -146,7 +146,7 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     name = f"fuzzed-{number}"
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
-    known = one_of_each(user, simulator, name)
+    known = one_of_each(user, simulator, name, has_table="/tables" in label)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
     if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
