@@ -1,7 +1,7 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help run test quick screenshots check check-lint check-types check-layers check-web check-migrations \
-  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
+  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers .system clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -29,7 +29,8 @@ run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 
 # Side by side: the tests wait a good part of their time, so five processes keep two cores busy. What
 # check has to say stands at the end.
-test: .venv/.tests browser servers ## check and all tests
+test: ## check and all tests
+	@$(MAKE) --no-print-directory --jobs 2 .venv/.tests .system
 	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
 	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
@@ -96,6 +97,11 @@ systemd: .venv/.tests ## install and break the units of deploy/ in a Debian of t
 
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh
+
+# One after the other: apt-get serves one at a time. Meanwhile pip and uv load packages.
+.system:
+	@tests/install_browser.sh
+	@tests/install_servers.sh
 
 servers: ## install nginx, PgBouncer and Prometheus for the tests of deploy/, as root on Debian
 	@tests/install_servers.sh
