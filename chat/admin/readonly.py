@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+
+#: Rows of an inline that are shown: a conversation may have thousands of messages.
+MAX_INLINE_ROWS = 200
 
 
 class _ReadOnly:
@@ -24,8 +31,36 @@ class ReadOnlyAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Pages of a model that only the program writes."""
 
 
+class _NewestRows(BaseInlineFormSet):  # type: ignore[type-arg]
+    """The newest rows of a parent, in the order of the inline."""
+
+    def get_queryset(self) -> QuerySet[Any]:
+        if not hasattr(self, "_newest"):
+            rows = super().get_queryset()
+            newest = list(rows.order_by("-pk").values_list("pk", flat=True)[:MAX_INLINE_ROWS])
+            self._newest = rows.filter(pk__in=newest)
+        return self._newest
+
+
 class ReadOnlyInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
-    """Rows on the page of their parent; `fields` are the columns shown."""
+    """The newest rows on the page of their parent; `fields` are the columns shown."""
 
     can_delete = False
     extra = 0
+    formset = _NewestRows
+
+    def get_formset(self, request: HttpRequest, obj: Model | None = None, **kwargs: Any) -> Any:
+        formset: Any = super().get_formset(request, obj, **kwargs)
+        if obj is not None and self._has_more(request, obj, formset.fk.name):
+            title = gettext("%(rows)s: the newest %(count)s")
+            # The page has an inline of its own for each request.
+            self.verbose_name_plural = title % {
+                "rows": self.verbose_name_plural,
+                "count": MAX_INLINE_ROWS,
+            }
+        return formset
+
+    def _has_more(self, request: HttpRequest, parent: Model, name: str) -> bool:
+        """Whether the parent has more rows than are shown."""
+        rows = self.get_queryset(request).filter(**{name: parent}).order_by()
+        return rows[MAX_INLINE_ROWS : MAX_INLINE_ROWS + 1].exists()
