@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.translation import gettext
@@ -34,12 +34,17 @@ class ReadOnlyAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 class _NewestRows(BaseInlineFormSet):  # type: ignore[type-arg]
     """The newest rows of a parent, in the order of the inline."""
 
-    def get_queryset(self) -> QuerySet[Any]:
-        if not hasattr(self, "_newest"):
+    inline: ReadOnlyInline
+
+    def get_queryset(self) -> Any:
+        if not hasattr(self, "_shown"):
             rows = super().get_queryset()
-            newest = list(rows.order_by("-pk").values_list("pk", flat=True)[:MAX_INLINE_ROWS])
-            self._newest = rows.filter(pk__in=newest)
-        return self._newest
+            self._shown = list(rows[: MAX_INLINE_ROWS + 1])
+            if len(self._shown) > MAX_INLINE_ROWS:
+                newest = list(rows.order_by("-pk").values_list("pk", flat=True)[:MAX_INLINE_ROWS])
+                self._shown = list(rows.filter(pk__in=newest))
+                self.inline.say_newest()
+        return self._shown
 
 
 class ReadOnlyInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
@@ -51,16 +56,11 @@ class ReadOnlyInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
     def get_formset(self, request: HttpRequest, obj: Model | None = None, **kwargs: Any) -> Any:
         formset: Any = super().get_formset(request, obj, **kwargs)
-        if obj is not None and self._has_more(request, obj, formset.fk.name):
-            title = gettext("%(rows)s: the newest %(count)s")
-            # The page has an inline of its own for each request.
-            self.verbose_name_plural = title % {
-                "rows": self.verbose_name_plural,
-                "count": MAX_INLINE_ROWS,
-            }
+        formset.inline = self
         return formset
 
-    def _has_more(self, request: HttpRequest, parent: Model, name: str) -> bool:
-        """Whether the parent has more rows than are shown."""
-        rows = self.get_queryset(request).filter(**{name: parent}).order_by()
-        return rows[MAX_INLINE_ROWS : MAX_INLINE_ROWS + 1].exists()
+    def say_newest(self) -> None:
+        """Say above the rows that there are others. A page has an inline of its own."""
+        title = gettext("%(rows)s: the newest %(count)s")
+        names = {"rows": self.verbose_name_plural, "count": MAX_INLINE_ROWS}
+        self.verbose_name_plural = title % names

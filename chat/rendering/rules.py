@@ -72,18 +72,25 @@ def most_relevant(error: ValidationError) -> ValidationError:
         by_alternative: dict[object, list[ValidationError]] = defaultdict(list)
         for part in error.context:
             by_alternative[part.schema_path[0]].append(part)
-        meant = [parts for parts in by_alternative.values() if not any(map(_is_of_another, parts))]
+        alternatives = list(by_alternative.values())
+        of_its_type = [parts for parts in alternatives if not any(map(_is_of_another_type, parts))]
+        meant = [parts for parts in of_its_type if not any(map(_is_of_another_name, parts))]
+        if len(of_its_type) == 1:
+            meant = of_its_type
         if len(meant) != 1:
-            return error if meant else _joined(error, list(by_alternative.values()))
+            return error if of_its_type else _joined(error, alternatives)
         error = meant[0][0]
     return error
 
 
-def _is_of_another(error: ValidationError) -> bool:
-    """Whether the value was meant for another alternative: it has another type, or another value
-    of the property that tells them apart."""
-    keywords = ("type", "const", "enum") if not error.path else ("const", "enum")
-    return error.validator in keywords and len(error.path) <= 1
+def _is_of_another_type(error: ValidationError) -> bool:
+    """Whether the value as a whole was meant for another alternative."""
+    return not error.path and error.validator in ("type", "const", "enum")
+
+
+def _is_of_another_name(error: ValidationError) -> bool:
+    """Whether the property that tells alternatives apart has the value of another."""
+    return len(error.path) == 1 and error.validator in ("const", "enum")
 
 
 def _joined(error: ValidationError, alternatives: list[list[ValidationError]]) -> ValidationError:

@@ -96,7 +96,7 @@ _BUDGET = {"name": "b", "period": "month", "currency": "USD", "is_active": "on"}
         ("budget", _BUDGET, "请至少设置一项限额。"),
         ("modelprice", {"weekdays": "x"}, "第 1 项无效："),
         ("toolserver", {"openapi_document": "{bad"}, "文档不是 JSON。"),
-        ("toolserver", {"openapi_document": "a: *b\nc: [1"}, "文档既不是 JSON，也不是 YAML："),
+        ("toolserver", {"openapi_document": "a: [1"}, "文档既不是 JSON，也不是 YAML："),
         ("toolserver", {"openapi_document": '{"openapi": "2.0"}'}, "这不是 3.0、3.1 或 3.2 版"),
         ("provider", {"api_key_env": "PATH"}, "LLM_KEY_... 或 DEEPSEEK_API_KEY。"),
         ("sceneversion", {"max_tool_steps": "999"}, "最多为 16：上限由 TOOL_MAX_STEPS 设定。"),

@@ -100,6 +100,8 @@ _PETS = [
         ({"oneOf": _PETS}, {"kind": "cow"}, "", "oneOf", None),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 3, "", "oneOf", None),
         ({"anyOf": [{"minimum": 9}, {"multipleOf": 2}]}, 3, "", "anyOf", None),
+        ({"anyOf": [{"properties": {"a": {"enum": ["b", "c"]}}}, {"type": "null"}]}, {"a": "d"},
+         ".a", "enum", "b, c"),
         ({"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}, {"next": {"n": "x"}},
          ".next.n", "type", "integer"),
         ({"$ref": "#/$defs/node"}, {"next": {}}, ".n", "required", None),
