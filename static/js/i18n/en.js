@@ -41,6 +41,7 @@ export default {
 
   "welcome.heading": "What can I do for you?",
   "welcome.text": "Write a message below, or start from a scene.",
+  "welcome.more": { one: "{count} more scene", other: "{count} more scenes" },
 
   "question.label": "You",
   "question.expand": "Show all",

@@ -44,6 +44,7 @@ export default {
 
   "welcome.heading": "有什么可以帮您？",
   "welcome.text": "在下方输入消息，或从一个场景开始。",
+  "welcome.more": "还有 {count} 个场景",
 
   "question.label": "您",
   "question.expand": "展开全部",
