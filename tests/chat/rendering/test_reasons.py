@@ -119,7 +119,7 @@ _PETS = [
 def test_a_value_is_refused_by_the_rule_that_is_meant(
     schema: Any, value: Any, field: str, rule: str, limit: Any
 ) -> None:
-    whole = {"properties": {"x": schema}, "$defs": {"node": _NODE}}
+    whole: Any = {"properties": {"x": schema}, "$defs": {"node": _NODE}}
     with pytest.raises(InvalidVariable) as caught:
         Prompt(PromptSource("", "{{ x }}", whole)).render({"x": value}, limits())
     expected = {"rule": rule} if limit is None else {"rule": rule, "limit": limit}
@@ -128,7 +128,8 @@ def test_a_value_is_refused_by_the_rule_that_is_meant(
 
 @pytest.mark.parametrize("value", [0.07, 1.1, 4.35, 19.99, 3, 1e300])
 def test_multiples_are_those_of_decimal_numbers(value: float) -> None:
-    source = PromptSource("", "{{ x }}", {"properties": {"x": {"multipleOf": 0.01}}})
+    schema: Any = {"properties": {"x": {"multipleOf": 0.01}}}
+    source = PromptSource("", "{{ x }}", schema)
     assert Prompt(source).render({"x": value}, limits())
 
 
