@@ -13,7 +13,9 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.contrib.staticfiles import finders
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -82,6 +84,21 @@ def act(admin: Client, table: str, action: str, *keys: Any) -> str:
     form = {"action": action, "_selected_action": [str(key) for key in keys]}
     page = admin.post(f"/admin/chat/{table}/", form, follow=True)
     return " ".join(str(message) for message in page.context["messages"])
+
+
+@pytest.mark.parametrize("kept", ["accounts/user", "chat/llmmodel"])
+def test_what_tasks_belong_to_is_kept_and_they_are_not_read(
+    admin: Client, make_task: MakeTask, kept: str
+) -> None:
+    task = make_task()
+    pk = task.owner_id if kept == "accounts/user" else task.model_id
+    path = f"/admin/{kept}/{pk}/delete/"
+    with CaptureQueriesContext(connection) as queries:
+        page = admin.get(path)
+    assert "task" in page.content.decode()
+    assert "Are you sure" not in page.content.decode()
+    assert not [query for query in queries if '"chat_task"."messages"' in query["sql"]]
+    assert admin.post(path, {"post": "yes"}).status_code == 403
 
 
 # --- Refusals in Chinese ------------------------------------------------------------------------
