@@ -89,6 +89,14 @@ def test_a_command_without_postgresql_says_so_and_ends(
     assert "PostgreSQL cannot be used (DATABASE_URL): nothing answers" in one_sentence(ended)
 
 
+def test_a_command_without_postgresqls_own_socket_says_so_and_ends(tmp_path: Path) -> None:
+    url = f"postgres://aily@:{free_ports(1)[0]}/aily"
+
+    ended = run((_PYTHON, "manage.py", "migrate"), tmp_path, DATABASE_URL=url)
+
+    assert "nothing answers at /var/run/postgresql/.s.PGSQL." in one_sentence(ended)
+
+
 def test_a_command_does_not_wait_for_a_postgresql_that_says_nothing(
     silent_server: int, tmp_path: Path
 ) -> None:
