@@ -19,6 +19,7 @@ _PROGRAMS = ("load", "chaos")
 #: Modules of `aily/` without a test file of their own, and the test that goes through them.
 _TESTED_BY = {
     "aily/admin/audit_log.py": "tests/accounts/test_audit.py",
+    "aily/admin/deletion.py": "tests/chat/test_admin.py",
     "aily/admin/site.py": "tests/chat/test_admin.py",
     "aily/apps.py": "tests/aily/redis/test_broker.py",
     "aily/asgi.py": "tests/e2e/test_edges.py",
