@@ -35,8 +35,15 @@ def rows_of(run_id: str) -> list[tuple[int, str, Json | None, str | None]]:
         (codecs.BOM_UTF16_LE + TABLE.encode("utf-16-le"), "utf-16-le"),
         (codecs.BOM_UTF16_BE + TABLE.encode("utf-16-be"), "utf-16-be"),
         (TABLE.replace("\n", "\r\n").encode(), "utf-8"),
+        (TABLE.replace("\n", "\r").encode(), "utf-8"),
+        (codecs.BOM_UTF8 * 2 + TABLE.encode(), "utf-8"),
+        (TABLE.replace("\n", "\n\ufeff").encode(), "utf-8"),
+        (f"sep=,\n{TABLE}".encode(), "utf-8"),
     ],
-    ids=["utf-8", "utf-8 with a mark", "gb18030", "utf-16-le", "utf-16-be", "crlf"],
+    ids=[
+        *("utf-8", "utf-8 with a mark", "gb18030", "utf-16-le", "utf-16-be", "crlf"),
+        *("cr", "two marks", "a mark before each line", "excel's delimiter"),
+    ],
 )
 def test_encodings_are_recognised(runs: RunClient, content: bytes, encoding: str) -> None:
     made = runs.create(content)
@@ -78,8 +85,8 @@ def test_delimiters_are_recognised(runs: RunClient, delimiter: str) -> None:
 def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -> None:
     settings.RUN_MAX_ROW_BYTES = 300
     lines = [
-        "id,text", "1,good", "2", "3,too,many", "id,text", "4,nul\0", f"5,{'x' * 400}", '6,"a"b',
-        "", "7,good",
+        "id, text", "1,good", "2", "3,too,many", "id, text", "4,nul\0", f"5,{'x' * 400}", '6,"a"b',
+        "", "7,good", '8,"never closed',
     ]  # fmt: skip
     made = runs.create("\n".join(lines) + "\n", key_column="id")
     turn()
@@ -92,8 +99,11 @@ def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -
         (7, "invalid", "row_too_large"),
         (8, "invalid", "invalid_csv"),
         (10, "pending", None),
+        (11, "invalid", "invalid_csv"),
     ]
-    assert runs.get(made["id"])["counts"]["invalid"] == 6
+    found = runs.get(made["id"])
+    assert found["counts"]["invalid"] == 7
+    assert found["errors"][-1]["message"] == "This is not valid CSV: a quote is not closed."
 
 
 @pytest.mark.parametrize(
@@ -103,12 +113,19 @@ def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -
         ("a,b\n", "empty_file", None),
         ("\n\n", "empty_file", None),
         (",".join(f"c{n}" for n in range(300)) + "\n1\n", "too_many_columns", 1),
+        ("a\0b,c\n" + "1111,2222\n" * 9, "invalid_character", 1),
+        (f"a,{'b' * 2_000}\n1,2\n3,4\n", "row_too_large", 1),
+        ('a,"b\n1,2\n', "invalid_csv", 1),
     ],
-    ids=["a column twice", "only a header", "only empty lines", "300 columns"],
+    ids=[
+        *("a column twice", "only a header", "only empty lines", "300 columns"),
+        *("U+0000 in the header", "a long header", "a quote in the header"),
+    ],
 )
 def test_what_is_wrong_with_a_file_ends_its_run(
-    runs: RunClient, content: str, code: str, line: int | None
+    runs: RunClient, settings: Settings, content: str, code: str, line: int | None
 ) -> None:
+    settings.RUN_MAX_ROW_BYTES = 1_900
     made = runs.create(content)
     turn()
     found = runs.get(made["id"])
