@@ -47,7 +47,9 @@ class Runtime:
         self.pools = Pools()
         self.client = ProviderClient()
         self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
-        self.calls = Calls(self.pools, self.client, self._writer)
+        #: Of tasks of lane batch: many of them end at once, and nobody waits for their rounds.
+        self._bulk_writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
+        self.calls = Calls(self.pools, self.client, self._writer, self._bulk_writer)
         self._held = HeldLease()
         self.tools = ToolRunner(self._held, self._writer, self.calls.requeue)
         self.calls.on_tool_calls = self.tools.wake
@@ -64,6 +66,7 @@ class Runtime:
     def start(self) -> None:
         """Begin; must be called on the event loop."""
         self._jobs.spawn(self._writer.run())
+        self._jobs.spawn(self._bulk_writer.run())
         self._jobs.spawn(run_for_ever("life of a worker", self._live))
 
     async def ready(self) -> None:
@@ -259,7 +262,7 @@ class Runtime:
             await in_database(lease.give_up, self._held.worker_id)
         try:
             with surviving("leaving"):
-                await self._writer.flush()
+                await asyncio.gather(self._writer.flush(), self._bulk_writer.flush())
             await in_database(scheduler.drop_worker, self.worker_id, self.pools.deployments)
             for pool in self.pools:
                 await ring(pool.name)
