@@ -114,7 +114,6 @@ def require_held(what: str, limit: int, calls: Calls) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 @pytest.mark.usefixtures("second_worker")
 async def test_two_processes_hold_the_limits_of_a_minute(
     author: RestClient, rest: RestClient, tmp_path: Path
