@@ -65,7 +65,7 @@ class Limited:
         simulator = await resources.enter_async_context(running_simulator(config))
         provider = {"name": self.name, "base_url": simulator.url, "is_simulated": True}
         await made(author, "/api/providers", provider)
-        model = {"name": self.name, "provider": self.name, "max_concurrency": 50, **limits}
+        model = {"name": self.name, "provider": self.name, "max_concurrency": 20, **limits}
         await made(author, "/api/models", {**model, "default_max_tokens": 200})
 
     def calls(self) -> list[tuple[float, str]]:
@@ -124,7 +124,7 @@ async def test_two_processes_hold_the_limits_of_a_minute(
         await by_tokens.make(author, resources, tokens_per_minute=TOKENS)
         task_ids = []
         for number in range(TASKS):
-            prompt = f"{number} [sim:tokens={50 + number % 80}]"
+            prompt = f"{number} [sim:tokens={50 + number * 37 % 80}]"
             await rest.submit(prompt, model=by_requests.name)
             task_ids.append(await rest.submit(prompt, model=by_tokens.name))
         await until(lambda: len(by_requests.calls()) == TASKS, seconds=200)

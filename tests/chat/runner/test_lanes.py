@@ -13,7 +13,7 @@ import pytest
 
 from accounts.models import User
 from aily.concurrency.batching import Pace
-from chat.eventlog import writer
+from chat.eventlog import aappend
 from chat.models import Status, flights
 from chat.runner import claims
 from chat.runner.runtime import Runtime
@@ -56,15 +56,13 @@ async def test_an_event_does_not_wait_until_those_of_batch_tasks_are_sent(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, is_sending, may_go_on = count(), asyncio.Event(), asyncio.Event()
-    append = writer.aappend
-
     async def slow_first(appends: Sequence[Any], *arguments: Any) -> Any:
         if next(calls) == 0:
             is_sending.set()
             await may_go_on.wait()
-        return await append(appends, *arguments)
+        return await aappend(appends, *arguments)
 
-    monkeypatch.setattr(writer, "aappend", slow_first)
+    monkeypatch.setattr("chat.eventlog.writer.aappend", slow_first)
     bulk = await submit_as_alice(HELLO, lane="batch")
     await until(is_sending.is_set)
     await frames_of(await submit_as_alice(HELLO), alice)

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.models import Run, RunRow, Scene, StoredFile
-from tests.chat.runs.conftest import Json, RunClient, turn
+from tests.chat.runs.conftest import RUNS, Json, RunClient, turn
 
 TABLE = "编号,正文\n1,你好，世界\n2,多维表格 😀\n"
 
@@ -247,3 +247,33 @@ def test_validating_begins_again_where_a_process_died(
     found = runs.get(made["id"])
     assert (found["state"], found["counts"]["total"]) == ("ready", 1_200)
     assert RunRow.objects.count() == 1_200
+
+
+# --- Forms --------------------------------------------------------------------------------------
+_PART = 'Content-Disposition: form-data; name="{}"; filename="{}.csv"\r\n\r\ntext\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "boundary"),
+    [
+        (f"--b\r\n{_PART.format('file', 'a')}--b--\r\n", ""),
+        (f"--b\r\n{_PART.format('file', 'n' * 3_000)}--b--\r\n", "; boundary=b"),
+        (
+            "".join(f"--b\r\n{_PART.format(f'f{n}', 'a')}" for n in range(200)) + "--b--\r\n",
+            "; boundary=b",
+        ),
+    ],
+    ids=["no boundary", "a long name", "many files"],
+)
+def test_a_form_that_cannot_be_read_is_refused(runs: RunClient, body: str, boundary: str) -> None:
+    content_type = f"multipart/form-data{boundary}"
+    response = runs.client.generic("POST", RUNS, body.encode(), content_type)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert "form" in response.json()["detail"]
+    assert not Run.objects.exists()
+
+
+def test_a_form_with_many_fields_is_refused(runs: RunClient) -> None:
+    fields = {f"field{number}": "x" for number in range(1_001)}
+    refused = runs.create("text\nx\n", status=400, **fields)
+    assert refused["detail"] == "This form has too many fields."
