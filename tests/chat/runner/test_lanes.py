@@ -56,6 +56,7 @@ async def test_an_event_does_not_wait_until_those_of_batch_tasks_are_sent(
     worker: Runtime, submit_as_alice: Submit, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, is_sending, may_go_on = count(), asyncio.Event(), asyncio.Event()
+
     async def slow_first(appends: Sequence[Any], *arguments: Any) -> Any:
         if next(calls) == 0:
             is_sending.set()
