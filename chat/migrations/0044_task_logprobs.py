@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0042_run_rows_unconstrained"),
+        ("chat", "0043_texts_of_pages"),
     ]
 
     operations = [
