@@ -204,7 +204,7 @@ async def test_tables_change_while_they_are_used_behind_pgbouncer(rest: RestClie
 async def test_files_and_runs_of_tables_pass_pgbouncer(rest: RestClient) -> None:
     """COPY, temporary settings and long transactions, each on whichever connection is free."""
     rows = 300
-    lines = "".join(f"Row {number} {QUICK},{number}\n" for number in range(rows))
+    lines = "".join(f'"Row {number} {QUICK}",{number}\n' for number in range(rows))
     query = {"file_name": "rows.csv", "name": "Carried"}
     body = f"Text,Number\n{lines}".encode()
     headers = {"Content-Type": "application/octet-stream"}
