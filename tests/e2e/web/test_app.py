@@ -322,7 +322,7 @@ def test_axe_finds_nothing_serious(
             assert _serious(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_on_the_pages_around(
     browser: Browser, stack: Stack, reader_session: StorageState, scheme: Any
 ) -> None:
