@@ -145,13 +145,23 @@ def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
     assert faults == []
 
 
+class Clock:
+    """The loop's time, which `passes` beside what really goes by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._passed, time = 0.0, loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + self._passed)
+
+    async def passes(self, seconds: float) -> None:
+        self._passed += seconds
+        await turns()
+
+
 async def test_a_batch_that_ends_delays_the_one_that_is_collected_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop, passed = asyncio.get_running_loop(), 0.0
-    real_time = loop.time
-    monkeypatch.setattr(loop, "time", lambda: real_time() + passed)
-    handler = Handler()
+    clock, handler = Clock(monkeypatch), Handler()
     pace = Pace(min_seconds=LONG, share=1e-12, max_seconds=3 * LONG, gather_seconds=0)
     batcher = Batcher(handler, max_batches=2, pace=pace)
     first = asyncio.create_task(batcher.submit(1))
@@ -160,12 +170,32 @@ async def test_a_batch_that_ends_delays_the_one_that_is_collected_meanwhile(
     await turns()
     handler.go.release()
     await first
-    passed = 2 * LONG
-    await turns()
+    await clock.passes(2 * LONG)
     assert handler.batches == [[1]]
-    passed = 4 * LONG
     handler.go.release()
+    await clock.passes(2 * LONG)
     assert await second == 20
+
+
+async def test_items_that_keep_coming_are_not_taken_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, handler = Clock(monkeypatch), Handler()
+    pace = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=0, quiet_seconds=0.01)
+    batcher = Batcher(handler, pace=pace)
+    handler.go.release()
+    await batcher.submit(0)
+    callers = []
+    for item in range(1, 13):
+        callers.append(asyncio.create_task(batcher.submit(item)))
+        await turns()
+        # A hundred times what ends the wait where items come at once.
+        await clock.passes(1)
+    assert handler.batches == [[0]]
+    await clock.passes(10)
+    assert [len(batch) for batch in handler.batches] == [1, 12]
+    handler.go.release()
+    await asyncio.gather(*callers)
 
 
 async def test_an_item_that_may_expect_company_waits_for_it() -> None:
