@@ -48,7 +48,7 @@ class Pace:
     """
 
     min_seconds: float = 0.025
-    share: float = 0.1
+    share: float = 0.05
     max_seconds: float = 0.06
     gather_seconds: float = 0.01
     quiet_seconds: float = 0.003
