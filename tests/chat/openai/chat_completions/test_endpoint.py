@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import httpx
@@ -219,6 +219,28 @@ def make_scene() -> None:
     template = "{{ greeting }} {{ names | join(' and ') }}, {{ count }} of you"
     fields = {"user_template": template, "variables_schema": schema}
     scenes.publish(scenes.create_version(scene, None, fields))
+
+
+def publish_without_variables() -> None:
+    scenes.publish(scenes.create_version(Scene.objects.get(), None, {"user_template": "Hi"}))
+
+
+@pytest.mark.parametrize(
+    "change", [publish_without_variables, lambda: Scene.objects.update(is_enabled=False)]
+)
+async def test_a_repeat_gets_its_task_though_the_scene_now_reads_it_otherwise(
+    client: httpx.AsyncClient, worker: Runtime, change: Callable[[], object]
+) -> None:
+    await in_database(make_scene)
+    metadata = {"names": "[]", "count": "2", "greeting": "7"}
+    body = {"model": "scene:typed", "messages": [], "metadata": metadata}
+    headers = {"Idempotency-Key": "once"}
+    first = await client.post(PATH, json=body, headers=headers)
+    await in_database(change)
+    again = await client.post(PATH, json=body, headers=headers)
+    assert (again.status_code, again.json()) == (200, first.json())
+    other = await client.post(PATH, json={**body, "seed": 1}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_mismatch")
 
 
 # --- Streams ------------------------------------------------------------------------------------
