@@ -35,6 +35,8 @@ from aily.web import cors
 
 #: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
+#: How long the next bytes of a body are waited for. daphne waits as long by itself.
+SILENT_SECONDS = 60.0
 #: Under these paths every caller needs credentials.
 _API = ("/api/", "/v1/", "/mcp")
 _NO_CREDENTIALS = "Give an API key or a session."
@@ -53,6 +55,12 @@ larger_bodies_between: dict[tuple[str, str], Callable[[], int]] = {}
 _FORM_BYTES = 1_048_576
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
+
+
+class SlowBody(Problem):
+    """The client has stopped sending its request's body."""
+
+    code, status, title = "request_timeout", 408, "Request timeout"
 
 
 def too_large(max_bytes: int) -> TooLarge:
@@ -207,14 +215,24 @@ def _no_body() -> ASGIReceiveCallable:
 
 
 def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallable:
-    """A `receive` that raises TooLarge once the body has more bytes."""
+    """A `receive` that raises TooLarge once the body has more bytes, and SlowBody where its next
+    bytes do not come: each unfinished body holds memory."""
     size = 0
+    is_whole = False
 
     async def counted() -> ASGIReceiveEvent:
-        nonlocal size
-        message = await receive()
+        nonlocal size, is_whole
+        if is_whole:
+            # What comes after the body is that the client has gone.
+            return await receive()
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise SlowBody(f"The rest of the body did not come for {SILENT_SECONDS} s.") from None
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
         if size > max_bytes:
             raise too_large(max_bytes)
         return message

@@ -156,4 +156,5 @@ def digest_of_sent(request: Request, body: bytes) -> str:
 
 def _is_retry(request: Request) -> bool:
     count = request.headers.get(_RETRY_COUNT, "0")
-    return count.isdigit() and int(count) > 0
+    # Not read as a number: it may have any length.
+    return count.isascii() and count.isdigit() and bool(count.strip("0"))

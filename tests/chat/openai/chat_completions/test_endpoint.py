@@ -349,6 +349,14 @@ async def test_a_retry_gets_no_task_that_another_request_waits_for(
     assert len({answer.headers["aily-task-id"] for answer in answers}) == 3
 
 
+@pytest.mark.parametrize("count", [b"\xb2", b"9" * 5_000, b"-1", b"000"])
+async def test_an_odd_count_of_retries_harms_nothing(
+    client: httpx.AsyncClient, worker: Runtime, count: bytes
+) -> None:
+    retry = [(b"x-stainless-retry-count", count)]
+    assert (await client.post(PATH, json=asks("x"), headers=retry)).status_code == 200
+
+
 async def test_another_key_or_body_finds_nothing(
     client: httpx.AsyncClient, settings: Settings, bob: User
 ) -> None:
