@@ -245,8 +245,9 @@ class JsonBody:
     def end(self) -> None:
         state = self._state
         state.add_json(bytes(self._body))
-        # A single event, of a stream that was cut after it, is no whole answer.
-        state.done = not state.has_deltas
+        # A single event may be the first line of a stream that was cut after it.
+        may_be_cut = self._line_end is not None or state.finish_reason is None
+        state.done = not (state.has_deltas and may_be_cut)
 
     def cut(self, error: ProviderError) -> ProviderError | None:
         return error
