@@ -25,7 +25,8 @@ from starlette.types import ASGIApp
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
 
-from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402 - needs Django's apps
+from accounts.bearer import counted_name  # noqa: E402 - needs Django's apps
+from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402
 from accounts.metrics import create_series  # noqa: E402
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
 from aily.problems import NotFound  # noqa: E402
@@ -38,6 +39,7 @@ from aily.web.body_limits import (  # noqa: E402
     problem_response,
     upload_bytes,
 )
+from aily.web.turns import RequestTurns  # noqa: E402
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
 from chat.mcp_server.errors import error_form as mcp_error_form  # noqa: E402
@@ -112,10 +114,11 @@ for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
 larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
+_django = RequestTurns(cast("ASGI3Application", ASGIHandler()), counted_name)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(HTTPRouter(cast("ASGI3Application", ASGIHandler())), body_limits),
+        "http": LimitedBodies(HTTPRouter(_django), body_limits),
         "websocket": KnownPaths(cast("ASGI3Application", _sockets)),
     }
 )

@@ -182,7 +182,7 @@ class LimitedBodies:
             # Django answers 401, or 404 for an unknown path.
             await self._app(scope, _no_body(), send)
         except Problem as problem:
-            await _refuse(problem, scope, send)
+            await refuse(problem, scope, send)
 
 
 def _head(headers: Headers) -> tuple[int | None, bool]:
@@ -240,7 +240,8 @@ def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallabl
     return counted
 
 
-async def _refuse(problem: Problem, scope: HTTPScope, send: ASGISendCallable) -> None:
+async def refuse(problem: Problem, scope: HTTPScope, send: ASGISendCallable) -> None:
+    """Respond with a problem, in the form of the path, and let the connection be closed."""
     status, headers, body = problem_response(problem, scope["path"], scope["headers"])
     await send(
         HTTPResponseStartEvent(
