@@ -29,11 +29,7 @@ SAME_AS: dict[str, str] = {
     ),
     **dict.fromkeys(("function_call", "tool_use", "tool_call"), "tool_calls"),
     **dict.fromkeys(
-        (
-            *("max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "model_length"),
-            *("model_context_window_exceeded", "token_limit", "error_limit", "incomplete"),
-        ),
-        "length",
+        ("max_new_tokens", "max_length", "token_limit", "error_limit", "incomplete"), "length"
     ),
 }
 #: These mean: not finished.
@@ -46,6 +42,11 @@ PLAIN = frozenset(
     }
 )
 #: These are valid without any text.
-MAY_BE_EMPTY = frozenset({"length", "content_filter"})
+MAY_BE_EMPTY = frozenset(
+    {
+        *("length", "content_filter", "max_tokens", "max_output_tokens", "model_length"),
+        "model_context_window_exceeded",
+    }
+)
 #: These say more than a plain end.
 TELLING = MAY_BE_EMPTY | {"tool_calls"}

@@ -58,7 +58,7 @@ CASES: list[Case] = [
             }
         ),
         text="Hi",
-        finish_reason="length",
+        finish_reason="MAX_TOKENS",
         usage=Usage(5, 2, 7),
     ),
     Failed(

@@ -102,8 +102,8 @@ CASES: list[Case] = [
     _finish("a number", 1),
     _finish("a list of one", ["length"], "length"),
     _finish("an object", {"type": "length"}, "length"),
-    _finish("of another vendor's for a cut", "MAX_TOKENS", "length"),
     _finishes("stop after length", "length", "stop", expected="length"),
+    _finishes("stop after another's word for it", "MAX_TOKENS", "STOP", expected="MAX_TOKENS"),
     _finishes("eos after a filter", "content_filter", "eos", expected="content_filter"),
     _finishes("length after stop", "stop", "length", expected="length"),
     Answered(

@@ -232,7 +232,7 @@ async def test_a_repeat_gets_its_response_though_the_one_before_is_gone(
     if not fields:
         assert again.json()["output"] == first.json()["output"]
     for other, key in (({**body, "input": "Twice"}, "k1"), (body, "k2")):
-        assert (await responses.post(other, Idempotency_Key=key)).status_code == 404
+        assert (await responses.post(other, Idempotency_Key=key)).status_code == 400
     assert await in_database(Task.objects.count) == 2
 
 
