@@ -88,13 +88,17 @@ class HTTPRouter:
     def __init__(self, django: ASGI3Application) -> None:
         self._django = django
         self._key_requests = cast("ASGI3Application", KeyRequests(cast("ASGIApp", django)))
+        openai_app = cast("ASGI3Application", openai.application)
+        #: By whether a request is a POST: these have limits of their own, and wait for answers.
+        self._openai = {True: openai_app, False: RequestTurns(openai_app, counted_name)}
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:
-        path = cast("HTTPScope", scope)["path"]
+        scope = cast("HTTPScope", scope)
+        path = scope["path"]
         if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
-            return cast("ASGI3Application", openai.application)(scope, receive, send)
+            return self._openai[scope["method"] == "POST"](scope, receive, send)
         if path == _MCP:
             return cast("ASGI3Application", mcp.application)(scope, receive, send)
         if path.startswith(_TASKS):

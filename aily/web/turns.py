@@ -1,9 +1,9 @@
 """Lets few requests of one caller be worked on at once, so that a burst of them harms nobody else.
 
 Django runs each synchronous view on a thread of its own, which takes a database connection and the
-interpreter's lock. Hundreds of one caller at once would use up both, and all others' requests
-would wait behind them. Here they wait in line, by caller, for a turn that ends with the head of the
-response: streams have sent theirs.
+interpreter's lock; other applications take one of few database threads. Hundreds of one caller at
+once would use these up, and all others' requests would wait behind them. Here they wait in line, by
+caller, for a turn that ends with the head of the response: streams have sent theirs.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def lines() -> Lines:
 
 
 class RequestTurns:
-    """ASGI wrapper round Django, for HTTP."""
+    """ASGI wrapper of an application, for HTTP."""
 
     def __init__(self, app: ASGI3Application, identify: Identify) -> None:
         self._app = app
