@@ -88,9 +88,9 @@ class HTTPRouter:
     def __init__(self, django: ASGI3Application) -> None:
         self._django = django
         self._key_requests = cast("ASGI3Application", KeyRequests(cast("ASGIApp", django)))
-        openai_app = cast("ASGI3Application", openai.application)
-        #: By whether a request is a POST: these have limits of their own, and wait for answers.
-        self._openai = {True: openai_app, False: RequestTurns(openai_app, counted_name)}
+        self._openai = cast("ASGI3Application", openai.application)
+        #: For all but POSTs: these have limits of their own, and wait for answers.
+        self._openai_in_turn = RequestTurns(self._openai, counted_name)
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -98,7 +98,9 @@ class HTTPRouter:
         scope = cast("HTTPScope", scope)
         path = scope["path"]
         if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
-            return self._openai[scope["method"] == "POST"](scope, receive, send)
+            if scope["method"] == "POST":
+                return self._openai(scope, receive, send)
+            return self._openai_in_turn(scope, receive, send)
         if path == _MCP:
             return cast("ASGI3Application", mcp.application)(scope, receive, send)
         if path.startswith(_TASKS):
