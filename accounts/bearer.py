@@ -58,7 +58,7 @@ class KeyCaller:
 
 async def counted_name(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the name under which the requests of a caller are counted: that of the user of a key,
-    or that of a session. None without either, and for a key that does not work.
+    one for all keys that do not work, or that of a session. None without either.
 
     No query when key and user are cached.
     """
@@ -68,7 +68,7 @@ async def counted_name(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
             caller = await KeyCaller.identify(secret)
         except AWAY:
             return None
-        return f"user:{caller.owner_id}" if caller is not None else None
+        return f"user:{caller.owner_id}" if caller is not None else "unknown"
     cookies = "; ".join(value.decode("latin1") for name, value in headers if name == b"cookie")
     session = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME)
     return f"session:{session[:MAX_SESSION_CHARS]}" if session else None
