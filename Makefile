@@ -1,7 +1,7 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help run test quick screenshots check check-lint check-types check-layers check-web check-migrations \
-  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers clean
+  check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers .system clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -12,6 +12,8 @@ DEPLOYED := DEBUG=false HTTPS=true ALLOWED_HOSTS=aily.example STAFF_TOTP_REQUIRE
 OFFLINE := LOG_LEVEL=CRITICAL DATABASE_POOL_TIMEOUT_SECONDS=0.1
 # Locked versions with their hashes, whose dependencies are locked as well: nothing is resolved.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
+UV := UV_DEFAULT_INDEX="$${PIP_INDEX_URL:-https://pypi.org/simple}" UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 \
+  $(BIN)/uv
 # For every Python and machine that aily runs on; without the address of the index that answered.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -27,7 +29,8 @@ run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 
 # Side by side: the tests wait a good part of their time, so five processes keep two cores busy. What
 # check has to say stands at the end.
-test: .venv/.tests browser servers ## check and all tests
+test: ## check and all tests
+	@$(MAKE) --no-print-directory --jobs 2 .venv/.tests .system
 	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
 	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
@@ -95,6 +98,11 @@ systemd: .venv/.tests ## install and break the units of deploy/ in a Debian of t
 browser: ## install the Chromium that the browser tests drive, as root on Debian
 	@tests/install_browser.sh
 
+# One after the other: apt-get serves one at a time. Meanwhile pip and uv load packages.
+.system:
+	@tests/install_browser.sh
+	@tests/install_servers.sh
+
 servers: ## install nginx, PgBouncer and Prometheus for the tests of deploy/, as root on Debian
 	@tests/install_servers.sh
 
@@ -116,7 +124,12 @@ clean: ## remove the virtual environment and all data in var/
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
-.venv/.tests: tests/requirements.lock .venv/.runtime
-	@echo "installing test tools (once) ..."
-	@$(INSTALL) -r tests/requirements.lock
-	@touch $@
+# The tools' lock has everything, also what is needed to run. uv takes half of pip's CPU for it; it
+# knows no pip.conf, so where it finds no index, pip does the rest.
+.venv/.tests: tests/requirements.lock requirements.lock | .venv/bin/python
+	@echo "installing packages and test tools (once) ..."
+	@sed -n '/^uv==/,/[^\\]$$/p' tests/requirements.lock > .venv/uv.txt
+	@$(INSTALL) -r .venv/uv.txt
+	@$(UV) pip install --no-config --quiet --python $(BIN)/python --no-deps --require-hashes \
+	  --compile-bytecode -r tests/requirements.lock || $(INSTALL) -r tests/requirements.lock
+	@touch .venv/.runtime $@

@@ -45,6 +45,7 @@ from accounts.models import APIKey, MenuItem, Role, RoleLimits, User
 from accounts.sessions.admin import LoginEventAdmin as LoginEventAdmin
 from accounts.sessions.totp import remove
 from aily.admin.audit_log import AuditLogAdmin as AuditLogAdmin
+from aily.admin.deletion import KeptWhileUsed
 from aily.problems import Conflict, Problem
 
 LIMITS = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued")
@@ -118,7 +119,7 @@ class _PermissionField(ModelChoiceField):  # type: ignore[type-arg]
 
 # --- Users --------------------------------------------------------------------------------------
 @admin.register(User)
-class AilyUserAdmin(UserAdmin):  # type: ignore[type-arg]
+class AilyUserAdmin(KeptWhileUsed, UserAdmin):  # type: ignore[type-arg]
     fieldsets = (
         *(UserAdmin.fieldsets or ()),
         (_("Second factor"), {"fields": ("has_totp",)}),

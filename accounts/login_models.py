@@ -73,4 +73,5 @@ class LoginEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.username or 'unknown account'} {self.outcome} {self.last_at:%Y-%m-%d %H:%M}"
+        name = self.username or "?"
+        return f"{name} {self.get_outcome_display()} {self.last_at:%Y-%m-%d %H:%M}"

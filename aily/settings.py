@@ -408,7 +408,7 @@ LLM_RETRY_AFTER_MAX_SECONDS = env.number("LLM_RETRY_AFTER_MAX_SECONDS", default=
 PROVIDER_ALLOW_PRIVATE = env.boolean("PROVIDER_ALLOW_PRIVATE", default=False)
 SIMULATOR_URL = env.checked("SIMULATOR_URL", http_url_problem, default="http://127.0.0.1:8001")
 # Where `make run` has the demo MCP server, whose tools seeding registers. Empty: nowhere.
-DEMO_MCP_URL = env.text("DEMO_MCP_URL", default="")
+DEMO_MCP_URL = env.checked("DEMO_MCP_URL", http_url_problem, default="")
 
 # --- Webhooks and e-mail ------------------------------------------------------------------------
 # Users name the URLs: aily would lend them its place in the network.

@@ -39,6 +39,9 @@ case "${1:-}" in
     worker)
         # How often, in milliseconds, an idle worker polls for Dramatiq's messages.
         export dramatiq_worker_timeout="${dramatiq_worker_timeout:-500}"
+        case "$dramatiq_worker_timeout" in
+            *[!0-9]*) refuse "dramatiq_worker_timeout must be a number of milliseconds, not '$dramatiq_worker_timeout'" ;;
+        esac
         # Dramatiq waits longer than the calls do, and the process manager longer still.
         case "${WORKER_GRACE_SECONDS:-25}" in
             *[!0-9]*) refuse "WORKER_GRACE_SECONDS must be a number of seconds, not '$WORKER_GRACE_SECONDS'" ;;

@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("zh-hans",)
 #: App and domain of each catalogue; "djangojs" is what scripts of the admin say.
 CATALOGUES = (("accounts", "django"), ("aily", "django"), ("aily", "djangojs"), ("chat", "django"))
-#: Packages that show texts in the admin and have no Chinese: aily's catalogue has it.
-UNTRANSLATED_PACKAGES = ("auditlog",)
+#: Packages with texts of the admin, whose own Chinese is missing or not loaded: aily has it.
+UNTRANSLATED_PACKAGES = ("auditlog", "django.contrib.postgres")
 #: Other apps whose models an app of ours translates along with its own.
 FOREIGN_MODELS = {"accounts": ("guardian",), "chat": ("tables",)}
 #: Parts of Django that pages show. What its own catalogues lack is in aily's.
@@ -139,6 +139,9 @@ def _texts_of(model: type[Model]) -> Iterator[str]:
             yield str(field.verbose_name)
             yield str(field.help_text)
             yield from (str(label) for _value, label in field.flatchoices)
+    for constraint in meta.constraints:
+        if constraint.violation_error_message != constraint.default_violation_error_message:
+            yield str(constraint.violation_error_message)
 
 
 # --- Catalogues -----------------------------------------------------------------------------------

@@ -7,24 +7,41 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: All files of each share one running installation, which takes long to start.
-_ONE_PROCESS = ("tests/e2e/", "tests/clients/")
-#: Exceptions: three have installations of their own, the browser's tests would take too long there.
-_APART = (
-    "tests/e2e/test_outages.py",
-    "tests/e2e/test_replica.py",
-    "tests/e2e/test_full_disk.py",
-    "tests/e2e/web/",
+#: Files that share one running installation, which takes long to start. The first group that has a
+#: file is its own: what tests/e2e/ has is too much for one process, and some start their own.
+_GROUPS = (
+    ("tests/e2e/test_outages.py",),
+    ("tests/e2e/test_replica.py",),
+    ("tests/e2e/test_full_disk.py",),
+    ("tests/e2e/test_tool_loop.py",),
+    ("tests/e2e/web/",),
+    (
+        "tests/e2e/test_clients.py",
+        "tests/e2e/test_examples.py",
+        "tests/e2e/test_js_client.py",
+        "tests/e2e/test_readme.py",
+        "tests/e2e/test_resume.py",
+        "tests/e2e/test_runs.py",
+        "tests/e2e/test_table_runs.py",
+    ),
+    ("tests/e2e/",),
+    ("tests/clients/",),
 )
 #: Begun first, so that no process works alone at the end. The last ones wait more than they
 #: compute, which costs no time beside tests that compute.
 _SLOWEST_FIRST = (
-    *_ONE_PROCESS,
+    "tests/e2e/web/",
+    "tests/e2e/test_clients.py",
+    "tests/e2e/",
+    "tests/clients/",
+    "tests/chat/api/test_fuzz.py",
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/deploy/",
-    *_APART,
-    "tests/chat/api/test_fuzz.py",
+    "tests/e2e/test_tool_loop.py",
+    "tests/e2e/test_outages.py",
+    "tests/e2e/test_replica.py",
+    "tests/e2e/test_full_disk.py",
     "tests/chat/runner/test_scheduling.py",
     "tests/accounts/",
     "tests/aily/redis/test_sentinel.py",
@@ -34,7 +51,8 @@ _SLOWEST_FIRST = (
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
 _INSTALLATIONS = (
-    *_ONE_PROCESS,
+    "tests/e2e/",
+    "tests/clients/",
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/deploy/",
@@ -43,7 +61,7 @@ INSTALLATION_SECONDS = 300
 
 
 class _OneStack(LoadFileScheduling):
-    """A file's tests run in one process, those of _ONE_PROCESS all in the same one, but for _APART.
+    """A file's tests run in one process, those of a group all in the same one.
 
     Not pytest-xdist's `loadgroup`, which pytest 9.2 has no nodes for.
     """
@@ -53,11 +71,9 @@ class _OneStack(LoadFileScheduling):
 
 
 def _group(nodeid: str) -> str:
-    file = str(nodeid.split("::", 1)[0])
-    for path in (*_APART, *_ONE_PROCESS):
-        if file.startswith(path):
-            return path
-    return file
+    """The first name of the file's group, or the file."""
+    file = nodeid.split("::", 1)[0]
+    return next((group[0] for group in _GROUPS if file.startswith(group)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_FILLER = "filler"
+FILLER = "filler"
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def small_disk(path: Path, size_bytes: int) -> Iterator[Path]:
 
 def fill(disk: Path) -> None:
     """Use up the last byte."""
-    with (disk / _FILLER).open("ab", buffering=0) as filler:
+    with (disk / FILLER).open("ab", buffering=0) as filler:
         for size in (1 << 20, 4096, 1):
             try:
                 while True:
@@ -46,4 +46,4 @@ def fill(disk: Path) -> None:
 
 
 def make_room(disk: Path) -> None:
-    (disk / _FILLER).unlink()
+    (disk / FILLER).unlink()

@@ -194,6 +194,19 @@ class Stack(Running):
         process = psutil.Process(self.processes[name].popen.pid)
         return [process.pid, *(child.pid for child in process.children(recursive=True))]
 
+    def memory(self, *names: str) -> dict[str, int]:
+        """Resident bytes of each of their processes, by name and pid."""
+        return {
+            f"{name} {pid}": int(psutil.Process(pid).memory_info().rss)
+            for name in names
+            for pid in self.pids(name)
+        }
+
+    def growth(self, before: Mapping[str, int], *names: str) -> dict[str, int]:
+        """What those have grown by that `memory` has seen; others may have begun meanwhile."""
+        now = self.memory(*names)
+        return {process: now[process] - size for process, size in before.items() if process in now}
+
     def kill(self, name: str) -> None:
         """kill -9 of the process and all it started."""
         self.processes[name].kill_group()

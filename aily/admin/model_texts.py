@@ -1,4 +1,4 @@
-"""Translates the texts of models: names, help texts and choices.
+"""Translates the texts of models: names, help texts, choices, and what constraints say.
 
 Django asks for `gettext_lazy` around each of them, and derives from class and field names what a
 model leaves out, in English for good. Here all are wrapped at once when an app is ready, derived
@@ -30,6 +30,8 @@ def translate_models(app: AppConfig) -> None:
             field.help_text = _lazy(field.help_text)
             if field.choices is not None:
                 field.choices = [(value, _lazy(label)) for value, label in field.flatchoices]
+        for constraint in meta.constraints:
+            constraint.violation_error_message = _lazy(constraint.violation_error_message)
 
 
 def own_fields(model: type[Model]) -> Iterator[Field[Any, Any]]:

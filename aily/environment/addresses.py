@@ -38,14 +38,18 @@ def secret_key_problem(text: str) -> str:
 
 def host_problem(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if _is_address(bare) or (bare == text and _HOST_NAME.fullmatch(text)):
+    # 300.1.1.1 is no name either.
+    is_name = _HOST_NAME.fullmatch(text) and not text.rpartition(".")[2].isdecimal()
+    if _is_address(bare) or (bare == text and is_name):
         return ""
     return f"must be a host name or IP address without scheme and port, not {text[:60]!r}"
 
 
 def allowed_host_problem(text: str) -> str:
     """For ALLOWED_HOSTS: `*`, `.example.com`, a name, an address in brackets."""
-    bare = text.removeprefix(".").removeprefix("*.") if text != "*" else "localhost"
+    if text.startswith("*."):
+        return f"must list a domain with all below it as {text[1:60]!r}, not {text[:60]!r}"
+    bare = text.removeprefix(".") if text != "*" else "localhost"
     is_bracketed = bare.startswith("[") and bare.endswith("]")
     if is_bracketed and _is_address(bare[1:-1]):
         return ""
@@ -111,7 +115,11 @@ def redis_url_problem(text: str) -> str:
     parts = _split(text)
     if parts is None:
         return f"is no address: {_ESCAPE}"
-    if scheme == "unix":
+    return _redis_server_problem(parts) or _redis_option_problem(text)
+
+
+def _redis_server_problem(parts: SplitResult) -> str:
+    if parts.scheme == "unix":
         return _redis_database_problem("", parts) if parts.path else "must name a socket's file"
     if not parts.hostname:
         return "must have a host: redis://host:6379/0"
@@ -123,6 +131,23 @@ def _redis_database_problem(in_path: str, parts: SplitResult) -> str:
     if number.isascii() and number.isdecimal() and int(number) <= _MAX_REDIS_DATABASE:
         return ""
     return "must end with the number of a database, such as /0"
+
+
+def _redis_option_problem(text: str) -> str:
+    if "?" not in text:
+        return ""
+    # Not for every process: its import takes 0.1 s.
+    from redis import ConnectionPool, RedisError
+
+    try:
+        pool = ConnectionPool.from_url(text)
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        name = re.search(r"argument '(\w+)'", str(error))
+        return f"has a parameter that Redis does not know{f': {name[1]}' if name else ''}"
+    except (ValueError, RedisError):
+        return "has a parameter with a wrong value"
+    return ""
 
 
 def email_url_problem(text: str) -> str:

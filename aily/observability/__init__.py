@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from aily.environment.errors import refuse
+
 MULTIPROC_DIR = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
 if MULTIPROC_DIR:
-    Path(MULTIPROC_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        Path(MULTIPROC_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"PROMETHEUS_MULTIPROC_DIR must be a directory that can be made: {error}")
     # Only where it is needed, as it imports prometheus_client.
     from aily.observability.shared_files import use_allocated_files
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from django.utils.translation import gettext
 
 from aily.problems import Problem
-from chat.reasons import SENTENCES
+from chat.reasons import SENTENCES, Reason
+
+
+def shown(reason: Reason) -> str:
+    return gettext(SENTENCES[reason.name]) % reason.params
 
 
 def translated(problem: Problem) -> str:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import RolePermissionInline
 from accounts.models import User
+from aily.admin.deletion import KeptWhileUsed
 from aily.problems import Forbidden
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
@@ -218,7 +219,7 @@ _CALLED = (
 
 
 @admin.register(LLMModel)
-class LLMModelAdmin(PausedAdmin):
+class LLMModelAdmin(KeptWhileUsed, PausedAdmin):
     pause_kind = "model"
     actions = (pause_rows, lift_pauses)
     form = LLMModelForm

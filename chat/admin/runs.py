@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable
 from aily.problems import Problem
+from chat.admin.problems import translated
 from chat.admin.readonly import ReadOnlyAdmin
 from chat.models import Run
 from chat.runs import control
@@ -66,8 +67,10 @@ class RunAdmin(LargeTable, ReadOnlyAdmin):
             try:
                 act(run)
             except Problem as problem:
-                messages.warning(request, f"{run}: {problem.message}")
-                continue
+                # What its state does not allow is said below.
+                if problem.field != "state":
+                    messages.warning(request, f"{run}: {translated(problem)}")
+                    continue
             if run.state == before:
                 text = gettext("%(run)s: nothing changed, it is %(state)s.")
                 messages.warning(request, text % {"run": run, "state": run.get_state_display()})

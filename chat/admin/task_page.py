@@ -12,7 +12,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from chat.admin.task_tools import ShownCall, Tools, tools_of
-from chat.models import Delivery, Status, Task, TaskKind
+from chat.models import Delivery, Message, Status, Task, TaskKind
 from chat.models.vectors import VectorsSize, size_of
 
 #: Characters of each text on the page.
@@ -54,6 +54,12 @@ class PromptMessage:
     role: str
     text: Text
     calls: str = ""
+
+    @property
+    def role_name(self) -> str:
+        """In the language of the page; a role that only some providers know as it is written."""
+        roles = Message.Role
+        return gettext(str(roles(self.role).label)) if self.role in roles.values else self.role
 
 
 @dataclass(frozen=True, slots=True)

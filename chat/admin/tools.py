@@ -21,6 +21,7 @@ from accounts.models import User
 from aily.database.threads import release_connections
 from aily.problems import Forbidden, Problem
 from chat.admin.addresses import AddressesAdmin
+from chat.admin.problems import shown
 from chat.admin.providers import KEEP
 from chat.admin.readonly import ReadOnlyInline
 from chat.models import Tool, ToolServer, ToolServerKind
@@ -99,7 +100,7 @@ class ToolServerForm(forms.ModelForm):  # type: ignore[type-arg]
         try:
             self.operations = operations_of(read_document(text.encode()))
         except DocumentError as error:
-            raise ValidationError(str(error)) from None
+            raise ValidationError(shown(error.reason)) from None
         return text
 
     def clean(self) -> _Cleaned:

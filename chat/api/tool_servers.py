@@ -344,4 +344,4 @@ async def _operations(server: ToolServer, payload: OperationsIn) -> list[Operati
     try:
         return operations_of(document)
     except DocumentError as error:
-        raise InvalidRequest(str(error), field=field) from None
+        raise InvalidRequest(str(error), field=field, params=error.reason.as_params()) from None

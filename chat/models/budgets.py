@@ -100,6 +100,7 @@ class Budget(models.Model):
             models.CheckConstraint(
                 condition=Q(limit_money__isnull=True) | Q(limit_money__gte=0),
                 name="budget_money_not_negative",
+                violation_error_message="A limit must not be negative.",
             ),
         ]
 

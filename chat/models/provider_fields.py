@@ -137,8 +137,8 @@ def check_key_variables(names: str) -> None:
     for name in listed:
         if not is_key_variable(name):
             raise ValidationError(
-                _("%(name)r is not the name of a key: %(rule)s.")
-                % {"name": name[:50], "rule": KEY_VARIABLE_RULE}
+                _("%(name)r is not the name of a key: %(prefix)s... or %(other)s.")
+                % {"name": name[:50], "prefix": KEY_PREFIX, "other": OTHER_KEY_VARIABLE}
             )
 
 

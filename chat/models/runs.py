@@ -82,7 +82,7 @@ class Run(models.Model):
         related_name="+",
         help_text="What it was made with; none: a session.",
     )
-    kind = models.CharField(max_length=20, help_text="Whose rows it has: see chat/runs/kinds.py.")
+    kind = models.CharField(max_length=20, help_text="What its rows come from.")
     name = models.CharField(max_length=200)
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL is not unique
     request_digest = models.CharField(max_length=64, blank=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from fractions import Fraction
 from typing import Protocol
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -63,7 +64,8 @@ def _additional_properties(
         if name in listed or any(pattern.matches(name) for pattern in patterns):
             continue
         if subschema is False:
-            yield ValidationError(f"{_shortened(name)} is not among the properties of the schema")
+            message = f"{_shortened(name)} is not among the properties of the schema"
+            yield ValidationError(message, path=(name,))
         else:
             yield from validator.descend(value, subschema, path=name)
 
@@ -91,6 +93,16 @@ def _key(value: object) -> Hashable:
     return (bool, value) if isinstance(value, bool) else value
 
 
+def _multiple_of(
+    validator: _Descending, divisor: float, instance: object, schema: _Subschema
+) -> Iterator[ValidationError]:
+    """As it is written: 0.07 is a multiple of 0.01, though not of its nearest binary fraction."""
+    if isinstance(instance, bool) or not isinstance(instance, int | float):
+        return
+    if Fraction(str(instance)) % Fraction(str(divisor)):
+        yield ValidationError(f"{instance} is not a multiple of {divisor}")
+
+
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:100]}...")
 
@@ -99,6 +111,7 @@ Validator: type[JsonSchemaValidator] = extend(
     Draft202012Validator,
     {
         "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "uniqueItems": _unique_items,

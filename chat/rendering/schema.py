@@ -18,7 +18,7 @@ from chat.rendering.json_schema import (
     is_small,
 )
 from chat.rendering.patterns import PatternError
-from chat.rendering.rules import rule_of
+from chat.rendering.rules import missing_names, most_relevant, rule_of
 from chat.rendering.values import Size
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class VariablesSchema:
             raise InvalidTemplate.because(reason, field=FIELD) from None
         except UncheckableError as error:
             raise InvalidVariable.because(error.reason, field="variables") from None
-        for wrong in errors:
+        for found in errors:
+            wrong = most_relevant(found)
             # The message quotes the value, which may be as large as the request.
             message, field = wrong.message[:MAX_MESSAGE], _field_of(wrong)
             raise InvalidVariable(message, field=field, params=rule_of(wrong))
@@ -110,16 +111,8 @@ def _are_strings(variables: object, names: set[str]) -> bool:
 
 
 def _field_of(error: ValidationError) -> str:
-    """The path of the wrong value; of an object, that of the name that is missing or too much."""
-    path = ["variables", *error.absolute_path]
-    instance, value, schema = error.instance, error.validator_value, error.schema
-    if not isinstance(instance, dict) or not isinstance(schema, dict):
-        return _joined(path)
-    if error.validator == "required" and isinstance(value, list):
-        path += [name for name in value if name not in instance][:1]
-    elif error.validator == "additionalProperties" and value is False:
-        path += [name for name in instance if name not in properties_of(schema)][:1]
-    return _joined(path)
+    """The path of the wrong value, or of the name that is missing."""
+    return _joined(["variables", *error.absolute_path, *missing_names(error)[:1]])
 
 
 def _joined(path: Iterable[str | int]) -> str:

@@ -126,11 +126,14 @@ def _check_currencies(version: SceneVersion) -> None:
     for model in models:
         for currency, name in currencies.items():
             if currency != model.currency:
-                message = (
-                    f"The tool {name!r} is charged in {currency}, the model {model.name!r} in "
-                    f"{model.currency}."
+                reason = Reason.of(
+                    "tool_currency",
+                    tool=repr(name),
+                    currency=currency,
+                    model=repr(model.name),
+                    model_currency=model.currency,
                 )
-                raise InvalidTemplate(message, field="tools")
+                raise InvalidTemplate.because(reason, field="tools")
 
 
 def _no_chat_model(name: str, field: str) -> InvalidTemplate:

@@ -22,6 +22,7 @@ from chat.models.scenes import (
     MIN_TOOL_SECONDS,
 )
 from chat.models.tool_calls import ToolOptions
+from chat.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ def check_limits(version: SceneVersion) -> None:
         if value is None:
             continue
         if value < limit.minimum:
-            raise InvalidTemplate(f"This must be {limit.minimum:g} at least.", field=limit.field)
+            reason = Reason.of("below_minimum", minimum=f"{limit.minimum:g}")
+            raise InvalidTemplate.because(reason, field=limit.field)
         if value > (upper_bound := limit.upper_bound):
-            message = f"This must be {upper_bound:g} at most: {limit.setting} is the upper bound."
-            raise InvalidTemplate(message, field=limit.field)
+            reason = Reason.of("above_setting", maximum=f"{upper_bound:g}", setting=limit.setting)
+            raise InvalidTemplate.because(reason, field=limit.field)
 
 
 def tool_options(

@@ -20,6 +20,9 @@ class FieldInline(ReadOnlyInline):
     readonly_fields = fields
     verbose_name_plural = _("fields")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Field]:
+        return super().get_queryset(request).select_related("ai_field")
+
 
 class _OfTable(LargeTable, ReadOnlyAdmin):
     """Rows of the catalogue that belong to a table, searched by its owner."""

@@ -10,6 +10,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
+from chat.reasons import Reason
 from chat.tables.models import Field, Kind
 from chat.tables.values import (
     DATE,
@@ -78,7 +79,7 @@ def _number_of(text: str) -> Decimal:
             return bounded_number(Decimal(text))
     except InvalidOperation:
         pass
-    raise UnfitValueError("This must be a number.")
+    raise UnfitValueError(Reason.of("not_number"))
 
 
 def _boolean_of(text: str) -> JsonValue:
@@ -122,11 +123,11 @@ def _ids_of(text: str) -> JsonValue:
 
 def _json_of(text: str) -> JsonValue:
     if len(text) > MAX_CELL_BYTES:
-        raise UnfitValueError(f"This may have {MAX_CELL_BYTES} bytes at most.")
+        raise UnfitValueError(Reason.of("too_many_bytes", limit=MAX_CELL_BYTES))
     try:
         return cast("JsonValue", json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
-        raise UnfitValueError("This is not valid JSON.") from None
+        raise UnfitValueError(Reason.of("not_json")) from None
 
 
 def _refuse_constant(name: str) -> JsonValue:

@@ -30,6 +30,7 @@ from django.core.validators import EmailValidator, URLValidator
 from pydantic import JsonValue
 
 from aily.rest.json_input import exceeds
+from chat.reasons import Reason, ReasonError
 from chat.tables.models import Field, Kind
 
 #: What a cell holds in Python; None: nothing.
@@ -53,8 +54,8 @@ _is_url = URLValidator(schemes=["http", "https"])
 _is_email = EmailValidator()
 
 
-class UnfitValueError(ValueError):
-    """A value that does not fit its field; the text says to people why."""
+class UnfitValueError(ReasonError):
+    """A value that does not fit its field, with what people are told about it."""
 
 
 # --- From JSON ----------------------------------------------------------------------------------
@@ -69,16 +70,16 @@ def json_parser(field: Field) -> FromJson:
 
 def _text(value: JsonValue) -> str | None:
     if not isinstance(value, str):
-        raise UnfitValueError("This must be a string.")
+        raise UnfitValueError(Reason.of("not_string"))
     return _bounded(value) or None
 
 
 def _bounded(value: str, max_bytes: int = MAX_CELL_BYTES) -> str:
     # A character has four bytes at most: most texts need not be encoded.
     if len(value) * 4 > max_bytes and len(value.encode()) > max_bytes:
-        raise UnfitValueError(f"This may have {max_bytes} bytes at most.")
+        raise UnfitValueError(Reason.of("too_many_bytes", limit=max_bytes))
     if "\0" in value:
-        raise UnfitValueError("Text must not contain the character U+0000.")
+        raise UnfitValueError(Reason.of("null_character"))
     return value
 
 
@@ -86,30 +87,30 @@ def _integer(value: JsonValue) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UnfitValueError("This must be an integer.")
+        raise UnfitValueError(Reason.of("not_integer"))
     if abs(value) > MAX_INTEGER:
-        raise UnfitValueError(f"This must be between -{MAX_INTEGER} and {MAX_INTEGER}.")
+        raise UnfitValueError(Reason.of("integer_range", limit=MAX_INTEGER))
     return value
 
 
 def _number(value: JsonValue) -> Decimal:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise UnfitValueError("This must be a number.")
+        raise UnfitValueError(Reason.of("not_number"))
     return bounded_number(Decimal(repr(value)))
 
 
 def bounded_number(number: Decimal) -> Decimal:
     if not number.is_finite() or abs(number) >= MAX_NUMBER:
-        raise UnfitValueError("This must be a number between -1e30 and 1e30.")
+        raise UnfitValueError(Reason.of("number_range", limit="1e30"))
     exponent = cast("int", number.as_tuple().exponent)
     if exponent < -MAX_DECIMALS:
-        raise UnfitValueError(f"A number may have {MAX_DECIMALS} decimals at most.")
+        raise UnfitValueError(Reason.of("too_many_decimals", limit=MAX_DECIMALS))
     return number
 
 
 def _boolean(value: JsonValue) -> bool:
     if not isinstance(value, bool):
-        raise UnfitValueError("This must be true or false.")
+        raise UnfitValueError(Reason.of("not_boolean"))
     return value
 
 
@@ -117,29 +118,29 @@ def _date(value: JsonValue) -> date | None:
     if value == "":
         return None
     if not isinstance(value, str) or not DATE.fullmatch(value):
-        raise UnfitValueError("This must be a date such as 2026-01-31.")
+        raise UnfitValueError(Reason.of("not_date"))
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise UnfitValueError("There is no such day.") from None
+        raise UnfitValueError(Reason.of("no_such_day")) from None
 
 
 def _datetime(value: JsonValue) -> datetime | None:
     if value == "":
         return None
-    message = "This must be a time with its offset, such as 2026-01-31T12:00:00Z."
+    reason = Reason.of("not_time")
     if not isinstance(value, str):
-        raise UnfitValueError(message)
+        raise UnfitValueError(reason)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise UnfitValueError(message) from None
+        raise UnfitValueError(reason) from None
     if moment.tzinfo is None:
-        raise UnfitValueError(message)
+        raise UnfitValueError(reason)
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise UnfitValueError("This time is out of range.") from None
+        raise UnfitValueError(Reason.of("time_range")) from None
 
 
 def _url(value: JsonValue) -> str | None:
@@ -152,7 +153,7 @@ def _url(value: JsonValue) -> str | None:
             return text
     except ValidationError:
         pass
-    raise UnfitValueError("This must be an http or https address.")
+    raise UnfitValueError(Reason.of("not_url"))
 
 
 def _email(value: JsonValue) -> str | None:
@@ -165,14 +166,14 @@ def _email(value: JsonValue) -> str | None:
             return text
     except ValidationError:
         pass
-    raise UnfitValueError("This must be an e-mail address.")
+    raise UnfitValueError(Reason.of("not_email"))
 
 
 def _json(value: JsonValue) -> JsonValue:
     if exceeds(value, MAX_CELL_BYTES):
-        raise UnfitValueError(f"This may have {MAX_CELL_BYTES} bytes at most.")
+        raise UnfitValueError(Reason.of("too_many_bytes", limit=MAX_CELL_BYTES))
     if _is_deeper(value, MAX_JSON_DEPTH):
-        raise UnfitValueError(f"This may be nested {MAX_JSON_DEPTH} levels deep at most.")
+        raise UnfitValueError(Reason.of("too_many_levels", limit=MAX_JSON_DEPTH))
     return value
 
 
@@ -192,13 +193,13 @@ def _is_deeper(value: JsonValue, levels: int) -> bool:
 
 def _links(value: JsonValue) -> list[int] | None:
     if not isinstance(value, list):
-        raise UnfitValueError("This must be a list of ids of rows.")
+        raise UnfitValueError(Reason.of("not_row_ids"))
     for item in value:
         if not isinstance(item, int) or isinstance(item, bool) or not 0 < item <= MAX_ROW_ID:
-            raise UnfitValueError("This must be a list of ids of rows.")
+            raise UnfitValueError(Reason.of("not_row_ids"))
     ids = cast("list[int]", value)
     if len(ids) > MAX_LINKS_A_CELL:
-        raise UnfitValueError(f"A cell may have {MAX_LINKS_A_CELL} links at most.")
+        raise UnfitValueError(Reason.of("too_many_links", limit=MAX_LINKS_A_CELL))
     return list(dict.fromkeys(ids)) or None
 
 
@@ -233,7 +234,7 @@ def _choices_parser(field: Field, *, is_list: bool) -> FromJson:
             return by_name[value]
         if isinstance(value, int) and not isinstance(value, bool) and value in ids:
             return value
-        raise UnfitValueError("This is none of the field's choices.")
+        raise UnfitValueError(Reason.of("no_such_choice"))
 
     def parse_choice(value: JsonValue) -> int | None:
         return None if value in (None, "") else find(value)
@@ -242,9 +243,9 @@ def _choices_parser(field: Field, *, is_list: bool) -> FromJson:
         if value is None:
             return None
         if not isinstance(value, list):
-            raise UnfitValueError("This must be a list of choices.")
+            raise UnfitValueError(Reason.of("not_choices"))
         if len(value) > MAX_CHOICES_A_CELL:
-            raise UnfitValueError(f"A cell may have {MAX_CHOICES_A_CELL} choices at most.")
+            raise UnfitValueError(Reason.of("too_many_choices", limit=MAX_CHOICES_A_CELL))
         return list(dict.fromkeys(map(find, value))) or None
 
     return parse_choices if is_list else parse_choice

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from chat.reasons import Reason
 from chat.tools.openapi_operations import DocumentError
 
 #: Reading YAML takes some 100 times as long as JSON.
@@ -37,46 +38,45 @@ def read_document(content: bytes) -> Any:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if content.lstrip()[:1] in (b"{", b"["):
-            raise DocumentError("The document is no JSON.") from None
+            raise DocumentError(Reason.of("document_no_json")) from None
     if len(content) > MAX_YAML_BYTES:
-        message = f"The document is no JSON, and YAML may have {MAX_YAML_BYTES} bytes."
-        raise DocumentError(message)
+        raise DocumentError(Reason.of("document_too_long", limit=MAX_YAML_BYTES))
     try:
         _refuse_aliases(content)
         return _as_json(yaml.load(content, _Loader), 0)  # noqa: S506 - a safe loader, with less
     except yaml.YAMLError as error:
-        raise DocumentError(f"The document is neither JSON nor YAML{_place(error)}.") from None
+        raise DocumentError(_unreadable(error)) from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError("The document is neither JSON nor YAML.") from None
+        raise DocumentError(Reason.of("document_unreadable")) from None
 
 
 def _refuse_aliases(content: bytes) -> None:
     """Raises DocumentError: some lines of aliases stand for gigabytes."""
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
-        raise DocumentError("The document has YAML aliases: write out what they stand for.")
+        raise DocumentError(Reason.of("document_aliases"))
 
 
-def _place(error: yaml.YAMLError) -> str:
+def _unreadable(error: yaml.YAMLError) -> Reason:
     mark = getattr(error, "problem_mark", None)
-    return f": see line {mark.line + 1}" if mark is not None else ""
+    if mark is None:
+        return Reason.of("document_unreadable")
+    return Reason.of("document_unreadable_line", line=mark.line + 1)
 
 
 def _as_json(value: Any, depth: int) -> Any:
     """The value with the names of objects as texts: those of responses are numbers. Raises
     DocumentError."""
     if depth > _MAX_DEPTH:
-        raise DocumentError("The document is nested too deeply.")
+        raise DocumentError(Reason.of("document_too_deep"))
     if isinstance(value, dict):
         return {_name(name): _as_json(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [_as_json(item, depth + 1) for item in value]
     if value is None or isinstance(value, str | int | float):
         return value
-    raise DocumentError(
-        f"The document has a value that JSON does not have: {type(value).__name__}."
-    )
+    raise DocumentError(Reason.of("document_value", type=type(value).__name__))
 
 
 def _name(name: Any) -> str:
@@ -84,4 +84,4 @@ def _name(name: Any) -> str:
         return msgspec.json.encode(name).decode()
     if isinstance(name, str | int | float):
         return str(name)
-    raise DocumentError("The document has a name that is no text.")
+    raise DocumentError(Reason.of("document_name"))

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chat.reasons import Reason, ReasonError
+
 #: Operations of one document that are read.
 MAX_OPERATIONS = 2_000
 _MAX_DEPTH = 60
@@ -24,8 +26,12 @@ _SCHEMAS = "#/components/schemas/"
 _FOREIGN_KEYWORDS = frozenset({"nullable", "discriminator", "xml", "externalDocs", "example"})
 
 
-class DocumentError(ValueError):
-    """The document, or an operation of it, cannot be used; the message says why."""
+class DocumentError(ReasonError):
+    """The document cannot be used; the reason is for who gave it."""
+
+
+class OperationError(ValueError):
+    """An operation of the document cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +54,18 @@ def operations_of(document: Any) -> list[Operation]:
     """Return the operations that a document describes. Raises DocumentError for what is no OpenAPI
     document."""
     if not isinstance(document, dict):
-        raise DocumentError("An OpenAPI document is a JSON object.")
+        raise DocumentError(Reason.of("document_no_object"))
     version = document.get("openapi")
     if not isinstance(version, str) or not re.match(r"3\.[012](\.|$)", version):
-        raise DocumentError("This is no OpenAPI document of version 3.0, 3.1 or 3.2.")
+        raise DocumentError(Reason.of("document_version"))
     paths = document.get("paths")
     if not isinstance(paths, dict):
-        raise DocumentError("The document has no paths.")
+        raise DocumentError(Reason.of("document_no_paths"))
     reader = _Reader(document)
     found: list[Operation] = []
     for path, method, item, operation in _listed(paths):
         if len(found) >= MAX_OPERATIONS:
-            raise DocumentError(f"The document has more than {MAX_OPERATIONS} operations.")
+            raise DocumentError(Reason.of("document_operations", limit=MAX_OPERATIONS))
         found.append(reader.read(path, method, item, operation))
     return found
 
@@ -99,14 +105,14 @@ class _Reader:
         }
         try:
             schema, parameters = self._arguments(path, item, operation)
-        except DocumentError as error:
+        except OperationError as error:
             return Operation(**common, problem=str(error))
         return Operation(**common, input_schema=schema, parameters=parameters)
 
     def _arguments(
         self, path: str, item: Mapping[str, Any], operation: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-        """The schema of a tool's arguments, and where each goes. Raises DocumentError."""
+        """The schema of a tool's arguments, and where each goes. Raises OperationError."""
         arguments = _Arguments()
         for parameter in self._parameters(item, operation):
             self._add_parameter(arguments, parameter)
@@ -115,7 +121,7 @@ class _Reader:
             self._add_body(arguments, body)
         missing = set(re.findall(r"\{([^{}]+)\}", path)) - arguments.in_path
         if missing:
-            raise DocumentError(f"The path's {{{min(missing)}}} is no parameter.")
+            raise OperationError(f"The path's {{{min(missing)}}} is no parameter.")
         return self._with_definitions(arguments.schema()), arguments.parameters
 
     def _parameters(
@@ -136,7 +142,7 @@ class _Reader:
         is_required = parameter.get("required") is True or place == "path"
         if place not in _PLACES or not name:
             if is_required:
-                raise DocumentError(f"The parameter {name!r} goes into {place!r}: not supported.")
+                raise OperationError(f"The parameter {name!r} goes into {place!r}: not supported.")
             return
         if place == "header" and name.lower() in ("accept", "content-type", "authorization"):
             return  # aily sets them itself
@@ -153,7 +159,7 @@ class _Reader:
         is_required = body.get("required") is True
         if not isinstance(media, dict):
             if is_required:
-                raise DocumentError("Its body is no JSON.")
+                raise OperationError("Its body is no JSON.")
             return
         schema = self._resolved(media.get("schema"))
         if not isinstance(schema, dict):
@@ -177,21 +183,21 @@ class _Reader:
 
     # --- References -----------------------------------------------------------------------------
     def _resolved(self, value: Any) -> Any:
-        """The object that a reference names. Raises DocumentError."""
+        """The object that a reference names. Raises OperationError."""
         for _ in range(_MAX_DEPTH):
             if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
                 return value
             value = self._target(value["$ref"])
-        raise DocumentError("Its references lead round in a circle.")
+        raise OperationError("Its references lead round in a circle.")
 
     def _target(self, reference: str) -> Any:
         if not reference.startswith("#/"):
-            raise DocumentError(f"It refers to another document: {reference[:100]}")
+            raise OperationError(f"It refers to another document: {reference[:100]}")
         found: Any = self._document
         for part in reference[2:].split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(found, dict) or name not in found:
-                raise DocumentError(f"It refers to what is not there: {reference[:100]}")
+                raise OperationError(f"It refers to what is not there: {reference[:100]}")
             found = found[name]
         return found
 
@@ -206,7 +212,7 @@ class _Reader:
             if name in definitions:
                 continue
             if len(definitions) >= _MAX_DEFINITIONS:
-                raise DocumentError(f"It refers to more than {_MAX_DEFINITIONS} schemas.")
+                raise OperationError(f"It refers to more than {_MAX_DEFINITIONS} schemas.")
             definitions[name] = _rewritten(self._target(reference), wanted, 0)
         return {**written, "$defs": definitions} if definitions else written
 
@@ -218,10 +224,10 @@ def _definition_name(reference: str) -> str:
 def _rewritten(schema: Any, wanted: list[str], depth: int) -> Any:
     """A schema in the words of JSON Schema 2020-12; references that it has are added to `wanted`.
 
-    Raises DocumentError.
+    Raises OperationError.
     """
     if depth > _MAX_DEPTH:
-        raise DocumentError("Its schemas are nested too deeply.")
+        raise OperationError("Its schemas are nested too deeply.")
     if isinstance(schema, list):
         return [_rewritten(item, wanted, depth + 1) for item in schema]
     if not isinstance(schema, dict):

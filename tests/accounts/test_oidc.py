@@ -78,7 +78,7 @@ def strict_site(
 
 @pytest.fixture
 def browser(site: OIDCSite, provider: OpenIDProvider) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.base_url, follow_redirects=True) as client:
+    with httpx.Client(base_url=site.base_url, follow_redirects=True, timeout=30) as client:
         yield client
 
 
@@ -175,7 +175,7 @@ def test_a_name_that_is_taken_is_somebody_elses(
     provider.person["preferred_username"] = "Alice"
     browser.get("/login/oidc/")
     assert username(browser) == "Alice-2"
-    with httpx.Client(base_url=browser.base_url, follow_redirects=True) as other:
+    with httpx.Client(base_url=browser.base_url, follow_redirects=True, timeout=30) as other:
         provider.person = {"sub": "1002", "preferred_username": "a\0 <b>/ö"}
         other.get("/login/oidc/")
         assert username(other) == "abö"
@@ -249,7 +249,7 @@ def test_a_strict_site_makes_no_users_and_links_none(
 ) -> None:
     User.objects.filter(pk=alice.pk).update(email="alice@x.example")
     provider.person |= {"email": "alice@x.example", "email_verified": True}
-    with httpx.Client(base_url=strict_site.base_url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=strict_site.base_url, follow_redirects=True, timeout=30) as browser:
         page = browser.get("/login/oidc/")
         assert page.status_code == 403
         assert "no account here" in alert(page)
@@ -371,7 +371,7 @@ def test_the_provider_is_no_way_round_the_second_factor(
 
 
 def test_unless_the_operator_trusts_it(strict_site: OIDCSite, app: Authenticator) -> None:
-    with httpx.Client(base_url=strict_site.base_url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=strict_site.base_url, follow_redirects=True, timeout=30) as browser:
         # Though all staff must have one here.
         assert browser.get("/login/oidc/?next=/admin/").url.path == "/admin/"
         assert username(browser) == "staff"
@@ -387,7 +387,7 @@ def test_unless_the_operator_trusts_it(strict_site: OIDCSite, app: Authenticator
 # --- Wrong turns ----------------------------------------------------------------------------------
 def test_a_state_is_good_once_for_the_session_it_was_made_for(browser: httpx.Client) -> None:
     good = callback(browser)
-    with httpx.Client(base_url=browser.base_url, follow_redirects=True) as other:
+    with httpx.Client(base_url=browser.base_url, follow_redirects=True, timeout=30) as other:
         # A code of an attacker's, whom the victim would be logged in as.
         page = other.get(good)
         assert (page.status_code, username(other)) == (400, None)
@@ -465,7 +465,7 @@ def test_nobody_else_waits_for_the_provider(
     provider.answers.clear()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(browser.get, back)
-        with httpx.Client(base_url=site.base_url) as other:
+        with httpx.Client(base_url=site.base_url, timeout=30) as other:
             assert provider.is_asked.wait(10)
             # Neither the loop nor the one connection to the database.
             assert other.get("/readyz").status_code == 200

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
 from accounts.websocket import OriginRequiredForCookies, identify_websocket
+from tests.communicators import WebsocketCommunicator
 
 PATH = "/ws/llmchat/"
 HOST = (b"host", b"testserver")

@@ -19,6 +19,7 @@ _PROGRAMS = ("load", "chaos")
 #: Modules of `aily/` without a test file of their own, and the test that goes through them.
 _TESTED_BY = {
     "aily/admin/audit_log.py": "tests/accounts/test_audit.py",
+    "aily/admin/deletion.py": "tests/chat/test_admin.py",
     "aily/admin/site.py": "tests/chat/test_admin.py",
     "aily/apps.py": "tests/aily/redis/test_broker.py",
     "aily/asgi.py": "tests/e2e/test_edges.py",
@@ -136,7 +137,11 @@ def test_no_test_module_is_imported() -> None:
 
 def test_the_order_of_the_tests_names_files_that_are_there() -> None:
     """A slow file that has moved would begin last, and the run would wait for it."""
-    named = (*distribution_plugin._SLOWEST_FIRST, *distribution_plugin._INSTALLATIONS)
+    named = {
+        *distribution_plugin._SLOWEST_FIRST,
+        *distribution_plugin._INSTALLATIONS,
+        *(name for group in distribution_plugin._GROUPS for name in group),
+    }
     assert [name for name in named if not (BASE_DIR / name).exists()] == []
 
 
@@ -206,3 +211,67 @@ def test_waiting_is_done_in_one_place_and_has_a_deadline() -> None:
     }
     allowed = {("waiting.py", name) for name in ("wait_until", "until", "eventually")}
     assert found - allowed == _PACED
+
+
+# --- Limits -------------------------------------------------------------------------------------
+#: Calls that end a wait: their last argument, or `timeout`, is in seconds.
+_LIMITED = {"acquire", "communicate", "join", "result", "timeout", "wait", "wait_for"}
+_LIMITED |= {"wait_until", "until", "eventually", "receive_from", "receive_json_from"}
+#: What is to be hit is shorter, what should succeed has longer on a machine with other work to do.
+_SHORTEST_SECONDS, _LONG_SECONDS = 1, 10
+
+
+#: Their clients and functions wait for 5 s unless they are told otherwise.
+_IMPATIENT = {"httpx", "httpx2"}
+_REQUESTS = {"AsyncClient", "Client", "delete", "get", "patch", "post", "put", "stream"}
+
+
+def short_limits(source: str) -> list[int]:
+    """The lines of calls that give up after some seconds."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if _is_short(call)]
+
+
+def _is_short(call: ast.Call) -> bool:
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    limits = [word.value for word in call.keywords if word.arg in ("timeout", "seconds")]
+    limits += call.args[-1:]
+    if getattr(getattr(call.func, "value", None), "id", "") in _IMPATIENT:
+        keywords = {word.arg for word in call.keywords}
+        return name in _REQUESTS and keywords.isdisjoint({"timeout", None})
+    return name in _LIMITED and any(
+        isinstance(limit, ast.Constant)
+        and isinstance(limit.value, int | float)
+        and _SHORTEST_SECONDS <= limit.value < _LONG_SECONDS
+        for limit in limits
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "is_short"),
+    [
+        ("asyncio.timeout(5)", True),
+        ("asyncio.wait_for(work(), 2)", True),
+        ("thread.join(timeout=9.5)", True),
+        ('wait_until(is_there, "it", 1)', True),
+        ("httpx.get(url)", True),
+        ("httpx.AsyncClient(timeout=20)", False),
+        ("asyncio.timeout(0.05)", False),
+        ("process.wait(30)", False),
+        ('", ".join(words)', False),
+        ("is_set.wait()", False),
+    ],
+)
+def test_a_short_limit_is_found(call: str, is_short: bool) -> None:
+    assert bool(short_limits(call)) == is_short
+
+
+def test_nothing_gives_up_after_a_few_seconds() -> None:
+    """CI's two cores run five processes of tests: what takes a moment here takes seconds there."""
+    found = [
+        f"{file.relative_to(TESTS)}:{line}"
+        for file in _python_files(TESTS)
+        if file.relative_to(TESTS).parts[0] not in _PROGRAMS
+        for line in short_limits(file.read_text())
+    ]
+    assert found == []

@@ -48,7 +48,7 @@ async def _batches_ended() -> None:
         if getattr(task.get_coro(), "__qualname__", "").startswith("Batcher.")
     ]
     if batches:
-        await asyncio.wait(batches, timeout=5)
+        await asyncio.wait(batches, timeout=20)
 
 
 @pytest.fixture

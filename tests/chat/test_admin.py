@@ -13,12 +13,15 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.contrib.staticfiles import finders
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from aily.redis.clients import sync_redis
+from chat.admin.readonly import MAX_INLINE_ROWS
 from chat.models import (
     Conversation,
     Deployment,
@@ -26,6 +29,7 @@ from chat.models import (
     LLMModel,
     Message,
     Provider,
+    Run,
     Scene,
     SceneVersion,
     Status,
@@ -80,6 +84,59 @@ def act(admin: Client, table: str, action: str, *keys: Any) -> str:
     form = {"action": action, "_selected_action": [str(key) for key in keys]}
     page = admin.post(f"/admin/chat/{table}/", form, follow=True)
     return " ".join(str(message) for message in page.context["messages"])
+
+
+@pytest.mark.parametrize("kept", ["accounts/user", "chat/llmmodel"])
+def test_what_tasks_belong_to_is_kept_and_they_are_not_read(
+    admin: Client, make_task: MakeTask, kept: str
+) -> None:
+    task = make_task()
+    pk = task.owner_id if kept == "accounts/user" else task.model_id
+    path = f"/admin/{kept}/{pk}/delete/"
+    with CaptureQueriesContext(connection) as queries:
+        page = admin.get(path)
+    assert "task" in page.content.decode()
+    assert "Are you sure" not in page.content.decode()
+    assert not [query for query in queries if '"chat_task"."messages"' in query["sql"]]
+    assert admin.post(path, {"post": "yes"}).status_code == 403
+
+
+# --- Refusals in Chinese ------------------------------------------------------------------------
+_BUDGET = {"name": "b", "period": "month", "currency": "USD", "is_active": "on"}
+
+
+@pytest.mark.parametrize(
+    ("table", "form", "sentence"),
+    [
+        ("budget", {**_BUDGET, "limit_tokens": "5"}, "请选择用户或 API 密钥，不能两者都选。"),
+        ("budget", {**_BUDGET, "limit_money": "-1"}, "限额不能为负数。"),
+        ("budget", _BUDGET, "请至少设置一项限额。"),
+        ("modelprice", {"weekdays": "x"}, "第 1 项无效："),
+        ("toolserver", {"openapi_document": "{bad"}, "文档不是 JSON。"),
+        ("toolserver", {"openapi_document": "a: [1"}, "文档既不是 JSON，也不是 YAML："),
+        ("toolserver", {"openapi_document": '{"openapi": "2.0"}'}, "这不是 3.0、3.1 或 3.2 版"),
+        ("provider", {"api_key_env": "PATH"}, "LLM_KEY_... 或 DEEPSEEK_API_KEY。"),
+        ("sceneversion", {"max_tool_steps": "999"}, "最多为 16：上限由 TOOL_MAX_STEPS 设定。"),
+    ],
+)
+def test_refusals_are_in_the_language_of_the_page(
+    admin: Client, scene: Scene, table: str, form: dict[str, str], sentence: str
+) -> None:
+    admin.cookies["django_language"] = "zh-hans"
+    if table == "sceneversion":
+        form = {**form, "scene": str(scene.pk), "user_template": "x", "params": "{}"}
+    page = admin.post(f"/admin/chat/{table}/add/", {**NO_ROLES, **form}).content.decode()
+    assert sentence in page
+
+
+def test_a_run_that_cannot_be_resumed_is_named_in_the_language_of_the_page(
+    admin: Client, alice: User
+) -> None:
+    run = Run.objects.create(owner=alice, kind="run", name="Nightly", state="done")
+    admin.cookies["django_language"] = "zh-hans"
+    said = act(admin, "run", "resume_runs", run.pk)
+    assert "Nightly" in said
+    assert not re.search("[a-z]{3,} [a-z]{2,}", said)
 
 
 # --- Tasks --------------------------------------------------------------------------------------
@@ -329,6 +386,15 @@ def test_a_conversation_is_shown_with_its_messages_and_changed_by_nobody(
     path = f"/admin/chat/conversation/{conversation.pk}/change/"
     assert "the question" in admin.get(path).content.decode()
     assert admin.post(path, {"title": "His"}).status_code == 403
+    more = [
+        Message(conversation=conversation, role="user", content=f"number {number};")
+        for number in range(MAX_INLINE_ROWS)
+    ]
+    Message.objects.bulk_create(more)
+    page = admin.get(path).content.decode()
+    assert "the question" not in page
+    assert page.count("number ") == len(more)
+    assert f"the newest {len(more)}" in page
 
 
 def test_a_model_is_made_the_default_in_place_of_another(admin: Client, model: LLMModel) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.apps import apps
 
 from accounts.access.keys import KEY_IDS
@@ -26,6 +25,7 @@ from tests.chat.api.conftest import API, Api
 from tests.chat.api.conftest import alice_key as alice_key
 from tests.chat.api.conftest import api as api
 from tests.chat.api.conftest import queries as queries
+from tests.communicators import WebsocketCommunicator
 
 CACHES: list[Cached[int, Any]] = [known._cached for known in (KEY_IDS, ENDPOINT_IDS, SLUGS)]
 Ask = Callable[[UUID], Coroutine[Any, Any, int]]
@@ -82,7 +82,7 @@ async def ask_by_socket(socket: WebsocketCommunicator, number: int) -> None:
     for _ in range(number // 100):
         for kind, made_up_id, _ in zip(kinds, made_up(), range(100), strict=False):
             await socket.send_json_to({"type": kind, "task_id": str(made_up_id)})
-        answers = [await socket.receive_json_from(timeout=10) for _ in range(100)]
+        answers = [await socket.receive_json_from() for _ in range(100)]
         assert {answer["error"]["code"] for answer in answers} == {"not_found"}
 
 

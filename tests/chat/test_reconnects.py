@@ -9,7 +9,6 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.core.management import call_command
 from django.test import AsyncClient, Client
 
@@ -21,6 +20,7 @@ from aily.cache import Cached, forget_copies, store
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from tests.chat.api.conftest import queries as queries
+from tests.communicators import WebsocketCommunicator
 
 #: How each of the users comes back: the headers of a handshake, or of a request.
 Credentials = dict[str, str]

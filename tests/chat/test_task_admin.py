@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -144,6 +145,9 @@ def test_prompt_and_answer_are_blocks_and_their_html_is_text(
     assert "call-1" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
+    admin.cookies["django_language"] = "zh-hans"
+    text = admin.get(f"/admin/chat/task/{task.pk}/change/").content.decode()
+    assert re.findall("<h3>(系统|用户|助手)</h3>", text) == ["系统", "用户", "助手"]
 
 
 def test_long_prompts_are_cut_with_a_word(admin: Client, make_task: MakeTask) -> None:

@@ -34,7 +34,7 @@ print(*(APIKey.create(user, "clients")[1] for user in users))
 ENVIRONMENT = {
     "TASK_RETRY_SECONDS": "0.2",
     "TASK_MAX_FAILURES": "2",
-    "DROPPED_REQUEST_SECONDS": "2",
+    "DROPPED_REQUEST_SECONDS": "4",
     "WEBHOOK_ALLOW_PRIVATE": "true",
     "WEBHOOK_REQUIRE_HTTPS": "false",
 }
@@ -65,6 +65,7 @@ def installation(database_server: dict[str, str]) -> Iterator[Installation]:
         # Answers come at once unless the prompt says otherwise.
         simulator_arguments=["--latency", "0", "--tokens-per-second", "0"],
         environment=ENVIRONMENT,
+        only=("valkey", "simulator", "worker", "scheduler", "web"),
         script=_SCRIPT,
     )
     with stack:

@@ -304,7 +304,9 @@ def test_equal_calls_without_a_key_are_calls_of_their_own(api: httpx.Client) -> 
 
 def test_a_used_up_budget_is_final(installation: Installation) -> None:
     headers = {"Authorization": f"Bearer {installation.carol}"}
-    response = httpx.post(installation.base_url + _PATH, json=chat_body(), headers=headers)
+    response = httpx.post(
+        installation.base_url + _PATH, json=chat_body(), headers=headers, timeout=30
+    )
     assert error_of(response, 429)["code"] == "insufficient_quota"
     assert response.headers["x-should-retry"] == "false"
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import httpx
 import openai
-import psutil
 import pytest
 from openai import OpenAI
 from openai.types import Batch
@@ -108,20 +107,20 @@ def test_files_of_the_sdk(sdk: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         sdk.files.retrieve(file.id)
     with pytest.raises(openai.BadRequestError) as refused:
-        sdk.files.create(file=("a", b"x"), purpose="secret")  # type: ignore[arg-type]
+        sdk.files.create(file=("a", b"x"), purpose="secret")
     assert refused.value.param == "purpose"
 
 
 def test_a_large_file_is_streamed(installation: Installation, sdk: OpenAI) -> None:
     """Much larger than other requests may be; the web processes stay as large as they were."""
     names = ("web-0", "web-1")
-    before = {name: _rss(installation.stack, name) for name in names}
+    before = installation.stack.memory(*names)
     content = b"x" * (64 * MEBIBYTE)
     file = sdk.files.create(file=("large.bin", content), purpose="user_data")
     assert file.bytes == len(content)
     with sdk.files.with_streaming_response.content(file.id) as answer:
         assert sum(map(len, answer.iter_bytes())) == len(content)
-    grown = {name: _rss(installation.stack, name) - before[name] for name in names}
+    grown = installation.stack.growth(before, *names)
     assert max(grown.values()) < 50 * MEBIBYTE, grown
     sdk.files.delete(file.id)
 
@@ -205,7 +204,7 @@ def test_every_process_is_killed_once_and_nothing_is_lost(
     stack, count = installation.stack, 120
     content = "\n".join(lines(count, "[sim:latency=0.2,tokens=8,tps=0]")).replace(MODEL, "killed")
     with short_leases(stack):
-        httpx.post(f"{stack.simulator_url}/stats/reset")
+        httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
         batch_id = create(sdk, content).id
 
         def completed() -> int:
@@ -221,7 +220,7 @@ def test_every_process_is_killed_once_and_nothing_is_lost(
             stack.restart(name)
         batch = ended(sdk, batch_id, 90)
     require_right_files(sdk, batch, count)
-    calls = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    calls = httpx.get(f"{stack.simulator_url}/stats", timeout=30).json()["requests"]
     good = count - count // 100
     # What was in flight when the worker died is called again, and nothing else.
     assert good <= calls <= good + 2 * CAP
@@ -235,8 +234,8 @@ def test_people_do_not_feel_a_large_batch(
 ) -> None:
     stack = installation.stack
     names = ("web-0", "web-1", "worker-0")
-    before = {name: _rss(stack, name) for name in names}
-    peak = dict(before)
+    before = stack.memory(*names)
+    peak = dict.fromkeys(before, 0)
     with OpenAI(base_url=installation.base_url, api_key=installation.bob) as bob:
         idle = _latencies(bob, 100)
         batch = create(sdk, "\n".join(lines(count)))
@@ -245,11 +244,11 @@ def test_people_do_not_feel_a_large_batch(
             end = watching.submit(ended, sdk, batch.id, 1_800)
             while not end.done():
                 busy += _latencies(bob, 5)
-                peak = {name: max(peak[name], _rss(stack, name)) for name in names}
+                grown = stack.growth(before, *names)
+                peak = {process: max(peak[process], size) for process, size in grown.items()}
         require_right_files(sdk, end.result(), count)
-    grown = {name: (peak[name] - before[name]) / MEBIBYTE for name in names}
-    logger.info("p99 idle %.3f s, busy %.3f s; MiB grown: %s", _p99(idle), _p99(busy), grown)
-    assert max(grown.values()) < 50, grown
+    logger.info("p99 idle %.3f s, busy %.3f s; bytes grown: %s", _p99(idle), _p99(busy), peak)
+    assert max(peak.values()) < 50 * MEBIBYTE, peak
     # On a machine of two cores the processes share, the batch's own work is felt a little.
     assert _p99(busy) < 1.1 * _p99(idle) + 0.2
 
@@ -269,7 +268,3 @@ def _latencies(sdk: OpenAI, count: int) -> list[float]:
 
 def _p99(seconds: list[float]) -> float:
     return sorted(seconds)[int(len(seconds) * 0.99)]
-
-
-def _rss(stack: Stack, name: str) -> int:
-    return sum(psutil.Process(pid).memory_info().rss for pid in stack.pids(name))

@@ -441,10 +441,10 @@ def test_an_answer_that_breaks_off_is_an_error_in_the_stream(sdk: OpenAI) -> Non
 async def test_a_retry_after_a_timeout_finds_the_running_task(
     sdk: OpenAI, simulator: RestClient, stream: bool
 ) -> None:
-    client = sdk.with_options(timeout=1.0, max_retries=6)
+    client = sdk.with_options(timeout=2.0, max_retries=6)
     answer: Any = client.chat.completions.create(
         model=MODEL,
-        messages=asks(f"Patience {stream} [sim:latency=2.2,tokens=5]"),
+        messages=asks(f"Patience {stream} [sim:latency=2.6,tokens=5]"),
         stream=stream,
     )
     if stream:

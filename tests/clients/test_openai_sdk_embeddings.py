@@ -116,7 +116,7 @@ async def test_a_dropped_call_is_cancelled(
 async def test_the_sdks_own_retry_finds_the_running_task(
     async_sdk: AsyncOpenAI, rest: RestClient, simulator: RestClient
 ) -> None:
-    patient = async_sdk.with_options(max_retries=2, timeout=1.5)
+    patient = async_sdk.with_options(max_retries=6, timeout=2.0)
     answer = await patient.embeddings.create(model=MODEL, input="slow [sim:latency=2.5]")
     assert answer.data[0].embedding == expected("slow")
     assert (await simulator.get("/stats")).body["requests"] == 1

@@ -47,7 +47,7 @@ def deltas(events: list[Any]) -> str:
 
 def in_background(sdk: OpenAI, prompt: str) -> str:
     """Create a background response and give its id."""
-    return sdk.responses.create(model=MODEL, input=prompt, background=True).id
+    return str(sdk.responses.create(model=MODEL, input=prompt, background=True).id)
 
 
 def ended(sdk: OpenAI, response_id: str) -> Response:
@@ -205,7 +205,7 @@ async def test_a_dropped_stream_ends_its_generation(sdk: OpenAI, rest: RestClien
 
 async def _is_cancelled(sdk: OpenAI, response_id: str) -> bool:
     response = await asyncio.to_thread(sdk.responses.retrieve, response_id)
-    return response.status == "cancelled"
+    return bool(response.status == "cancelled")
 
 
 # --- Stored -------------------------------------------------------------------------------------

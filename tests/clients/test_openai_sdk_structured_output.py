@@ -95,7 +95,7 @@ def test_what_is_filtered_is_filtered(sdk: OpenAI) -> None:
 def test_a_schema_that_cannot_be_used_is_a_bad_request(sdk: OpenAI, schema: Any) -> None:
     asked = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
     with pytest.raises(openai.BadRequestError) as refused:
-        sdk.chat.completions.create(model=MODEL, messages=asks("Who?"), response_format=asked)  # type: ignore[call-overload]
+        sdk.chat.completions.create(model=MODEL, messages=asks("Who?"), response_format=asked)
     assert refused.value.param == "response_format.json_schema.schema"
 
 

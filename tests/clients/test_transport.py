@@ -89,7 +89,7 @@ def test_what_is_no_key_is_401(api: httpx.Client, installation: Installation, va
 def test_a_request_without_a_key_is_401_before_its_body_is_looked_at(
     installation: Installation,
 ) -> None:
-    error_of(httpx.post(installation.base_url + _CHAT, content=b"{"), 401)
+    error_of(httpx.post(installation.base_url + _CHAT, content=b"{", timeout=30), 401)
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
@@ -102,7 +102,7 @@ def test_the_scheme_of_a_key_may_be_written_in_any_case(
 
 def test_a_key_in_the_address_is_none(installation: Installation) -> None:
     url = f"{installation.base_url}/models"
-    error_of(httpx.get(url, params={"api_key": installation.alice}), 401)
+    error_of(httpx.get(url, params={"api_key": installation.alice}, timeout=30), 401)
 
 
 # --- Headers --------------------------------------------------------------------------------------

@@ -156,6 +156,10 @@ class Machine(Running):
         with (self.root / path.removeprefix("/")).open("w") as file:
             file.write(text)
 
+    def path(self, path: str) -> Path:
+        """A path of the machine as this process sees it, mounts of the machine's own included."""
+        return Path(f"/proc/{self._init()}/root{path}")
+
     def log_files(self) -> Mapping[str, Path]:
         return {"console": self._log}
 

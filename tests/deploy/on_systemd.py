@@ -2,8 +2,9 @@
 
 A Debian is booted in a container (tests/deploy/machine.py). Its operator runs the commands of the
 README's chapter, word by word; then processes are killed, PostgreSQL comes late, everything is
-restarted under load, the machine boots anew, and all is stopped. Needs root, debootstrap and
-systemd-nspawn; elsewhere it says that it was skipped. Exits with 1 when anything went wrong.
+restarted under load, the machine boots anew, its disk fills up, and all is stopped. Needs root,
+debootstrap and systemd-nspawn; elsewhere it says that it was skipped. Exits with 1 when anything
+went wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from aily.launcher.programs import BASE_DIR
 from tests.chaos.network import in_own_network, require
 from tests.client import RestClient
 from tests.deploy.deployment import DEPLOY, SEED
+from tests.deploy.full_machine import FullDisk
 from tests.deploy.machine import CHECKOUT, WHEELS, Machine, download_wheels, install_base
 from tests.deploy.rolling import roll
 from tests.waiting import wait_until
@@ -101,6 +103,9 @@ class Installation:
         certificate = (self.machine.root / "etc/aily/tls/tls.crt").read_text()
         return ssl.create_default_context(cadata=certificate)
 
+    def _client(self) -> RestClient:
+        return RestClient(self.base_url, self.keys[0], self.trust)
+
     def judge(self) -> list[str]:
         """Every step, each after the one before. Returns a line for everything that went wrong."""
         steps: tuple[tuple[str, Callable[[], list[str]]], ...] = (
@@ -110,6 +115,7 @@ class Installation:
             ("a late PostgreSQL", self._start_before_postgresql),
             ("a rolling restart under load", self._restart_under_load),
             ("a reboot", self._reboot),
+            ("a full disk", self._fill_disk),
             ("a stop", self._stop),
             ("exposure", self._exposure),
         )
@@ -147,7 +153,7 @@ class Installation:
 
     def _run_task(self) -> list[str]:
         async def run() -> list[str]:
-            async with RestClient(self.base_url, self.keys[0], self.trust) as rest:
+            async with self._client() as rest:
                 self._task_id = await rest.submit("Under systemd [sim:latency=0,tokens=20,tps=0]")
                 end = (await rest.follow(self._task_id)).types[-1]
                 return [] if end == "task.completed" else [f"it ended with {end}"]
@@ -176,7 +182,7 @@ class Installation:
         """While no web process runs, nginx answers in aily's words."""
 
         async def ask() -> tuple[int, Any]:
-            async with RestClient(self.base_url, self.keys[0], self.trust) as rest:
+            async with self._client() as rest:
                 answer = await rest.get("/api/llmchat/tasks")
                 return answer.status, answer.body
 
@@ -189,7 +195,7 @@ class Installation:
         )
 
     def _restart_under_load(self) -> list[str]:
-        before = {unit: self._main_process(unit) for unit in UNITS[1:]}
+        before = self._main_processes()
         self.machine.run(": > /var/log/nginx/stdout.log")
         script = "/opt/aily/deploy/systemd/rolling-restart.sh"
         problems = asyncio.run(roll(self, lambda: print(self.machine.run(script), end=""), users=2))
@@ -204,12 +210,43 @@ class Installation:
         self._start_simulator()
 
         async def status() -> str:
-            async with RestClient(self.base_url, self.keys[0], self.trust) as rest:
+            async with self._client() as rest:
                 return str((await rest.task(self._task_id))["status"])
 
         if (kept := asyncio.run(status())) != "succeeded":
             found.append(f"a task from before is {kept}")
         return found + self._run_task()
+
+    def _fill_disk(self) -> list[str]:
+        """Nothing ends on a full disk, and all comes back with the room, whatever ended on it."""
+        found = self._stop()
+        disk = FullDisk(self.machine, self._client)
+        disk.move_data()
+        self.machine.run("systemctl start --no-block aily.target")
+        found += self._not_active()
+        self._start_simulator()
+        found += self._run_task()
+        before = self._main_processes()
+        disk.fill()
+        found += disk.refusals(self._task_id)
+        disk.fail_redis_snapshot()
+        found += disk.refusals(self._task_id)
+        if (now := self._main_processes()) != before:
+            found.append(f"other processes: {before}, then {now}")
+        self._kill_on_full_disk()
+        disk.make_room()
+        found += self._not_active() + disk.comes_back() + self._run_task()
+        disk.half_fill()
+        found += disk.break_postgresql()
+        disk.make_room()
+        return found + self._not_active() + disk.comes_back() + self._run_task()
+
+    def _kill_on_full_disk(self) -> None:
+        """They are started again. PostgreSQL may refuse them sessions until it has room."""
+        for unit in (WEB[0], WORKERS[0], "aily-scheduler", "aily-exporter"):
+            before = self._main_process(unit)
+            self.machine.run(f"systemctl kill --signal=KILL {unit}")
+            self._wait(partial(self._is_another, unit, before))
 
     def _stop(self) -> list[str]:
         self.machine.run("systemctl stop aily-simulator aily.target")
@@ -231,6 +268,9 @@ class Installation:
     # --- What systemd says ----------------------------------------------------------------------
     def _states(self, units: str) -> list[str]:
         return self.machine.run(f"systemctl is-active {units} || true").split()
+
+    def _main_processes(self) -> dict[str, str]:
+        return {unit: self._main_process(unit) for unit in UNITS[1:]}
 
     def _main_process(self, unit: str) -> str:
         return self.machine.run(f"systemctl show --property=MainPID --value {unit}").strip()

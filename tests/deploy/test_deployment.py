@@ -248,7 +248,10 @@ def test_prometheus_reads_everybody_and_finds_every_metric_it_asks_for(
     ports = deployment.metrics_ports
 
     def served() -> set[str]:
-        scrapes = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
+        scrapes = [
+            httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+            for port in ports.values()
+        ]
         return set(re.findall(r"^# TYPE (\w+)", "\n".join(scrapes), re.MULTILINE))
 
     # The exporter asks PostgreSQL and Redis in the background, and knows of no pool at first.

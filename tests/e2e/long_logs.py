@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import psutil
 import redis
 
 from chat.eventlog.keys import log_key
@@ -18,11 +17,6 @@ DELTAS = 3_000
 
 
 DELTA_BYTES = 20_000
-
-
-def web_memory_bytes(stack: Stack) -> int:
-    pids = [pid for name in ("web-0", "web-1") for pid in stack.pids(name)]
-    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
 
 
 def write_long_log(stack: Stack, task_id: str, end: Frame) -> list[str]:

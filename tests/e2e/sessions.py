@@ -36,7 +36,7 @@ def csrf_token(page: str) -> str:
 
 def make_keys(base_url: str, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
     """API keys of Alice, with their secrets: a key makes none."""
-    with httpx.Client(base_url=base_url, follow_redirects=True) as client:
+    with httpx.Client(base_url=base_url, follow_redirects=True, timeout=30) as client:
         log_in(client, "alice", PASSWORD)
         headers = {"X-CSRFToken": client.cookies["csrftoken"], "Referer": base_url}
         answers = [client.post("/api/keys", json=body, headers=headers) for body in bodies]

@@ -27,9 +27,9 @@ async def test_revoking_a_key_closes_the_sockets_opened_with_it(
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying:
+    with httpx.Client(base_url=stack.base_url, follow_redirects=True, timeout=30) as staying:
         log_in(staying, "demo", "demo")
-        with httpx.Client(base_url=stack.base_url, follow_redirects=True) as leaving:
+        with httpx.Client(base_url=stack.base_url, follow_redirects=True, timeout=30) as leaving:
             log_in(leaving, "demo", "demo")
             async with (
                 session_socket(stack, leaving) as doomed,
@@ -43,8 +43,8 @@ async def test_logging_out_closes_the_sockets_of_that_session(stack: Stack) -> N
 
 async def test_ending_other_sessions_closes_their_sockets_and_no_others(stack: Stack) -> None:
     with (
-        httpx.Client(base_url=stack.base_url, follow_redirects=True) as staying,
-        httpx.Client(base_url=stack.base_url, follow_redirects=True) as ended,
+        httpx.Client(base_url=stack.base_url, follow_redirects=True, timeout=30) as staying,
+        httpx.Client(base_url=stack.base_url, follow_redirects=True, timeout=30) as ended,
     ):
         log_in(staying, "demo", "demo")
         log_in(ended, "demo", "demo")

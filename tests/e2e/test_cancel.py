@@ -14,7 +14,8 @@ from tests.waiting import eventually
 #: Any other words for the same would be another prompt, and another answer.
 NEVER = "[sim:latency=60]"
 MIDWAY = "[sim:latency=0.1,tokens=60,tps=40,stall=middle]"
-DISCONNECT_SECONDS = 1.0
+#: A provider that nobody hangs up on goes on for a minute.
+DISCONNECT_SECONDS = 15.0
 
 
 async def cancel(how: str, rest: RestClient, socket: ChatSocket, task_id: str) -> None:

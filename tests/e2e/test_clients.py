@@ -32,7 +32,7 @@ _GENERATOR = "npm:openapi-typescript@7.13.0"
 @pytest.fixture(scope="module")
 def document(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The document as the server gives it to anybody."""
-    response = httpx.get(f"{stack.base_url}/api/openapi.json")
+    response = httpx.get(f"{stack.base_url}/api/openapi.json", timeout=30)
     path = tmp_path_factory.mktemp("openapi") / "openapi.json"
     path.write_bytes(response.raise_for_status().content)
     return path

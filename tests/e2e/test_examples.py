@@ -459,7 +459,9 @@ def test_the_clients_cancel_and_tell_of_refusals(
         assert reason in errors
 
 
-@each_client
+@pytest.mark.parametrize(
+    "name", ["python-client", pytest.param("node-client", marks=pytest.mark.slow)]
+)
 def test_the_clients_run_a_file(name: str, network: Proxy, key: str, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     orders = ["tokens=5,tps=0,latency=0.3"] * 30 + ["status=400"] * 2

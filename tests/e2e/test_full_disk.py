@@ -145,7 +145,10 @@ def test_a_full_disk_ends_no_process_and_refuses_submits_until_there_is_room(
                 assert refused.json()["code"] == "storage_full", refused.text
                 assert refused.headers["Retry-After"] == "10"
                 assert site.get(task).json()["status"] == "succeeded"
-                assert httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").status_code == 200
+                assert (
+                    httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30).status_code
+                    == 200
+                )
             assert site.get("/api/llmchat/tasks").status_code == 200
             assert service_pids(launcher) == before
             assert launcher.process.poll() is None

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.e2e.conftest import Keys
@@ -31,14 +30,6 @@ def reached(client: httpx.Client, path: str, *states: str) -> dict[str, Any]:
     found = wait_until(ask, f"{states}", 60)
     assert found is not None
     return found
-
-
-def memory(stack: Stack) -> dict[str, int]:
-    names = ("web-0", "web-1", "worker-0")
-    return {
-        name: sum(psutil.Process(pid).memory_info().rss for pid in stack.pids(name))
-        for name in names
-    }
 
 
 def there_and_back(client: httpx.Client, rows: int) -> None:
@@ -72,7 +63,8 @@ def there_and_back(client: httpx.Client, rows: int) -> None:
 def test_a_large_file_becomes_a_table_and_a_file_again(stack: Stack, client: httpx.Client) -> None:
     # What a process loads with its first import is no growth.
     there_and_back(client, 10)
-    before = memory(stack)
+    names = ("web-0", "web-1", "worker-0")
+    before = stack.memory(*names)
     there_and_back(client, ROWS)
-    grown = {name: size - before[name] for name, size in memory(stack).items()}
+    grown = stack.growth(before, *names)
     assert max(grown.values()) < 60 * 2**20, grown

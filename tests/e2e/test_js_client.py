@@ -70,7 +70,7 @@ def said(network: Proxy, key: str, program: str) -> list[Any]:
 def stored(stack: Stack, key: str, task_id: str) -> Any:
     headers = {"Authorization": f"Bearer {key}"}
     url = f"{stack.base_url}/api/llmchat/tasks/{task_id}"
-    return httpx.get(url, headers=headers).json()
+    return httpx.get(url, headers=headers, timeout=30).json()
 
 
 def test_the_text_goes_on_where_the_connection_was_cut(

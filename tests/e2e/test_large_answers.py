@@ -17,7 +17,7 @@ from aily.environment.launcher import WEB_SERVERS
 from chat.eventlog.keys import log_key
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
-from tests.e2e.long_logs import DELTA_BYTES, DELTAS, web_memory_bytes, write_long_log
+from tests.e2e.long_logs import DELTA_BYTES, DELTAS, write_long_log
 from tests.e2e.web_servers import WebServer, running_web_server
 from tests.stack import Stack
 
@@ -135,7 +135,8 @@ async def test_a_client_that_follows_many_and_reads_none_takes_little_memory(
     stack: Stack, keys: Keys, large: list[str]
 ) -> None:
     """All together they are some 60 MB, and several times that as they are made."""
-    before = web_memory_bytes(stack)
+    names = ("web-0", "web-1")
+    before = stack.memory(*names)
     async with chat_socket(stack.base_url, keys.alice, max_queue=None) as slow:
         slow.connection.transport.pause_reading()
         for task_id in large:
@@ -145,7 +146,7 @@ async def test_a_client_that_follows_many_and_reads_none_takes_little_memory(
             for task_id in large[:3]:
                 await other.subscribe(task_id)
                 await other.ended(task_id)
-        assert web_memory_bytes(stack) - before < 100 * MIB
+        assert sum(stack.growth(before, *names).values()) < 100 * MIB
         slow.connection.transport.resume_reading()
         for task_id in large:
             assert (await slow.ended(task_id)).text == TEXT

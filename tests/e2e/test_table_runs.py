@@ -112,7 +112,7 @@ class Filled:
 
 
 def requests_made(stack: Stack) -> int:
-    made: int = httpx.get(f"{stack.simulator_url}/stats").json()["requests"]
+    made: int = httpx.get(f"{stack.simulator_url}/stats", timeout=30).json()["requests"]
     return made
 
 
@@ -129,7 +129,7 @@ def test_every_process_is_killed_and_each_cell_has_its_answer_once(
     worker.environment["WORKER_LEASE_SECONDS"] = "2"
     worker.start()
     try:
-        httpx.post(f"{stack.simulator_url}/stats/reset")
+        httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
         # Less than all of them: each process dies while there are rows to be fed.
         run_id = table.start(max_open=max(40, rows // 20))
         table.wait(run_id, rows // 10, 60 + rows / 20)
@@ -160,9 +160,9 @@ def test_every_process_is_killed_and_each_cell_has_its_answer_once(
 def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
     table = Filled(client, 300, "[sim:latency=0.05,tokens=8,tps=0]")
     run_id = table.start()
-    table.wait(run_id, 5)
+    table.wait(run_id, rows=5)
     assert client.post(f"/tables/runs/{run_id}:pause", json={}).json()["state"] == "paused"
-    wait_until(lambda: table.counts(run_id)["open"] == 0, "the last calls", 4)
+    wait_until(lambda: table.counts(run_id)["open"] == 0, "the last calls")
     calls, counts = requests_made(stack), table.counts(run_id)
     assert counts["pending"] + counts["succeeded"] == 300
     assert client.post(f"/tables/runs/{run_id}:cancel", json={}).status_code == 200

@@ -122,6 +122,8 @@ async def test_a_worker_runs_no_more_calls_than_it_may(
     assert (stats["requests"], stats["max_in_flight"]) == (12, 3)
 
 
+# In one process: tests/chat/runner/test_scheduling.py.
+@pytest.mark.slow
 async def test_two_workers_together_keep_to_a_models_cap(
     start_worker: StartWorker, socket: ChatSocket, simulator: RestClient
 ) -> None:

@@ -208,6 +208,7 @@ test("what is wrong is said by field", () => {
       [{ type: "integer", maximum: 2 }, "99999999999999999999", "form.above"],
       [{ type: "integer", exclusiveMinimum: 2 }, "2", "form.not_above"],
       [{ type: "integer", multipleOf: 5 }, "7", "form.not_multiple"],
+      [{ type: "number", multipleOf: 0.01 }, "0.005", "form.not_multiple"],
       [{ type: "object" }, "{", "form.not_json"],
     ]
   ) {
@@ -224,6 +225,29 @@ test("what is wrong is said by field", () => {
     states[0].items[0].states[0] = "x";
   });
   assert.deepEqual(errors, { "all.0.n": "form.not_integer", "all": "form.too_few" });
+});
+
+test("multiples are those of the numbers as they are written", () => {
+  for (
+    const [multipleOf, text] of [
+      [0.01, "0.07"],
+      [0.01, "19.99"],
+      [0.1, "0.3"],
+      [1e-7, "3e-7"],
+      [0.5, "1e300"],
+      [3, "9007199254740993"],
+      [0.01, "-4.35"],
+    ]
+  ) {
+    const schema = object({ it: { type: "number", multipleOf } });
+    assert.deepEqual(filled(schema, (states) => (states[0] = text)).errors, {}, text);
+  }
+});
+
+test("choices that look alike are told apart", () => {
+  const labels = (choices) => member({ enum: choices }).node.choices.map(({ label }) => label);
+  assert.deepEqual(labels([1, "1", true]), ["1", '"1"', "true"]);
+  assert.deepEqual(labels(["a", "b", 1]), ["a", "b", "1"]);
 });
 
 test("dates with a time have an offset, and come back as they were", () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import psycopg
 
 _PORT = 5432
+_SOCKET_DIRECTORIES = (Path("/var/run/postgresql"), Path("/tmp"))  # noqa: S108 - libpq's own
+_LIBPQ_VARIABLES = {"PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"}
 #: The protocol's SSLRequest, which a server answers with one byte before anything else.
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
@@ -16,11 +19,14 @@ _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 def probe(parameters: Mapping[str, object], timeout_seconds: float) -> None:
     """Raise psycopg.OperationalError if no PostgreSQL answers at the address in time.
 
-    Several addresses, and libpq's own default, are left to libpq.
+    Several addresses are left to libpq.
     """
     host = str(parameters.get("host") or "")
     port = str(parameters.get("port") or _PORT)
-    if not host or "," in host:
+    if not host:
+        _check_default_sockets(parameters, port)
+        return
+    if "," in host:
         return
     is_socket = host.startswith("/")
     address = str(Path(host) / f".s.PGSQL.{port}") if is_socket else f"{host}:{port}"
@@ -31,6 +37,15 @@ def probe(parameters: Mapping[str, object], timeout_seconds: float) -> None:
                 raise ConnectionResetError("the connection was closed")
     except OSError as error:
         raise psycopg.OperationalError(f"nothing answers at {address}: {error}") from None
+
+
+def _check_default_sockets(parameters: Mapping[str, object], port: str) -> None:
+    """Without a host libpq takes a socket in one of these, unless its own variables say more."""
+    if "service" in parameters or _LIBPQ_VARIABLES & os.environ.keys():
+        return
+    files = [directory / f".s.PGSQL.{port}" for directory in _SOCKET_DIRECTORIES]
+    if not any(file.exists() for file in files):
+        raise psycopg.OperationalError(f"nothing answers at {' or '.join(map(str, files))}")
 
 
 def _connect(host: str, port: int, socket_file: str, timeout_seconds: float) -> socket.socket:

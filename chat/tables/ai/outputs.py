@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
+from chat.reasons import Reason
 from chat.tables.ai.config import WHOLE
 from chat.tables.models import AiField, AiRun, Field, Kind
 from chat.tables.texts import text_parser
@@ -25,15 +26,17 @@ KEPT_CHARS = 10_000
 class MisfitError(Exception):
     """An answer that does not fit the cells of its outputs."""
 
-    def __init__(self, code: str, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.field = code, message, field
+    def __init__(self, code: str, reason: Reason, field: Field | None = None) -> None:
+        super().__init__(reason)
+        self.code, self.reason, self.field = code, reason, field
 
     def as_error(self, text: str) -> dict[str, object]:
         """The error of the row, which keeps the answer."""
-        error: dict[str, object] = {"code": self.code, "message": self.message[:500]}
-        if self.field:
-            error["param"] = self.field
+        error: dict[str, object] = {"code": self.code, "params": self.reason.as_params()}
+        message = str(self.reason)
+        if self.field is not None:
+            error["param"], message = self.field.key, f"{self.field.name}: {message}"
+        error["message"] = message[:500]
         return {**error, "text": text[:KEPT_CHARS].replace("\0", "")}
 
 
@@ -96,16 +99,17 @@ def _parsed(output: Output, parser: Callable[[Field], Callable[..., Cell]], valu
     try:
         return parser(field)(value)
     except UnfitValueError as error:
-        raise MisfitError("output_invalid", f"{field.name}: {error}", field.key) from None
+        raise MisfitError("output_invalid", error.reason, field) from None
 
 
 def _document(text: str) -> Mapping[str, JsonValue]:
     try:
         value = decode_json(text.strip())
     except InvalidRequest as problem:
-        raise MisfitError("output_invalid", f"The answer is no JSON: {problem.message}") from None
+        reason = Reason.of("answer_no_json", detail=problem.message)
+        raise MisfitError("output_invalid", reason) from None
     if not isinstance(value, dict):
-        raise MisfitError("output_invalid", "The answer is no JSON object.")
+        raise MisfitError("output_invalid", Reason.of("answer_no_object"))
     return value
 
 

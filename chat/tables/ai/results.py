@@ -22,6 +22,7 @@ from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import Problem
 from chat.models import RowState
 from chat.models.task_states import REFUSAL
+from chat.reasons import Reason
 from chat.runs.kinds import RowResult
 from chat.runs.results import fail_results
 from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
@@ -170,9 +171,9 @@ def _store(ai_run: AiRun, numbers: Sequence[int]) -> None:
 def _values(row: _Answered, outputs: Sequence[Output]) -> dict[str, object]:
     """What the answer has for each output's column. Raises MisfitError."""
     if row.finish_reason in _REFUSALS:
-        raise MisfitError("refused", f"The model refused to answer: {row.finish_reason}.")
+        raise MisfitError("refused", Reason.of("answer_refused", reason=row.finish_reason))
     if row.has_tool_calls:
-        raise MisfitError("output_invalid", "The model has called a tool instead of answering.")
+        raise MisfitError("output_invalid", Reason.of("answer_tool_call"))
     return read_answer(row.text, outputs)
 
 

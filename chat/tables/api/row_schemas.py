@@ -150,11 +150,19 @@ class ConflictOut(_Part):
 
 
 class ResultError(_Part):
-    model_config = example(code="invalid_value", message="This must be a number.", field=None)
+    model_config = example(
+        code="invalid_value",
+        message="Price: This must be a number.",
+        field="operations.0.values.f12",
+        params={"rule": "not_number"},
+    )
 
     code: str
     message: str
     field: str | None = None
+    params: dict[str, str | float] = Field(
+        default_factory=dict, description="What a text in another language needs."
+    )
 
 
 class ResultOut(_Part):

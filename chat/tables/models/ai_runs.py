@@ -27,6 +27,7 @@ class AiConfig(models.Model):
     objects: ClassVar[models.Manager[AiConfig]] = models.Manager()
 
     class Meta:
+        verbose_name = "AI configuration"
         constraints = [
             models.UniqueConstraint(fields=["ai_field", "digest"], name="one_ai_config_a_digest"),
         ]

@@ -10,6 +10,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.reasons import Reason
 from chat.tables.queries.operands import Operand
 from chat.tables.queries.statement import Statement
 from chat.tables.values import UnfitValueError
@@ -25,30 +26,30 @@ Reader = Callable[[JsonValue], object]
 
 def _text(value: JsonValue) -> str:
     if not isinstance(value, str):
-        raise UnfitValueError("This is a text.")
+        raise UnfitValueError(Reason.of("not_string"))
     if len(value) > MAX_TEXT_CHARS:
-        raise UnfitValueError(f"This has at most {MAX_TEXT_CHARS} characters.")
+        raise UnfitValueError(Reason.of("too_many_characters", limit=MAX_TEXT_CHARS))
     return value
 
 
 def _integer(value: JsonValue) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UnfitValueError("This is a whole number.")
+        raise UnfitValueError(Reason.of("not_integer"))
     if not -_MAX_BIGINT <= value < _MAX_BIGINT:
-        raise UnfitValueError("This number is too large.")
+        raise UnfitValueError(Reason.of("number_too_large"))
     return value
 
 
 def _number(value: JsonValue) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnfitValueError("This is a number.")
+        raise UnfitValueError(Reason.of("not_number"))
     # By its text: a float is the number that was written, not its nearest binary fraction.
     return Decimal(repr(value))
 
 
 def _boolean(value: JsonValue) -> bool:
     if not isinstance(value, bool):
-        raise UnfitValueError("This is true or false.")
+        raise UnfitValueError(Reason.of("not_boolean"))
     return value
 
 
@@ -58,7 +59,7 @@ def _date(value: JsonValue) -> date:
             return date.fromisoformat(value)
     except ValueError:
         pass
-    raise UnfitValueError("This is a date, such as 2026-01-31.")
+    raise UnfitValueError(Reason.of("not_date"))
 
 
 def _datetime(value: JsonValue) -> datetime:
@@ -69,7 +70,7 @@ def _datetime(value: JsonValue) -> datetime:
                 return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise UnfitValueError("This is a time with its offset, such as 2026-01-31T12:00:00Z.")
+    raise UnfitValueError(Reason.of("not_time"))
 
 
 #: By kind: how a value is read, and its type in PostgreSQL.
@@ -95,7 +96,7 @@ def read_value(kind: str, value: JsonValue, path: str) -> object:
     try:
         return _READERS[kind][0](value)
     except UnfitValueError as error:
-        raise InvalidRequest(str(error), field=path) from None
+        raise InvalidRequest(str(error), field=path, params=error.reason.as_params()) from None
 
 
 def scalar(statement: Statement, operand: Operand, value: JsonValue, path: str) -> sql.Composable:

@@ -148,7 +148,8 @@ class Schema:
                 cells[pk] = parse(value)
             except UnfitValueError as error:
                 message = f"{self.by_id[pk].name}: {error}"
-                raise InvalidValue(message, field=step.path("values", key)) from None
+                where, params = step.path("values", key), error.reason.as_params()
+                raise InvalidValue(message, field=where, params=params) from None
 
     def _parser(self, key: str, where: str) -> tuple[int, FromJson]:
         field = self.find(key, where)

@@ -56,8 +56,7 @@ function checkNumber(schema, value) {
   if (isNumber(exclusiveMaximum) && value >= exclusiveMaximum) {
     return say("form.not_below", exclusiveMaximum);
   }
-  // Of integers only: 0.3 is no multiple of 0.1 to a computer.
-  if (isWhole(multipleOf) && isWhole(value) && BigInt(value) % BigInt(multipleOf) !== 0n) {
+  if (isNumber(multipleOf) && multipleOf > 0 && !isMultiple(value, multipleOf)) {
     return say("form.not_multiple", multipleOf);
   }
   return null;
@@ -68,9 +67,26 @@ function isNumber(value) {
   return typeof value === "number" || typeof value === "bigint";
 }
 
-/** @param {unknown} value @returns {value is number|bigint} */
-function isWhole(value) {
-  return typeof value === "bigint" || (Number.isInteger(value) && value !== 0);
+/**
+ * As both are written: 0.3 is a multiple of 0.1, though not to a computer.
+ *
+ * @param {number|bigint} value @param {number|bigint} divisor
+ */
+function isMultiple(value, divisor) {
+  const [one, other] = [decimalOf(value), decimalOf(divisor)];
+  const places = Math.max(one.places, other.places);
+  const scaled = (/** @type {{digits: bigint, places: number}} */ { digits, places: own }) =>
+    digits * 10n ** BigInt(places - own);
+  return scaled(one) % scaled(other) === 0n;
+}
+
+/** @param {number|bigint} value @returns {{digits: bigint, places: number}} digits / 10^places */
+function decimalOf(value) {
+  const [mantissa, exponent = "0"] = String(value).split("e");
+  const [whole, fraction = ""] = mantissa.split(".");
+  const places = fraction.length - Number(exponent);
+  const digits = BigInt(whole + fraction);
+  return places < 0 ? { digits: digits * 10n ** BigInt(-places), places: 0 } : { digits, places };
 }
 
 /** @param {SchemaObject} schema @param {string} value @returns {Complaint|null} */

@@ -29,6 +29,7 @@ const INPUT_TYPES = /** @type {Record<string, string>} */ ({
   "time": "time",
   "email": "email",
   "uri": "url",
+  "password": "password",
 });
 
 /** @param {Context} context @param {Slot} slot @returns {unknown} */
@@ -115,7 +116,7 @@ function inputTemplate(context, slot, id) {
     const isOpen = mayLack(node, isRequired) || state === "";
     return html`
       <select id=${id} aria-describedby=${described} aria-invalid=${invalid} @change=${change}
-        aria-required=${String(isRequired)}>
+        aria-required=${String(isRequired)} ?disabled=${isFixed(node)}>
         ${isOpen ? optionTemplate("", emptyLabel(slot), state) : nothing}
         ${optionsOf(node).map(([value, label]) => optionTemplate(value, label, state))}
       </select>
@@ -124,7 +125,7 @@ function inputTemplate(context, slot, id) {
   if (node.kind === "boolean") {
     return html`
       <input type="checkbox" id=${id} .checked=${state} aria-describedby=${described}
-        @change=${change}>
+        ?disabled=${isFixed(node)} @change=${change}>
     `;
   }
   const hint = hintOf(node);
@@ -133,7 +134,7 @@ function inputTemplate(context, slot, id) {
       <textarea id=${id} dir="auto" rows="1" class=${isMain ? "main-text" : ""} .value=${state}
         spellcheck=${node.kind === "json" ? "false" : nothing} placeholder=${hint}
         aria-required=${String(isRequired)} aria-describedby=${described}
-        aria-invalid=${invalid} @input=${change}></textarea>
+        aria-invalid=${invalid} ?readonly=${isFixed(node)} @input=${change}></textarea>
     `;
   }
   const isNumber = node.kind === "integer" || node.kind === "number";
@@ -142,8 +143,14 @@ function inputTemplate(context, slot, id) {
     <input type=${type} id=${id} dir=${isNumber ? nothing : "auto"} .value=${state}
       step=${type.includes("time") ? "1" : nothing} placeholder=${hint}
       inputmode=${isNumber ? inputMode(node) : nothing} aria-required=${String(isRequired)}
-      aria-describedby=${described} aria-invalid=${invalid} @input=${change}>
+      aria-describedby=${described} aria-invalid=${invalid} ?readonly=${isFixed(node)}
+      @input=${change}>
   `;
+}
+
+/** What only the author writes is shown, and sent, as it is. @param {Node} node */
+function isFixed({ schema }) {
+  return schema.readOnly === true && schema.default !== undefined;
 }
 
 /** Keyboards of phones with digits may lack the minus. @param {Node} node */

@@ -274,9 +274,7 @@ function titleOf(name) {
 /** @param {SchemaObject} schema @param {Place} place @returns {Choice[]|null} null: no such list */
 function choicesOf(schema, place) {
   if ("const" in schema) return [{ label: labelOf(schema.const), value: schema.const }];
-  if (Array.isArray(schema.enum)) {
-    return schema.enum.map((value) => ({ label: labelOf(value), value }));
-  }
+  if (Array.isArray(schema.enum)) return distinct(schema.enum);
   const alternatives = schema.oneOf ?? schema.anyOf;
   if (!Array.isArray(alternatives) || alternatives.length === 0) return null;
   /** @type {Choice[]} */
@@ -290,6 +288,14 @@ function choicesOf(schema, place) {
     choices.push(...(isNamed ? [{ ...named[0], label: title }] : named));
   }
   return choices;
+}
+
+/** A text is quoted where it would look like a value of another type. @param {unknown[]} values
+ * @returns {Choice[]} */
+function distinct(values) {
+  const labels = values.map(labelOf);
+  const isUnique = new Set(labels).size === new Set(values.map((value) => stringify(value))).size;
+  return values.map((value) => ({ label: isUnique ? labelOf(value) : stringify(value), value }));
 }
 
 /** @param {unknown} value */

@@ -41,6 +41,7 @@ export default {
 
   "welcome.heading": "What can I do for you?",
   "welcome.text": "Write a message below, or start from a scene.",
+  "welcome.more": { one: "{count} more scene", other: "{count} more scenes" },
 
   "question.label": "You",
   "question.expand": "Show all",
@@ -425,6 +426,13 @@ export default {
   "rule.format": "The format is {limit}.",
   "rule.pattern": "This does not match the pattern.",
   "rule.deadline": "This is in the future, at most {limit} days.",
+  "rule.minProperties": "At least {limit} fields.",
+  "rule.maxProperties": "At most {limit} fields.",
+  "rule.contains": "The entries are not those that must be there.",
+  "rule.items": "There are too many entries.",
+  "rule.not": "This value is not allowed here.",
+  "rule.anyOf": "This has none of the forms that are allowed here.",
+  "rule.oneOf": "This must have exactly one of the forms that are allowed here.",
   "rule.uniqueItems": "Each entry is there once.",
 
   "error.network.title": "No connection",

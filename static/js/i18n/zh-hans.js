@@ -44,6 +44,7 @@ export default {
 
   "welcome.heading": "有什么可以帮您？",
   "welcome.text": "在下方输入消息，或从一个场景开始。",
+  "welcome.more": "还有 {count} 个场景",
 
   "question.label": "您",
   "question.expand": "展开全部",
@@ -406,6 +407,13 @@ export default {
   "rule.format": "格式必须是 {limit}。",
   "rule.pattern": "不符合规定的格式。",
   "rule.deadline": "必须在将来，最多 {limit} 天之后。",
+  "rule.minProperties": "至少 {limit} 个字段。",
+  "rule.maxProperties": "最多 {limit} 个字段。",
+  "rule.contains": "缺少必需的项，或此类项过多。",
+  "rule.items": "项数过多。",
+  "rule.not": "此处不允许这个值。",
+  "rule.anyOf": "不符合此处允许的任何一种形式。",
+  "rule.oneOf": "必须恰好符合此处允许的一种形式。",
   "rule.uniqueItems": "各项不能重复。",
 
   "error.network.title": "没有连接",

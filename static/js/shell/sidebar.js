@@ -13,6 +13,9 @@ import { href } from "./routes.js";
  * @import { Route } from "./types.d.ts"
  */
 
+/** With more scenes, conversations would be out of sight below them. */
+const MAX_SCENES = 15;
+
 /**
  * @param {Store} store
  * @param {object} options
@@ -24,6 +27,7 @@ import { href } from "./routes.js";
 export function createSidebar(store, { onRemoved, onError, mayEdit }) {
   const { conversations } = store;
   let current = "";
+  let hasAllScenes = false;
 
   /** @param {Conversation} conversation */
   const remove = async ({ id, title }) => {
@@ -65,8 +69,15 @@ export function createSidebar(store, { onRemoved, onError, mayEdit }) {
         title || slug,
       )}</li>
     `;
+  /** The first ones, and the one that is open. @param {Scene} scene @param {number} index */
+  const isShown = ({ slug }, index) =>
+    index < MAX_SCENES ||
+    [href({ name: "scene", id: slug }), href({ name: "workshop", id: slug })].includes(current);
   const show = () => {
-    render(repeat(store.scenesFor(mayEdit), ({ slug }) => slug, sceneRow), byId("scenes"));
+    const scenes = store.scenesFor(mayEdit);
+    const shown = hasAllScenes ? scenes : scenes.filter(isShown);
+    render(repeat(shown, ({ slug }) => slug, sceneRow), byId("scenes"));
+    byId("scenes-more").hidden = shown.length === scenes.length;
     render(repeat(conversations.items, ({ id }) => id, conversationRow), byId("conversations"));
     byId("conversations-empty").hidden = conversations.items.length > 0;
     byId("conversations-more").hidden = !conversations.hasMore;
@@ -74,6 +85,10 @@ export function createSidebar(store, { onRemoved, onError, mayEdit }) {
 
   store.addEventListener("change", show);
   store.waiting.addEventListener("change", () => showWaiting(store.waiting.count));
+  byId("scenes-more").onclick = () => {
+    hasAllScenes = true;
+    show();
+  };
   byId("conversations-more").onclick = () => conversations.loadMore().catch(onError);
   const close = createDrawer();
   return (route) => {

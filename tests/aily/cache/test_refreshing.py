@@ -26,7 +26,7 @@ class Refreshed:
             raise OSError("no luck")
 
     async def next_batch(self) -> set[int]:
-        return await asyncio.wait_for(self._batches.get(), 5)
+        return await asyncio.wait_for(self._batches.get(), 20)
 
     async def is_at_rest(self) -> bool:
         """Whether nothing is refreshed any more."""

@@ -53,7 +53,9 @@ def test_what_cannot_be_read_is_built_anew(data: bytes) -> None:
     assert Table({1: "one"}).process().get(1) == "one"
 
 
-def test_a_failed_build_is_raised_and_hinders_nobody() -> None:
+def test_a_failed_build_is_raised_and_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aily.cache.values.LOCK_SECONDS", 60)
+
     def fail(keys: Collection[int]) -> dict[int, str]:
         raise ZeroDivisionError
 
@@ -61,7 +63,7 @@ def test_a_failed_build_is_raised_and_hinders_nobody() -> None:
         Cached(KEYSPACE, str, fail).get(1)
     started = time.monotonic()
     assert Table({1: "one"}).process().get(1) == "one"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 # --- Penetration --------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def test_a_change_is_seen_by_all_processes_once_it_is_committed(transactional_db
         assert late.get(1) == "new"  # what a transaction sees, and keeps to itself
         assert there.get(1) == "old"
     assert here.get(1) == "new"
-    wait_until(lambda: there.get(1) == "new", "the new value", 1)
+    wait_until(lambda: there.get(1) == "new", "the new value")
 
 
 def test_what_was_read_before_a_change_is_not_stored_after_it(pool: ThreadPoolExecutor) -> None:
@@ -204,7 +206,7 @@ def test_the_service_goes_on_without_the_cache_and_does_not_wait_for_it(silent_c
     started = time.monotonic()
     assert [process.get(key) for key in range(100)] == list(table.rows.values())
     assert cache.get("a session") is None
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 20
     # Copies of this process still spare the database.
     assert table.queries == 100
     process.get_many(range(100))

@@ -85,7 +85,7 @@ async def test_an_error_goes_to_its_item_alone() -> None:
 # --- Whatever a handler does, its callers are told -----------------------------------------------
 async def outcome_of(handle: object) -> tuple[list[BaseException | int], Batcher[int, int]]:
     batcher: Batcher[int, int] = Batcher(handle)  # type: ignore[arg-type]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         told = await asyncio.gather(*map(batcher.submit, (1, 2)), return_exceptions=True)
     return told, batcher
 
@@ -182,6 +182,6 @@ async def test_a_caller_without_company_does_not_wait_for_any() -> None:
 
     pace = Pace(min_seconds=0, share=1, max_seconds=0, gather_seconds=LONG)
     batcher = Batcher(handle, pace=pace)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for number in range(20):
             assert await batcher.submit(number) == number

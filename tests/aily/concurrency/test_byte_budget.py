@@ -22,7 +22,7 @@ async def test_work_begins_in_order_while_there_is_room() -> None:
     assert not large.done()
     assert not small.done(), "the small one would overtake the large one for ever"
     budget.release(6)
-    await asyncio.wait_for(asyncio.gather(large, small), 5)
+    await asyncio.wait_for(asyncio.gather(large, small), 20)
     assert budget.reserved == 9
 
 
@@ -33,7 +33,7 @@ async def test_what_is_larger_than_the_budget_runs_alone() -> None:
     await _settle()
     assert not other.done()
     budget.release(100)
-    await asyncio.wait_for(other, 5)
+    await asyncio.wait_for(other, 20)
     assert budget.reserved == 1
 
 
@@ -51,6 +51,6 @@ async def test_work_that_is_cancelled_takes_no_room(is_let_in: bool) -> None:
         first.cancel()
         await _settle()
         budget.release(10)
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, 20)
     assert first.cancelled()
     assert budget.reserved == 10

@@ -94,6 +94,6 @@ async def test_a_turn_that_swallows_the_cancelling_is_the_last_one() -> None:
     running = asyncio.create_task(run_for_ever("the test", turn))
     await is_waiting.wait()
     running.cancel()
-    await asyncio.wait([running], timeout=5)
+    await asyncio.wait([running], timeout=20)
     assert running.cancelled()
     assert turns == 1

@@ -62,7 +62,7 @@ async def use_all(url: str, mode: str) -> None:
 
 
 async def test_tools_and_counters() -> None:
-    async with running() as url, httpx.AsyncClient(base_url=url) as http:
+    async with running() as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
         for mode in ("2026-07-28", "legacy"):
             await http.post("/stats/reset")
             await use_all(url, mode)

@@ -59,7 +59,9 @@ ROUTES = [
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(Application(ROUTES, error_response), raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://localhost", timeout=30
+    ) as client:
         yield client
 
 

@@ -109,7 +109,7 @@ async def test_a_stream_ends_at_once_when_nobody_may_read_it(reason: Interruptio
         Interruption.SHUTDOWN: shutdown_event().set,
     }
     interrupt[reason]()
-    await asyncio.wait_for(sending, 5)
+    await asyncio.wait_for(sending, 20)
     assert stream.closed.is_set()
     assert stream.released
     last = b"" if reason is Interruption.DISCONNECTED else reason.name.encode()
@@ -132,7 +132,7 @@ async def test_for_a_client_that_does_not_read_one_event_is_made() -> None:
         await asyncio.sleep(0)
     assert stream.made == [0, 1]
     client.left.set()
-    await asyncio.wait_for(sending, 5)
+    await asyncio.wait_for(sending, 20)
     assert stream.closed.is_set()
 
 
@@ -142,7 +142,7 @@ async def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) ->
     sending = asyncio.create_task(stream.send_to(client))
     await _sent(client, b": keep-alive\n\n: keep-alive\n\n")
     client.left.set()
-    await asyncio.wait_for(sending, 5)
+    await asyncio.wait_for(sending, 20)
 
 
 async def test_a_client_that_does_not_read_is_not_sent_signs_of_life(
@@ -155,4 +155,4 @@ async def test_a_client_that_does_not_read_is_not_sent_signs_of_life(
     await asyncio.sleep(0.05)
     assert client.body == b"data: 0\n\n"
     client.left.set()
-    await asyncio.wait_for(sending, 5)
+    await asyncio.wait_for(sending, 20)

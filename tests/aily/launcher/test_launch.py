@@ -34,7 +34,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's he
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """A running installation whose parts may be killed; the last of its tests ends it."""
-    with launched(tmp_path_factory.mktemp("running")) as running:
+    data_dir = tmp_path_factory.mktemp("running")
+    # Migrations take most of a first start; what they make is that of every other test.
+    copy_cluster(data_dir)
+    copy_assets(data_dir)
+    with launched(data_dir) as running:
         wait_for_ready_line(running)
         yield running
 
@@ -255,6 +259,12 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None
         assert "preparing the database failed" in launcher.output
         assert "nothing answers at" in launcher.output.split("--- last lines of ")[1]
         assert launcher.processes() == []
+
+
+@pytest.mark.slow
+def test_it_starts_from_nothing(tmp_path: Path) -> None:
+    with launched(tmp_path) as launcher:
+        wait_for_ready_line(launcher)
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ class Beside:
 
     def lease(self) -> bool:
         self.asked += 1
-        self.gate.wait(10)
+        self.gate.wait(60)
         return self.parts["lease"]
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -102,8 +102,8 @@ def test_readyz_does_not_wait_for_a_part_that_does_not_answer(
         status, body = beside.get("/readyz")
         assert status == 503
         assert json.loads(body)["parts"] == {"redis": "ok", "lease": "unavailable"}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     # The question is still open, and not asked again.
     assert beside.asked == before + 1
     beside.gate.set()
-    wait_until(lambda: beside.get("/readyz")[0] == 200, "readiness", 10)
+    wait_until(lambda: beside.get("/readyz")[0] == 200, "readiness")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync
-from channels.testing import HttpCommunicator
 from django.conf import settings as django_settings
 from django.test import AsyncClient, Client
 from pytest_django import Settings
@@ -17,6 +16,7 @@ from aily.environment import ConfigurationError
 from aily.routing import routes
 from aily.settings import BASE_DIR
 from aily.web.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
+from tests.communicators import HttpCommunicator
 from tests.conftest import ClientOf
 
 ORIGIN = "https://app.example"

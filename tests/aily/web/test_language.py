@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import HttpCommunicator
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError, connection, connections
@@ -20,6 +19,7 @@ from accounts.models import APIKey, LoginEvent, User
 from aily.routing import routes
 from aily.settings import LANGUAGES
 from chat.models import LLMModel
+from tests.communicators import HttpCommunicator
 
 CHINESE = "zh-CN,zh;q=0.9,en;q=0.5"
 
@@ -98,7 +98,7 @@ async def test_requests_at_the_same_moment_keep_their_languages(transactional_db
         headers = [(b"host", b"127.0.0.1"), (b"accept-language", accepts.encode())]
         communicator = HttpCommunicator(routes, "GET", "/login/", b"", headers)
         body: bytes = (await communicator.get_response(20))["body"]
-        await communicator.wait(10)
+        await communicator.wait()
         found = re.search(r"<h1>(.*)</h1>", body.decode())
         assert found is not None
         return found[1]

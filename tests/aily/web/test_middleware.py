@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
-from channels.testing import HttpCommunicator
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.checks import CheckMessage
@@ -22,6 +21,7 @@ from aily.database.threads import in_database
 from aily.routing import routes
 from aily.web.middleware import OnLoop
 from chat.models import LLMModel
+from tests.communicators import HttpCommunicator
 
 HOST = (b"host", b"127.0.0.1")
 
@@ -43,7 +43,7 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def ask(method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> Any:
     communicator = HttpCommunicator(routes, method, path, body, [HOST, *headers])
     answer = await communicator.get_response(10)
-    await communicator.wait(10)
+    await communicator.wait()
     return answer
 
 

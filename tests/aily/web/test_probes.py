@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,6 @@ import redis.asyncio
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from aily.database.rows import execute
 from aily.web import probes as views
 
 
@@ -45,8 +45,8 @@ async def test_not_ready_and_not_hanging_while_redis_is_silent(
     monkeypatch.setattr(views, "async_redis", lambda: client)
     monkeypatch.setattr(views, "PROBE_SECONDS", 0.2)
     started = time.monotonic()
-    response = await asyncio.wait_for(async_client.get("/readyz"), 5)
-    assert time.monotonic() - started < 3
+    response = await asyncio.wait_for(async_client.get("/readyz"), 20)
+    assert time.monotonic() - started < 15
     assert response.status_code == 503
     parts = {"database": "ok", "redis": "unavailable"}
     assert response.json() == {"status": "unavailable", "parts": parts}
@@ -56,14 +56,18 @@ async def test_not_ready_and_not_hanging_while_redis_is_silent(
 async def test_not_ready_and_not_hanging_while_the_database_is_silent(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, async_client: AsyncClient
 ) -> None:
+    is_over = threading.Event()
+
     def never_answers() -> None:
-        execute("SELECT pg_sleep(1)")
+        is_over.wait(60)
 
     monkeypatch.setattr(views, "_query_database", never_answers)
     monkeypatch.setattr(views, "PROBE_SECONDS", 0.2)
     started = time.monotonic()
     response = await async_client.get("/readyz")
-    assert time.monotonic() - started < 0.9
+    took_seconds = time.monotonic() - started
+    is_over.set()
+    assert took_seconds < 15
     assert response.status_code == 503
     assert response.json()["parts"] == {"database": "unavailable", "redis": "ok"}
 

@@ -51,10 +51,13 @@ from chat.tables.tables import create_table
 from tests.chat.tables.transfers import work
 
 
-def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
+def one_of_each(
+    owner: User, provider: Provider, name: str, *, has_table: bool = True
+) -> dict[str, Any]:
     """What there is by now, by the path parameter that names it.
 
     `name` is that of whatever has one; a task of the model `<name>-used` of `provider` has ended.
+    A table takes longer to make than all else.
     """
     Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
     session = Session.objects.create(
@@ -73,7 +76,7 @@ def one_of_each(owner: User, provider: Provider, name: str) -> dict[str, Any]:
         **_conversation(owner),
         **_model_and_tasks(owner, provider, name),
         **_run(owner, name),
-        **_table(owner, name),
+        **(_table(owner, name) if has_table else {}),
     }
 
 

@@ -7,8 +7,6 @@ from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
 
-from channels.testing import WebsocketCommunicator
-
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
@@ -17,6 +15,7 @@ from chat.models import Budget, LLMModel, Task
 from chat.runner.runtime import Runtime
 from chat.services.follow import follow
 from tests.chat.api.conftest import API, Api
+from tests.communicators import WebsocketCommunicator
 
 REQUEST = f"{API}/request"
 PROMPT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi [sim:tokens=8]"}]}

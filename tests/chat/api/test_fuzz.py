@@ -13,6 +13,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -145,7 +146,7 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     name = f"fuzzed-{number}"
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
-    known = one_of_each(user, simulator, name)
+    known = one_of_each(user, simulator, name, has_table="/tables" in label)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
     if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):
@@ -219,22 +220,26 @@ def _example(operation: Any, known: dict[str, Any]) -> Any:
     return operation.Case(path_parameters=known, body=body, media_type=media_type)
 
 
+@cache
+def _operations() -> list[Any]:
+    # Imported where it is used: each process of pytest-xdist collects this file, for one to run it.
+    import schemathesis
+    from schemathesis.checks import load_all_checks
+
+    load_all_checks()
+    schema = schemathesis.openapi.from_dict(application_api.get_openapi_schema())
+    schema.config.max_stream_events = _STREAM_EVENTS
+    return [operation.ok() for operation in schema.get_all_operations()]
+
+
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_no_answer_is_a_fault_or_undocumented(
     base_url: str, settings: Settings, subtests: pytest.Subtests, part: int
 ) -> None:
-    # Imported where it is used: each process of pytest-xdist collects this file, for one to run it.
-    import schemathesis
-    from schemathesis.checks import load_all_checks
-
     settings.SYNC_WAIT_SECONDS = 1
-    load_all_checks()
-    schema = schemathesis.openapi.from_dict(application_api.get_openapi_schema())
-    schema.config.max_stream_events = _STREAM_EVENTS
-    operations: list[Any] = [operation.ok() for operation in schema.get_all_operations()]  # type: ignore[union-attr]
-    wanted = [operation for operation in operations if re.search(ONLY, operation.label)]
+    wanted = [operation for operation in _operations() if re.search(ONLY, operation.label)]
     assert wanted
     for number, operation in enumerate(wanted[part::PARTS]):
         credentials, known = await in_database(_known, number, operation.label)

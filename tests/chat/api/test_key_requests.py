@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import HttpCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections as database_connections
 from django.utils import timezone
@@ -26,6 +25,7 @@ from chat.api.shown_tasks import ended_task_json
 from chat.models import Deployment, LLMModel, Provider, Task
 from chat.runner.runtime import Runtime
 from tests.chat.conftest import eventually, until
+from tests.communicators import HttpCommunicator
 
 API = "/api/llmchat"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi, \u00e9\u4f60"}]}
@@ -48,6 +48,7 @@ def client(app: Any, secret: str) -> httpx.AsyncClient:
         transport=httpx.ASGITransport(app),
         base_url="http://localhost",
         headers={"Authorization": f"Bearer {secret}"},
+        timeout=30,
     )
 
 
@@ -231,7 +232,7 @@ async def waiting_call(secret: str, path: str) -> asyncio.Task[httpx.Response]:
 async def test_a_key_revoked_meanwhile_ends_the_wait(secret: str, path: str) -> None:
     call = await waiting_call(secret, path)
     await in_database(APIKey.objects.all().revoke)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answer = await call
     if "stream" in path:
         assert (answer.status_code, b"task.completed" in answer.content) == (200, False)
@@ -244,7 +245,7 @@ async def test_a_key_revoked_meanwhile_ends_the_wait(secret: str, path: str) -> 
 async def test_the_end_of_the_process_ends_the_wait(secret: str, path: str) -> None:
     call = await waiting_call(secret, path)
     shutdown_event().set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answer = await call
     assert answer.status_code == (200 if "stream" in path else 202)
 
@@ -258,13 +259,13 @@ async def test_a_stream_whose_client_leaves_ends_and_leaves_its_place(secret: st
     body = json.dumps(HELLO).encode()
     communicator = HttpCommunicator(routes, "POST", f"{API}/request/stream", body, headers)
     await communicator.send_input({"type": "http.request", "body": body})
-    start = await communicator.receive_output(10)
+    start = await communicator.receive_output()
     assert (start["type"], start["status"]) == ("http.response.start", 200)
     places = connections()._by_user
     assert len(places) == 1
     await communicator.send_input({"type": "http.disconnect"})
     await until(lambda: not places)
-    await communicator.wait(5)
+    await communicator.wait()
 
 
 async def test_a_user_with_too_many_connections_gets_no_stream(

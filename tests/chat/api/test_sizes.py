@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from channels.testing import HttpCommunicator
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from pytest_django import Settings
@@ -24,6 +23,7 @@ from chat.models import Conversation, LLMModel, Message, Scene, SceneVersion, Ta
 from chat.services.scenes import create_version
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import Submit
+from tests.communicators import HttpCommunicator
 
 REQUEST = f"{API}/request"
 MIB = 1_048_576
@@ -147,8 +147,8 @@ class Stream(HttpCommunicator):
 
     async def begin(self) -> None:
         await self.send_input({"type": "http.request", "body": b""})
-        assert (await self.receive_output(10))["status"] == 200
-        assert (await self.receive_output(10))["body"]
+        assert (await self.receive_output())["status"] == 200
+        assert (await self.receive_output())["body"]
 
     async def close(self) -> None:
         await self.send_input({"type": "http.disconnect"})

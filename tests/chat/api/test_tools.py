@@ -13,7 +13,7 @@ from guardian.models import GroupObjectPermission
 from pytest_django import Settings
 
 from accounts.models import Role, User
-from chat.models import SceneVersion, Tool, ToolServer
+from chat.models import LLMModel, SceneVersion, Tool, ToolServer
 from chat.tools import listing
 from chat.tools.results import ToolErrorCode, ToolFault
 from tests.chat.tools.openapi import OPENAPI
@@ -362,7 +362,9 @@ def test_users_see_what_they_may_use(
 
 
 # --- Scenes -------------------------------------------------------------------------------------
-def test_scenes_name_the_tools_that_they_offer(root: Client, editor: Client, staff: User) -> None:
+def test_scenes_name_the_tools_that_they_offer(
+    root: Client, editor: Client, staff: User, model: LLMModel
+) -> None:
     add(root)
     server = ToolServer.objects.get()
     for name in ("clock", "refund"):
@@ -383,6 +385,11 @@ def test_scenes_name_the_tools_that_they_offer(root: Client, editor: Client, sta
     limited = draft(root, tools=["clock"], **limits, max_tool_cost="0.25").json()
     assert limits.items() <= limited.items()
     assert limited["max_tool_cost"] == "0.25"
+    Tool.objects.filter(name="clock").update(price="0.5", currency="CNY")
+    refused = draft(root, tools=["clock"], model=model.name).json()
+    assert refused["params"]["rule"] == "tool_currency"
+    assert refused["params"]["currency"] == "CNY"
+    Tool.objects.filter(name="clock").update(price=0)
     # An editor gives nobody a tool that the editor may not use.
     Tool.objects.filter(name="refund").update(is_restricted=True)
     staff.user_permissions.remove(Permission.objects.get(codename="use_tool"))
@@ -411,5 +418,6 @@ def test_limits_of_a_version_stay_within_the_settings(
         body = {"user_template": "{{ text }}", field: wrong}
         assert field in field_of(root.post(path, body, content_type=JSON))
     refused = root.post(path, {"user_template": "Hi", field: too_much}, content_type=JSON)
-    assert setting in refused.content.decode()
+    params = refused.json()["params"]
+    assert (params["rule"], params["setting"]) == ("above_setting", setting)
     assert not SceneVersion.objects.exists()

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from chat.consumers import commands
+from tests.communicators import WebsocketCommunicator
 
 
 @pytest.fixture

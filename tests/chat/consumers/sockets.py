@@ -66,7 +66,7 @@ async def submit_slowly(socket: Any, *, stream: bool = True) -> None:
 
 async def next_logged(socket: Any) -> Any:
     """The next frame with a place in the log: those of a place in the queue come at any time."""
-    while "id" not in (frame := await socket.receive_json_from(timeout=5)):
+    while "id" not in (frame := await socket.receive_json_from()):
         assert frame["type"] == "task.queued"
     return frame
 
@@ -75,6 +75,6 @@ async def submit_quietly(socket: Any) -> str:
     """A task whose text the socket does not want."""
     messages = [{"role": "user", "content": "Hello"}]
     await socket.send_json_to({"type": "task.submit", "messages": messages, "stream": False})
-    accepted = await socket.receive_json_from(timeout=5)
+    accepted = await socket.receive_json_from()
     assert accepted["type"] == "task.accepted"
     return str(accepted["task_id"])

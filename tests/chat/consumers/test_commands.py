@@ -75,13 +75,13 @@ async def test_a_repeated_submit_does_not_cut_short_the_pause_before_a_retry(
         "stream": False,
     }
     await socket.send_json_to(frame)
-    task_id = (await socket.receive_json_from(timeout=5))["task_id"]
+    task_id = (await socket.receive_json_from())["task_id"]
     # As if its first attempt had just failed.
     later = timezone.now() + timedelta(hours=1)
     await in_database(Task.objects.filter(pk=task_id).update, not_before=later)
     await in_database(scheduler.remove, model.pool, [task_id])
     await socket.send_json_to(frame)
-    while (answer := await socket.receive_json_from(timeout=5))["type"] != "task.accepted":
+    while (answer := await socket.receive_json_from())["type"] != "task.accepted":
         assert answer["type"] == "task.queued"
     assert answer["task_id"] == task_id
     assert await in_database(scheduler.missing, model.pool, [task_id]) == [task_id]
@@ -116,7 +116,7 @@ async def test_a_submit_whose_counting_finds_out_that_redis_is_away_is_refused(
     monkeypatch.setattr(admit, "count_requests", find_out)
     messages = [{"role": "user", "content": "Hi"}]
     await socket.send_json_to({"type": "task.submit", "messages": messages})
-    answer = await socket.receive_json_from(timeout=5)
+    answer = await socket.receive_json_from()
     pool.circuit.record_success()
     assert answer["error"]["code"] == "unavailable"
     assert answer["error"]["retry_after_seconds"] >= 1
@@ -137,7 +137,7 @@ async def test_an_open_socket_loses_a_permission_with_its_user(
 
     async def answer() -> dict[str, Any]:
         await socket.send_json_to({"type": "task.submit", "scene": "greet", "ref": "r"})
-        while (frame := await socket.receive_json_from(timeout=20)).get("ref") != "r":
+        while (frame := await socket.receive_json_from()).get("ref") != "r":
             pass
         return dict(frame)
 
@@ -150,6 +150,6 @@ async def test_an_open_socket_loses_a_permission_with_its_user(
     # What was accepted stays theirs to read, and to stop.
     task_id = accepted["task_id"]
     await socket.send_json_to({"type": "task.cancel", "task_id": task_id})
-    while (frame := await socket.receive_json_from(timeout=20))["type"] != "task.cancelled":
+    while (frame := await socket.receive_json_from())["type"] != "task.cancelled":
         pass
     assert frame["task_id"] == task_id

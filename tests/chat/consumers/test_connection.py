@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.utils import timezone
 
 from accounts import socket_consumer as connection_module
@@ -20,6 +19,7 @@ from aily.web.access_revocation import CLOSE_UNAUTHENTICATED
 from tests.chat.consumers.sockets import (
     ping,
 )
+from tests.communicators import WebsocketCommunicator
 
 
 async def test_a_key_revoked_while_a_socket_is_opened_closes_it(

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
 from chat.consumers import commands, connection
 from chat.models import LLMModel
+from tests.communicators import WebsocketCommunicator
 
 SUBMIT = {"type": "task.submit", "messages": [{"role": "user", "content": "Hi"}]}
 SOME_ID = "0198c0de-9c33-7000-8000-0123456789ab"
@@ -104,20 +104,20 @@ async def test_a_bad_frame_is_answered_with_its_field(
     socket: Any, data: str | bytes, field: str | None, ref: str | None
 ) -> None:
     await send(socket, data)
-    answer = await socket.receive_json_from(timeout=5)
+    answer = await socket.receive_json_from()
     assert answer["type"] == "error"
     assert answer["error"]["code"] == "invalid_request"
     assert answer["error"].get("field") == field
     assert answer["ref"] == ref
     assert len(json.dumps(answer)) < 2_000
     await send(socket, '{"type":"ping"}')
-    assert await socket.receive_json_from(timeout=5) == {"type": "pong"}
+    assert await socket.receive_json_from() == {"type": "pong"}
 
 
 async def test_numbers_and_texts_of_any_kind_are_stored_or_refused(socket: Any) -> None:
     values = [10**30, -(10**300), 1e-300, 0.1 + 0.2, "\u2028\u0085🚀", {"": [None, True]}]
     await send(socket, json.dumps({**SUBMIT, "metadata": {"a": values}}))
-    assert (await socket.receive_json_from(timeout=5))["type"] == "task.accepted"
+    assert (await socket.receive_json_from())["type"] == "task.accepted"
 
 
 async def test_a_fault_of_ours_is_an_error_frame(
@@ -128,7 +128,7 @@ async def test_a_fault_of_ours_is_an_error_frame(
 
     monkeypatch.setattr(commands, "cancel_row", broken)
     await send(socket, f'{{"type":"task.cancel","ref":"r","task_id":"{SOME_ID}"}}')
-    answer = await socket.receive_json_from(timeout=5)
+    answer = await socket.receive_json_from()
     assert (answer["ref"], answer["error"]["code"]) == ("r", "internal_server_error")
     assert "a fault of our own" in caplog.text
     assert "fault of our own" not in json.dumps(answer)
@@ -154,7 +154,7 @@ async def test_frames_with_bytes_changed_at_random_never_end_a_socket(
         await send(socket, bytes(data))
     await send(socket, '{"type":"ping"}')
     # Of each an answer at least, or it was good enough.
-    while (frame := await socket.receive_json_from(timeout=10))["type"] != "pong":
+    while (frame := await socket.receive_json_from())["type"] != "pong":
         assert frame["type"] in {"error", "task.accepted", "task.queued"}
         if frame["type"] == "error":
             assert frame["error"]["code"] in {"invalid_request", "not_found", "conversation_busy"}

@@ -54,9 +54,9 @@ async def test_events_of_other_tasks_go_on_while_a_submit_is_under_way(
     assert (await next_logged(socket))["task_id"] == known_id
     await eventlog.aappend([appended(completed(other_id), alice)])
     slow_submit.set()
-    frames = [await socket.receive_json_from(timeout=5)]
+    frames = [await socket.receive_json_from()]
     while sum("id" in frame for frame in frames) < 2:
-        frames.append(await socket.receive_json_from(timeout=5))
+        frames.append(await socket.receive_json_from())
     assert "task.accepted" in [frame["type"] for frame in frames]
     logged = [(frame["task_id"], frame["id"]) for frame in frames if "id" in frame]
     assert logged == [(other_id, "1-1"), (other_id, "1-2")]
@@ -81,7 +81,7 @@ async def test_a_submit_is_accepted_before_its_first_event_is_sent(
     await eventlog.aappend([appended(started(task_id), alice)])
     await ping(socket)
     slow_submit.set()
-    accepted = await socket.receive_json_from(timeout=5)
+    accepted = await socket.receive_json_from()
     assert (accepted["type"], accepted["task_id"]) == ("task.accepted", task_id)
     assert (await next_logged(socket))["id"] == "1-1"
     await eventlog.aappend([appended(completed(task_id), alice)])
@@ -126,7 +126,7 @@ async def test_an_event_that_waited_is_not_sent_after_a_follower_has_sent_it(
     await eventlog.aappend([appended(completed(task_id), alice)])
     assert (await next_logged(socket))["id"] == "1-2"
     slow_submit.set()
-    while (frame := await socket.receive_json_from(timeout=5))["type"] != "task.accepted":
+    while (frame := await socket.receive_json_from())["type"] != "task.accepted":
         assert frame["type"] == "task.queued"
     # The first logged frame that comes after the wait is of another task.
     other_id = await submit_as_alice("Another")
@@ -165,7 +165,7 @@ async def test_a_burst_of_news_reaches_a_socket_that_follows_none_of_it(
     # Once a second feed of hers is entered, the socket's own is subscribed as well.
     async with eventlog.get_hub().user_feed(alice.pk, skip=lambda _: False):
         await eventlog.aappend(appends)
-    got = [await socket.receive_json_from(timeout=5) for _ in appends]
+    got = [await socket.receive_json_from() for _ in appends]
     assert [(frame["task_id"], frame["id"]) for frame in got] == [
         (append.task_id, str(append.event_id)) for append in appends
     ]
@@ -177,7 +177,7 @@ async def test_a_client_is_sent_that_events_were_missed(socket: Any, alice: User
         redis: Any = async_redis()
         # The hub's connection breaks: notices are lost until it has a new one.
         await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        assert await socket.receive_json_from(timeout=10) == {"type": "events.missed"}
+        assert await socket.receive_json_from() == {"type": "events.missed"}
 
 
 # --- Tasks without text -------------------------------------------------------------------------
@@ -191,7 +191,7 @@ async def test_without_text_a_client_is_sent_the_place_the_start_and_the_end(
     socket: Any, model: LLMModel, alice: User, looks_often: None
 ) -> None:
     task_id = await submit_quietly(socket)
-    queued = await socket.receive_json_from(timeout=5)
+    queued = await socket.receive_json_from()
     assert (queued["type"], queued["task_id"], queued["position"]) == ("task.queued", task_id, 1)
     await run_without_worker(task_id)
     await eventlog.aappend([appended(started(task_id), alice)])
@@ -260,7 +260,7 @@ async def test_what_was_published_while_the_hub_was_disconnected_is_read_from_th
     await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     frames: list[Any] = []
     while len(frames) < 3:
-        frame = await socket.receive_json_from(timeout=10)
+        frame = await socket.receive_json_from()
         frames += [frame] if frame["type"] != "task.queued" else []
     assert [frame["id"] for frame in frames if "id" in frame] == ["1-1", "1-2"]
     assert "events.missed" in [frame["type"] for frame in frames]
@@ -282,7 +282,7 @@ async def test_events_beyond_the_bytes_that_may_wait_come_in_order_after_the_sub
     slow_submit.set()
     got: list[str] = []
     while len(got) < len(task_ids):
-        frame = await socket.receive_json_from(timeout=5)
+        frame = await socket.receive_json_from()
         got += [frame["task_id"]] if "id" in frame else []
     assert got == task_ids
 
@@ -294,7 +294,7 @@ async def test_a_socket_that_follows_too_many_tasks_is_closed(
     for prompt in ("Hello", "Hello again"):
         task_id = await submit_as_alice(prompt)
         await socket.send_json_to({"type": "task.subscribe", "task_id": task_id})
-    while (output := await socket.receive_output(timeout=5))["type"] == "websocket.send":
+    while (output := await socket.receive_output())["type"] == "websocket.send":
         assert json.loads(output["text"])["type"] == "task.queued"
     assert (output["type"], output["code"]) == ("websocket.close", CLOSE_TOO_MANY)
 

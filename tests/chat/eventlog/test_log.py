@@ -150,7 +150,7 @@ async def test_a_log_knows_whether_its_text_has_listeners(
 ) -> None:
     async with subscriber_client() as client, client.pubsub() as pubsub:
         await pubsub.subscribe(text_channel(task_id if is_listening else "another"))
-        await pubsub.get_message(timeout=5)
+        await pubsub.get_message(timeout=20)
         log = writer.open(task_id, OWNER, attempt=1)
         assert log.listeners.are_there
         log.start("any")

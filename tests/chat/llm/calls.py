@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from chat.llm.client import ProviderClient
 from chat.llm.types import ChatRequest, Completion, Delta, TimeLimits, Upstream
-from tests import waiting
 
 MODEL = "deepseek-flash"
 
@@ -48,13 +46,6 @@ async def collect(
         "".join(delta.reasoning for delta in got),
     )
     return Collected(text, reasoning, completion, len(got))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait for a condition; the seconds it took."""
-    started = time.monotonic()
-    await waiting.until(condition, seconds=seconds)
-    return time.monotonic() - started
 
 
 @dataclass

@@ -26,9 +26,10 @@ from chat.llm.errors import (
 )
 from chat.llm.simulator.server import Simulator
 from chat.llm.types import Embeddings, EmbeddingsRequest, TimeLimits, Upstream
-from tests.chat.llm.calls import RawProvider, raw_provider, response, until, upstream
+from tests.chat.llm.calls import RawProvider, raw_provider, response, upstream
 from tests.chat.llm.conftest import StartSimulator
 from tests.chat.llm.recorder import running_recorder
+from tests.waiting import until
 
 MODEL = "simulated-embeddings"
 MAX_BYTES = 1_000_000

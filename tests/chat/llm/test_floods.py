@@ -18,7 +18,8 @@ from chat.llm.client import ProviderClient
 from chat.llm.errors import ProviderError
 from chat.llm.steps import STEP_BYTES
 from chat.llm.types import AnswerLimits, Completion, Delta, ReadDelay, TimeLimits
-from tests.chat.llm.calls import DONE, STOP, chat, event, raw_provider, response, until, upstream
+from tests.chat.llm.calls import DONE, STOP, chat, event, raw_provider, response, upstream
+from tests.waiting import until
 
 #: CPU time of one turn of the event loop: it takes some ten milliseconds.
 MAX_TURN_SECONDS = 0.25
@@ -262,7 +263,7 @@ async def test_the_total_time_passes_while_data_floods(client: ProviderClient) -
         began = time.monotonic()
         error = await _failure(client, server.url, limits, seconds=0.5)
         assert error.code == "provider_timeout_total"
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ async def test_a_cancelled_flood_ends_at_once(client: ProviderClient) -> None:
         asking = asyncio.create_task(_ask(client, server.url, AnswerLimits(text_bytes=2**40)))
         await until(lambda: server.sent > MEGABYTE)
         asking.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await asyncio.wait([asking])
     assert asking.cancelled()
 

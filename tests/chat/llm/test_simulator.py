@@ -16,9 +16,9 @@ from chat.llm.simulator.answers import simulated_answer
 from chat.llm.simulator.config import SimulatorConfig
 from chat.llm.simulator.pace import Pace
 from chat.llm.simulator.server import Simulator
-from tests.chat.llm.calls import until
 from tests.chat.llm.conftest import StartSimulator
 from tests.journal import most_at_once, read_journal
+from tests.waiting import until
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 

@@ -93,7 +93,7 @@ async def test_it_knows_of_schemas_what_it_is_told_to(
     if kind != "json_schema":
         messages.insert(0, {"role": "system", "content": PROMPT})
     body = {"model": "m", "messages": messages, "response_format": asked or None}
-    async with running_simulator(config) as simulator, httpx.AsyncClient() as client:
+    async with running_simulator(config) as simulator, httpx.AsyncClient(timeout=30) as client:
         response = await client.post(f"{simulator.url}/chat/completions", json=body)
     assert response.status_code == status
     if status == 200:

@@ -30,6 +30,7 @@ async def v1(loop_services: None) -> AsyncIterator[V1]:
             transport=httpx.ASGITransport(routes),
             base_url="http://localhost/v1",
             headers=headers,
+            timeout=30,
         )
         clients.append(client)
         return client

@@ -79,6 +79,60 @@ def test_a_schema_is_refused_with_a_reason(schema: Any, reason: str) -> None:
     assert refused(schema=schema, variables={"x": "1"})[0] == reason
 
 
+_NODE = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "next": {"$ref": "#/$defs/node"}},
+    "dependentRequired": {"next": ["n"]},
+}
+_PETS = [
+    {"properties": {"kind": {"const": kind}, name: {"type": "integer"}}, "required": ["kind"]}
+    for kind, name in (("cat", "lives"), ("dog", "age"))
+]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "field", "rule", "limit"),
+    [
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "a", "", "type", "integer, null"),
+        ({"anyOf": [{"maximum": 1}, {"type": "null"}]}, 5, "", "maximum", 1),
+        ({"oneOf": [{"const": "a"}, {"enum": ["b", 1]}]}, "c", "", "enum", '"a", "b", 1'),
+        ({"oneOf": _PETS}, {"kind": "dog", "age": "x"}, ".age", "type", "integer"),
+        ({"oneOf": _PETS}, {"kind": "cow"}, "", "oneOf", None),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 3, "", "oneOf", None),
+        ({"anyOf": [{"minimum": 9}, {"multipleOf": 2}]}, 3, "", "anyOf", None),
+        ({"anyOf": [{"properties": {"a": {"enum": ["b", "c"]}}}, {"type": "null"}]}, {"a": "d"},
+         ".a", "enum", "b, c"),
+        ({"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}, {"next": {"n": "x"}},
+         ".next.n", "type", "integer"),
+        ({"$ref": "#/$defs/node"}, {"next": {}}, ".n", "required", None),
+        ({"patternProperties": {"^a": {}}, "additionalProperties": False}, {"a": 1, "b": 1},
+         ".b", "additionalProperties", None),
+        ({"minProperties": 2}, {"a": 1}, "", "minProperties", 2),
+        ({"contains": {"const": 1}, "minContains": 2}, [1], "", "contains", None),
+        ({"prefixItems": [{}], "items": False}, [1, 2], "", "items", None),
+        ({"not": {"type": "string"}}, "a", "", "not", None),
+        ({"multipleOf": 0.01}, 0.005, "", "multipleOf", 0.01),
+        ({"const": None}, 1, "", "const", "null"),
+        ({"maximum": 2**63}, 2**63 + 1, "", "maximum", 2**63),
+    ],
+)  # fmt: skip
+def test_a_value_is_refused_by_the_rule_that_is_meant(
+    schema: Any, value: Any, field: str, rule: str, limit: Any
+) -> None:
+    whole: Any = {"properties": {"x": schema}, "$defs": {"node": _NODE}}
+    with pytest.raises(InvalidVariable) as caught:
+        Prompt(PromptSource("", "{{ x }}", whole)).render({"x": value}, limits())
+    expected = {"rule": rule} if limit is None else {"rule": rule, "limit": limit}
+    assert (caught.value.field, caught.value.params) == (f"variables.x{field}", expected)
+
+
+@pytest.mark.parametrize("value", [0.07, 1.1, 4.35, 19.99, 3, 1e300])
+def test_multiples_are_those_of_decimal_numbers(value: float) -> None:
+    schema: Any = {"properties": {"x": {"multipleOf": 0.01}}}
+    source = PromptSource("", "{{ x }}", schema)
+    assert Prompt(source).render({"x": value}, limits())
+
+
 @pytest.mark.parametrize(
     ("template", "kind", "reason"),
     [("{{ x|shout }}", InvalidTemplate, "unknown_filter"),

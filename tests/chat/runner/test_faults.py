@@ -53,7 +53,8 @@ def _short_waits(settings: Settings, request: pytest.FixtureRequest) -> None:
     settings.TASK_RETRY_SECONDS = 0.02
     settings.TASK_MAX_FAILURES = 2
     if "stall" in request.node.name:
-        settings.LLM_FIRST_TOKEN_SECONDS = 1
+        is_midway = "middle" in request.node.name
+        settings.LLM_FIRST_TOKEN_SECONDS = 20 if is_midway else 1
         settings.LLM_BETWEEN_TOKENS_SECONDS = 1
 
 
@@ -148,8 +149,8 @@ async def test_retry_after_is_waited_for(
 async def test_an_answer_that_takes_too_long_in_all_is_not_asked_for_again(
     worker: Runtime, submit_as_alice: Submit, alice: User, settings: Settings
 ) -> None:
-    settings.LLM_TOTAL_SECONDS = 0.3
-    settings.LLM_BETWEEN_TOKENS_SECONDS = 10
+    settings.LLM_TOTAL_SECONDS = 3
+    settings.LLM_BETWEEN_TOKENS_SECONDS = 30
     task_id = await submit_as_alice("Too long [sim:stall=middle,tokens=30]")
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
@@ -177,8 +178,8 @@ async def test_a_provider_that_cannot_be_reached_is_tried_again_and_then_named(
 async def test_a_task_whose_deadline_passes_in_its_call_expires_with_what_came(
     worker: Runtime, submit_as_alice: Submit, alice: User, simulator: Simulator, settings: Settings
 ) -> None:
-    settings.LLM_BETWEEN_TOKENS_SECONDS = 10
-    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=1)
+    settings.LLM_BETWEEN_TOKENS_SECONDS = 30
+    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=4)
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
     assert (task.status, task.error, task.attempt) == (Status.EXPIRED, None, 1)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -22,6 +23,7 @@ from chat.runner.runtime import Runtime
 from chat.scheduler import breakers
 from chat.scheduler.keys import deployment_keys
 from chat.services import pauses
+from chat.services.cancel import cancel
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit
 from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row, until
@@ -185,7 +187,9 @@ async def fail_twenty(user: User, **fields: Any) -> list[str]:
 
 
 @pytest.fixture
-def _quick(settings: Settings) -> None:
+def _quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The breaker stays open for longer than a test lasts, unless a probe closes it."""
+    monkeypatch.setattr(breakers, "BREAKER_SECONDS", 120)
     settings.TASK_RETRY_SECONDS = 0.1
     settings.TASK_MAX_FAILURES = 100
 
@@ -205,7 +209,7 @@ async def test_bad_prompts_of_one_owner_do_not_keep_another_waiting(
         began = time.monotonic()
         accepted = await ask(bob, f"Good {number} [sim:tokens=3]", lane="interactive")
         assert (await frames_of(accepted.task_id, bob)).types[-1] == "task.completed"
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.usefixtures("_quick")
@@ -225,11 +229,11 @@ async def test_the_first_text_of_a_probe_closes_the_breaker_not_its_end(
 ) -> None:
     await fail_twenty(alice)
     await eventually(is_open)
-    long = await ask(bob, "Long [sim:stall=middle,stall_seconds=8,tokens=4]", lane="interactive")
+    long = await ask(bob, "Long [sim:stall=middle,stall_seconds=120,tokens=4]", lane="interactive")
     quick = await ask(bob, "Quick [sim:tokens=3]", lane="interactive")
     began = time.monotonic()
     assert (await frames_of(quick.task_id, bob)).types[-1] == "task.completed"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert (await row(long.task_id)).status == Status.RUNNING
 
 
@@ -278,15 +282,17 @@ async def test_what_is_urgent_does_not_wait_for_a_batch_of_the_same_owner(
     began = time.monotonic()
     accepted = await ask(alice, "Good [sim:tokens=3]", lane="interactive")
     assert (await frames_of(accepted.task_id, alice)).types[-1] == "task.completed"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.usefixtures("_quick")
 async def test_a_breaker_that_is_closed_by_hand_is_closed(
     worker: Runtime, alice: User, model: LLMModel
 ) -> None:
-    await fail_twenty(alice)
+    failing = await fail_twenty(alice)
     await eventually(is_open)
+    # They would fail again, and open it.
+    await asyncio.gather(*(cancel(alice.pk, UUID(task_id)) for task_id in failing))
     assert await in_database(pauses.lift_provider, model.provider)
     assert not await is_open()
 

@@ -89,9 +89,14 @@ async def test_a_follower_that_is_ahead_of_the_row_still_gets_the_end(
 
 
 async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls(
-    start_worker: StartWorker, submit_as_alice: Submit, alice: User, settings: Settings
+    start_worker: StartWorker,
+    submit_as_alice: Submit,
+    alice: User,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings.WORKER_LEASE_SECONDS = 2
+    settings.WORKER_LEASE_SECONDS = 20
+    monkeypatch.setattr("chat.runner.runtime.RENEWALS", 40)
     zombie = await start_worker()
     prompt = f"Take me over {STALLS_ONCE}"
     task_id = await submit_as_alice(prompt)
@@ -108,7 +113,7 @@ async def test_a_worker_that_was_declared_dead_is_fenced_off_and_stops_its_calls
     while not reading.done():
         for pool in await in_database(recovery.sweep):
             await scheduler.ring(pool)
-        await asyncio.wait([reading], timeout=1)
+        await asyncio.wait([reading], timeout=0.5)
     await reading
     frames.check_ids()
     messages = [{"role": "user", "content": prompt}]

@@ -404,10 +404,10 @@ async def test_a_redis_that_lost_the_leases_does_not_let_the_cap_be_exceeded(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(claims, "COUNTING_MS", 1500)
+    monkeypatch.setattr(claims, "COUNTING_MS", 5000)
     await set_cap(2)
     worker, other = await start_worker(), await start_worker()
-    first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=4]"] * 2)
+    first = await submit_all(alice, ["Long [sim:stall=middle,stall_seconds=8]"] * 2)
     await until(lambda: simulator.stats.in_flight == 2)
     await async_redis().flushdb()
     second = await submit_all(alice, ["Short", "Short as well"])

@@ -46,7 +46,9 @@ def _reviews(rows: int, seed: int) -> str:
     return "text\n" + "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))]
+)
 async def test_after_a_try_of_ten_the_estimate_is_within_a_fifth(
     runs: RunClient, scene: Scene, priced: LLMModel, worker: Runtime, act: Act, seed: int
 ) -> None:

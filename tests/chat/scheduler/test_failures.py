@@ -187,9 +187,9 @@ async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: 
     client: Any = sync_redis()
     with client.pubsub() as pubsub:
         pubsub.subscribe(scheduler.DOORBELL)
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=20)
         assert scheduler.lift_pause(own(pool))
-        assert pubsub.get_message(timeout=5)["data"] == pool.encode()
+        assert pubsub.get_message(timeout=20)["data"] == pool.encode()
     assert not scheduler.lift_pause(own(pool))
     place = scheduler.place_of(pool, f"1.{CAP}")
     assert place is not None

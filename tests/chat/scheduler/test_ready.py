@@ -65,13 +65,13 @@ async def test_where_a_worker_hears_the_ring_one_message_a_second_is_enough(pool
     client: Any = sync_redis()
     with client.pubsub() as pubsub:
         pubsub.subscribe(scheduler.DOORBELL)
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=20)
         rings = []
         for number in range(3):
             _, must_ring = scheduler.enqueue(pool, entries(1, 1, name=str(number)))
             rings.append(must_ring)
             await claim(pool)
-        heard = [pubsub.get_message(timeout=5) for _ in rings]
+        heard = [pubsub.get_message(timeout=20) for _ in rings]
     assert rings == [True, False, False]
     assert [message and message["data"] for message in heard] == [pool.encode()] * 3
 

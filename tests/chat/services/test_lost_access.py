@@ -37,7 +37,7 @@ async def test_requests_one_after_another_are_watched_together(
         assert second is first
         # Messages reach it in between as well.
         open_sockets()._handle(Access(1), is_revoked=True)
-        await asyncio.wait_for(second.wait(), 5)
+        await asyncio.wait_for(second.wait(), 20)
     async with lost_credentials(credentials) as third:
         assert third is not first
         assert not third.is_set()

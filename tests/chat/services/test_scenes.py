@@ -165,7 +165,7 @@ def test_a_template_cannot_run_away(template: str) -> None:
     with pytest.raises(Problem):
         text_of(template, text="x" * 9000)
     # Each of these would take minutes, or all memory; a limit stops it within milliseconds.
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_the_loop_limit_counts_all_loops_of_one_rendering_only() -> None:

@@ -118,7 +118,7 @@ async def publish_and_hear(owner: User) -> None:
         owner.pk, skip=lambda task_id: task_id != other
     ) as feed:
         await publish(other, owner, completed(other))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             notice = await feed.next()
     assert notice is not None
     assert notice.task_id == other
@@ -225,5 +225,5 @@ async def test_a_signal_ends_the_waiting(
         )
         await asyncio.sleep(0)
         signal.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await ending is reason

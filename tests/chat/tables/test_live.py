@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from guardian.shortcuts import assign_perm, remove_perm
 
 from accounts.models import APIKey, User
@@ -23,6 +22,7 @@ from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create, Update
 from chat.tables.tables import create_table, delete_table
 from tests.chat.conftest import loop_services as loop_services
+from tests.communicators import WebsocketCommunicator
 
 Connect = Callable[[User], Any]
 
@@ -52,7 +52,7 @@ async def connect(loop_services: None, transactional_db: None) -> AsyncIterator[
 
 async def _subscribe(socket: Any, table: Table, **fields: Any) -> Any:
     await socket.send_json_to({"type": "table.subscribe", "table": table.pk, **fields})
-    frame = await socket.receive_json_from(5)
+    frame = await socket.receive_json_from()
     assert frame["type"] == "table.subscribed", frame
     return frame
 
@@ -73,7 +73,7 @@ async def test_rows_and_fields_of_changes(alice: User, table: Table, connect: Co
     ref = (await _subscribe(socket, table, ref="r"))["ref"]
     assert ref == "r"
     [row] = await _create(table)
-    created = await socket.receive_json_from(5)
+    created = await socket.receive_json_from()
     assert created == {
         "type": "table.changed",
         "table": table.pk,
@@ -83,7 +83,7 @@ async def test_rows_and_fields_of_changes(alice: User, table: Table, connect: Co
         "fields": [],
     }
     await _write(table, Update(row, {field.key: "x"}))
-    changed = await socket.receive_json_from(5)
+    changed = await socket.receive_json_from()
     assert (changed["rows"], changed["fields"]) == ([row], [field.key])
 
 
@@ -95,11 +95,11 @@ async def test_resuming_by_revision_or_id(alice: User, table: Table, connect: Co
     second, third = await _create(table), await _create(table)
     for after in (rev, str(rev), f"{rev}-0"):
         await _subscribe(socket, table, after=after)
-        frame = await socket.receive_json_from(5)
+        frame = await socket.receive_json_from()
         assert frame["rows"] == second + third
     await _subscribe(socket, table, after=frame["id"])
     fourth = await _create(table)
-    assert (await socket.receive_json_from(5))["rows"] == fourth
+    assert (await socket.receive_json_from())["rows"] == fourth
 
 
 async def test_many_changes_are_few_frames(alice: User, table: Table, connect: Connect) -> None:
@@ -110,7 +110,7 @@ async def test_many_changes_are_few_frames(alice: User, table: Table, connect: C
     rows: list[int] = []
     frames = 0
     while len(rows) < len(made):
-        rows += (await socket.receive_json_from(5))["rows"]
+        rows += (await socket.receive_json_from())["rows"]
         frames += 1
     assert rows == made
     taken = asyncio.get_running_loop().time() - began
@@ -125,7 +125,7 @@ async def test_too_much_was_missed(
     for _ in range(4):
         await _create(table, 2)
     frame = await _subscribe(socket, table, after=0)
-    assert (await socket.receive_json_from(5)) == {
+    assert (await socket.receive_json_from()) == {
         "type": "table.reload",
         "table": table.pk,
         "id": f"{frame['rev']}-0",
@@ -134,7 +134,7 @@ async def test_too_much_was_missed(
     }
     # What is left in the log is enough for those who have missed less.
     await _subscribe(socket, table, after=frame["rev"] - 1)
-    assert len((await socket.receive_json_from(5))["rows"]) == 2
+    assert len((await socket.receive_json_from())["rows"]) == 2
 
 
 async def test_a_change_that_nobody_announced(
@@ -146,7 +146,7 @@ async def test_a_change_that_nobody_announced(
     socket = await connect(alice)
     rev = (await _subscribe(socket, table))["rev"]
     await in_database(Table.objects.filter(pk=table.pk).update, rev=rev + 1)
-    frame = await socket.receive_json_from(5)
+    frame = await socket.receive_json_from()
     assert (frame["type"], frame["rev"]) == ("table.reload", rev + 1)
 
 
@@ -158,12 +158,12 @@ async def test_announcements_out_of_order(alice: User, table: Table, connect: Co
     rev = (await _subscribe(socket, table))["rev"]
     await in_database(Table.objects.filter(pk=table.pk).update, rev=rev + 2)
     await in_database(live.changed, table.pk, rev + 2, [22], [])
-    frame = await socket.receive_json_from(5)
+    frame = await socket.receive_json_from()
     assert frame["rows"] == [22]
     await in_database(live.changed, table.pk, rev + 1, [11], [])
-    assert (await socket.receive_json_from(5))["rows"] == [11]
+    assert (await socket.receive_json_from())["rows"] == [11]
     await _subscribe(socket, table, after=frame["id"])
-    assert (await socket.receive_json_from(5))["rows"] == [11]
+    assert (await socket.receive_json_from())["rows"] == [11]
 
 
 async def test_fields_and_large_changes_are_read_again(
@@ -173,10 +173,10 @@ async def test_fields_and_large_changes_are_read_again(
     rev = (await _subscribe(socket, table))["rev"]
     await in_database(Table.objects.filter(pk=table.pk).update, rev=rev + 2)
     await in_database(live.changed, table.pk, rev + 1, [], [])
-    assert (await socket.receive_json_from(5))["reason"] == "fields"
+    assert (await socket.receive_json_from())["reason"] == "fields"
     many = list(range(live.MAX_ROWS_OF_CHANGE + 1))
     await in_database(live.changed, table.pk, rev + 2, many, [])
-    frame = await socket.receive_json_from(5)
+    frame = await socket.receive_json_from()
     assert (frame["type"], frame["reason"]) == ("table.reload", "rows")
 
 
@@ -188,9 +188,9 @@ async def test_an_emptied_redis(
     await in_database(sync_redis().delete, keys.changes_log(table.pk))
     socket = await connect(alice)
     await _subscribe(socket, table, after=0)
-    assert (await socket.receive_json_from(5))["type"] == "table.reload"
+    assert (await socket.receive_json_from())["type"] == "table.reload"
     made = await _create(table)
-    assert (await socket.receive_json_from(5))["rows"] == made
+    assert (await socket.receive_json_from())["rows"] == made
 
 
 async def test_who_may_follow(
@@ -199,16 +199,16 @@ async def test_who_may_follow(
     socket = await connect(bob)
     for number in (table.pk, 10**12):
         await socket.send_json_to({"type": "table.subscribe", "table": number, "ref": "r"})
-        refused = await socket.receive_json_from(5)
+        refused = await socket.receive_json_from()
         assert (refused["type"], refused["ref"]) == ("error", "r")
         assert refused["error"]["code"] == "not_found"
 
     await in_database(assign_perm, "tables.view_table", bob, table)
     await _subscribe(socket, table, ref="r")
-    assert (await _create(table)) == (await socket.receive_json_from(5))["rows"]
+    assert (await _create(table)) == (await socket.receive_json_from())["rows"]
     await in_database(remove_perm, "tables.view_table", bob, table)
     await _create(table)
-    ended = await socket.receive_json_from(5)
+    ended = await socket.receive_json_from()
     assert (ended["type"], ended["ref"], ended["error"]["code"]) == ("error", "r", "not_found")
     await _create(table)
     assert await socket.receive_nothing(0.4)
@@ -223,7 +223,7 @@ async def test_how_many_one_socket_follows(
     for _ in range(2):
         await _subscribe(socket, table)
     await socket.send_json_to({"type": "table.subscribe", "table": other.pk, "ref": "r"})
-    refused = await socket.receive_json_from(5)
+    refused = await socket.receive_json_from()
     assert (refused["ref"], refused["error"]["code"]) == ("r", "limit_reached")
     await socket.send_json_to({"type": "table.unsubscribe", "table": table.pk})
     await _subscribe(socket, other)
@@ -234,7 +234,7 @@ async def test_a_table_that_is_deleted(alice: User, table: Table, connect: Conne
     await _subscribe(socket, table, ref="r")
     await in_database(delete_table, table)
     await in_database(live.changed, table.pk, 1, [], [])
-    ended = await socket.receive_json_from(5)
+    ended = await socket.receive_json_from()
     assert (ended["type"], ended["ref"], ended["error"]["code"]) == ("error", "r", "not_found")
 
 
@@ -245,7 +245,7 @@ async def test_places_that_are_none(
     socket = await connect(alice)
     frame = {"type": "table.subscribe", "table": table.pk, "after": after}
     await socket.send_json_to(frame)
-    answer = await socket.receive_json_from(5)
+    answer = await socket.receive_json_from()
     assert answer["error"]["field"].startswith("after")
 
 

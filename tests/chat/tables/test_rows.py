@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from aily.database.rows import execute
+from chat.reasons import SENTENCES
 from chat.tables import names
 from chat.tables.models import Change, Table
 from chat.tables.rows import reading
@@ -70,6 +71,8 @@ def test_values_of_each_kind_are_kept_or_refused_by_name(
         refused = grid.batch({"op": "create", "values": {"Value": value}})
         assert refused.status_code in (400, 422), (value, refused.content)
         assert refused.json()["errors"][0]["field"].startswith("operations.0.values."), value
+        # For other languages.
+        assert refused.status_code == 400 or refused.json()["params"]["rule"] in SENTENCES, value
     assert Table.objects.get(pk=grid.id).rev == before
 
 
@@ -128,6 +131,7 @@ def test_an_atomic_batch_is_all_or_nothing_and_another_is_not(grid: Grid) -> Non
     assert [result["error"]["code"] for result in done[1:]] == [
         "invalid_value", "not_found", "invalid_request",
     ]  # fmt: skip
+    assert done[1]["error"]["params"] == {"rule": "not_integer"}
     assert done[3]["error"]["field"] == "operations.3.id"
     assert grid.row(row)["Subject"] == "b"
 

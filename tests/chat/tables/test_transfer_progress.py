@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from channels.testing import WebsocketCommunicator
+import pytest
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
 from aily.routing import routes as application
+from chat.tables.transfers import progress
 from tests.chat.conftest import loop_services as loop_services
 from tests.chat.tables.conftest import Grids
 from tests.chat.tables.transfers import Imports, work
+from tests.communicators import WebsocketCommunicator
 from tests.conftest import ClientOf
 
 
@@ -36,22 +38,27 @@ async def test_an_import_is_followed_to_its_end(
     frame = {"type": "import.subscribe", "ref": "1", "import_id": job["id"]}
     async with connected(bob) as others:
         await others.send_json_to(frame)
-        refused = await others.receive_json_from(5)
+        refused = await others.receive_json_from()
         assert (refused["type"], refused["error"]["code"]) == ("error", "not_found")
     async with connected(alice) as socket:
         await socket.send_json_to(frame)
-        first = await socket.receive_json_from(5)
+        first = await socket.receive_json_from()
         assert (first["type"], first["state"], first["total"]) == ("import.progress", "ready", 2)
         await in_database(imports.run, job)
-        while (last := await socket.receive_json_from(5))["state"] != "done":
+        while (last := await socket.receive_json_from())["state"] != "done":
             assert last["type"] == "import.progress"
         assert (last["created_rows"], last["done"]) == (2, 2)
         assert last["table"] is not None
 
 
 async def test_an_export_is_followed_until_its_file_is_there(
-    alice: User, bob: User, client_of: ClientOf, loop_services: None
+    alice: User,
+    bob: User,
+    client_of: ClientOf,
+    loop_services: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress, "MAX_SECONDS", 60)
     client = await in_database(client_of, alice)
     grid = await in_database(lambda: Grids(client).make(Name="text"))
     await in_database(grid.create, {"Name": "x"}, {"Name": "y"})
@@ -60,14 +67,14 @@ async def test_an_export_is_followed_until_its_file_is_there(
     frame = {"type": "export.subscribe", "ref": "1", "export_id": job["id"]}
     async with connected(bob) as others:
         await others.send_json_to(frame)
-        refused = await others.receive_json_from(5)
+        refused = await others.receive_json_from()
         assert (refused["type"], refused["error"]["code"]) == ("error", "not_found")
     async with connected(alice) as socket:
         await socket.send_json_to(frame)
-        first = await socket.receive_json_from(5)
+        first = await socket.receive_json_from()
         assert (first["type"], first["state"]) == ("export.progress", "running")
         await in_database(work)
         # Noticed at once, not when the row is looked at by itself.
-        last = await socket.receive_json_from(3)
+        last = await socket.receive_json_from()
         assert (last["state"], last["done"], last["total"]) == ("done", 2, 2)
         assert last["table"] == grid.id

@@ -21,7 +21,7 @@ from tests.chat.toolloop.conftest import Plan, ended
 from tests.chat.toolloop.service import ToolService
 
 _SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
-many = pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=_SLOW)])
+many = pytest.mark.parametrize("count", [80, pytest.param(2_000, marks=_SLOW)])
 #: For which the slow form waits at the most.
 PATIENCE_SECONDS = 240.0
 #: Pools of fixed sizes begin their threads as they need them, however many tasks wait.

@@ -402,7 +402,7 @@ async def test_a_socket_answers(
         """Send a frame, and return the next one of the type that is wanted."""
         named = {"task_id": task_id, "call_id": str(call.pk), "ref": "r"}
         await socket.send_json_to({"type": kind, **named, **fields})
-        while (frame := await socket.receive_json_from(5))["type"] != wanted:
+        while (frame := await socket.receive_json_from())["type"] != wanted:
             pass
         return frame
 

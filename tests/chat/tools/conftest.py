@@ -60,7 +60,7 @@ def _make(url: str, name: str, of_server: dict[str, Any], fields: dict[str, Any]
     secret = of_server.pop("secret", "")
     server, _ = ToolServer.objects.get_or_create(
         name=of_server.pop("name", "server"),
-        defaults={"url": url, "timeout_seconds": 5, **of_server},
+        defaults={"url": url, "timeout_seconds": 20, **of_server},
     )
     if secret:
         server.set_secret(secret)
@@ -206,4 +206,4 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.fixture(autouse=True)
 def short_times(settings: Settings) -> None:
-    settings.WORKER_LEASE_SECONDS = 5
+    settings.WORKER_LEASE_SECONDS = 30

@@ -31,7 +31,7 @@ async def test_the_text_of_a_result(
     result = await call_tool(tool, {"text": "Guten Tag, 世界"}, call_id="c1")
     assert (result.text, result.is_error, result.code) == ("Guten Tag, 世界", False, "")
     assert result.bytes == len("Guten Tag, 世界".encode())
-    assert 0 < result.duration_seconds < 5
+    assert 0 < result.duration_seconds < 20
     assert mcp_server.calls == ["Guten Tag, 世界"]
 
 
@@ -61,7 +61,7 @@ async def test_a_call_that_takes_too_long_is_given_up(
     )
     result = await call_tool(tool, {"seconds": 30}, call_id="c1")
     assert (result.code, result.text) == ("tool_timeout", "The tool did not answer within 0.3 s.")
-    assert result.duration_seconds < 4
+    assert result.duration_seconds < 15
 
 
 async def test_cancelling_a_call_ends_it_at_its_server(make_tool: MakeTool) -> None:

@@ -27,6 +27,8 @@ class OddServer:
         self.url = ""
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+        #: To its own requests.
+        self.replies = 0
         #: What a stream that is resumed goes on with.
         self.rest = ""
 
@@ -36,6 +38,9 @@ class OddServer:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         message = await request.json()
+        if "method" not in message:
+            self.replies += 1
+            return web.Response(status=202)
         method = message["method"]
         self.asked.append(method)
         if "id" not in message:
@@ -73,7 +78,7 @@ async def odd(tool_loop: None) -> AsyncIterator[OddServer]:
 async def called(odd: OddServer, make_tool: MakeTool, result: Any, **fields: Any) -> ToolResult:
     """What a call comes to whose server answers so."""
     odd.answers["tools/call"] = result if callable(result) else lambda _: result
-    given = {"server_protocol_version": MODERN, "server_timeout_seconds": 2, **fields}
+    given = {"server_protocol_version": MODERN, "server_timeout_seconds": 20, **fields}
     return await call_tool(await make_tool(odd.url, **given), {}, call_id="c1")
 
 
@@ -167,6 +172,7 @@ async def test_a_flood_of_notifications_and_requests_before_the_answer(
 
     result = await called(odd, make_tool, answer)
     assert (result.text, result.is_error) == ("done", False)
+    assert odd.replies
 
 
 @pytest.mark.parametrize("code", [-32602, -32603, -32601, -32700, -32000, 0, 2**60])
@@ -270,5 +276,5 @@ async def test_odd_names_can_be_called(odd: OddServer, make_tool: MakeTool) -> N
         row.is_enabled = True
         await in_database(row.full_clean)
         odd.answers["tools/call"] = lambda message: text(message["params"]["name"])
-        result = await asyncio.wait_for(call_tool(row, {}, call_id="c"), 5)
+        result = await asyncio.wait_for(call_tool(row, {}, call_id="c"), 20)
         assert (result.text, result.is_error) == (row.name, False)

@@ -79,6 +79,29 @@ def test_the_list_of_conversations_goes_on_beyond_a_page(reader: Page) -> None:
     assert len(set(titles)) == CHATS + 2
 
 
+def test_many_scenes_leave_room_for_conversations(reader: Page) -> None:
+    scene = {"title": "", "description": "", "is_enabled": True, "live_version": 1}
+    scenes = [
+        {"slug": f"scene-{number:02}", **scene, "variables_schema": {}} for number in range(40)
+    ]
+    reader.route(
+        "**/api/scenes?*", lambda route: route.fulfill(json={"items": scenes, "count": 40})
+    )
+    reader.goto("/")
+    rows = reader.locator("#scenes > li")
+    cards = reader.locator(".welcome .scene-card")
+    expect(rows).to_have_count(15)
+    expect(cards.first).to_be_in_viewport()
+    expect(cards.filter(visible=True)).to_have_count(12)
+    reader.get_by_text("28 more scenes").click()
+    expect(cards.filter(visible=True)).to_have_count(40)
+    cards.last.click()
+    # The one that is open is listed with the first.
+    expect(reader.locator("#scenes a[aria-current=page]")).to_have_text("scene-39")
+    reader.get_by_role("button", name="Show all scenes").click()
+    expect(rows).to_have_count(40)
+
+
 def test_a_long_chat_opens_at_its_end_and_shows_all_when_asked(reader: Page, long: str) -> None:
     reader.goto(long)
     questions = reader.get_by_role("article", name="You")
@@ -299,7 +322,7 @@ def test_axe_finds_nothing_serious(
             assert _serious(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_on_the_pages_around(
     browser: Browser, stack: Stack, reader_session: StorageState, scheme: Any
 ) -> None:

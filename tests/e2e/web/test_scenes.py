@@ -225,8 +225,16 @@ def test_users_who_may_change_no_scene_see_no_workshop(
         expect(page.get_by_role("alert").filter(has_text="Not allowed")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme"),
+    [
+        (PHONE, "light"),
+        (DESKTOP, "dark"),
+        pytest.param(PHONE, "dark", marks=pytest.mark.slow),
+        pytest.param(DESKTOP, "light", marks=pytest.mark.slow),
+    ],
+    ids=["phone-light", "desktop-dark", "phone-dark", "desktop-light"],
+)
 def test_axe_finds_nothing_serious_in_forms_and_workshop(
     browser: Browser, stack: Stack, editor_session: StorageState, scheme: Any, viewport: Any
 ) -> None:

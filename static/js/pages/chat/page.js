@@ -26,7 +26,6 @@ export default function createPage(app, id) {
 /** @implements {Page} */
 class ChatPage {
   element = document.createElement("div");
-  opensAt = /** @type {const} */ ("end");
   #app;
   #id;
   /** @type {History|null} null before there is a conversation */
@@ -73,6 +72,11 @@ class ChatPage {
 
   get dock() {
     return this.#composer.element;
+  }
+
+  /** The scenes of an empty chat begin at the top. @returns {"start"|"end"} */
+  get opensAt() {
+    return this.#id === null ? "start" : "end";
   }
 
   get title() {

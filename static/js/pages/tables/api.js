@@ -2,6 +2,7 @@
 
 import { randomKey } from "../../client/tasks.js";
 import { api } from "../../net/api.js";
+import { detail } from "../../ui/notice.js";
 
 /**
  * @import { ErrorGroup } from "../../client/types.d.ts"
@@ -14,6 +15,8 @@ import { api } from "../../net/api.js";
 /** This tab: undo and redo take back what was done in it. */
 export const CLIENT = randomKey();
 const HERE = `client=${CLIENT}`;
+/** The most tables that the server lists at once. */
+const PAGE = 100;
 
 export class TablesApi {
   /**
@@ -22,6 +25,21 @@ export class TablesApi {
    */
   list({ limit, offset, isDeleted = false }) {
     return this.#call("GET", `?limit=${limit}&offset=${offset}&is_deleted=${isDeleted}`);
+  }
+
+  /**
+   * All that the user may see, page by page; there may be a thousand.
+   *
+   * @param {{isDeleted?: boolean}} [which] @returns {Promise<TablePage["items"]>}
+   */
+  async listAll({ isDeleted = false } = {}) {
+    /** @type {TablePage["items"]} */
+    const tables = [];
+    for (;;) {
+      const page = await this.list({ limit: PAGE, offset: tables.length, isDeleted });
+      tables.push(...page.items);
+      if (page.items.length < PAGE) return tables;
+    }
   }
 
   /** @param {{name: string, fields?: Partial<Field>[]}} table @returns {Promise<TableData>} */
@@ -344,7 +362,9 @@ function outcomeOf({ kind, edits = [], values = {} }, { id, version, conflicts, 
     conflicts.filter((/** @type {any} */ { field }) => field !== null)
       .map((/** @type {any} */ { field, value }) => [field, value]),
   );
-  const refused = error ? { message: error.message, field: error.field?.split(".").at(-1) } : {};
+  const refused = error
+    ? { message: detail(error).text, field: error.field?.split(".").at(-1) }
+    : {};
   if (error || kind === "delete") return { conflicts: current, ...refused };
   const written = kind === "create" ? values : byKey(edits, "value");
   return { row: { id, version, values: { ...written, ...current } }, conflicts: current };

@@ -97,8 +97,8 @@ function failureNode({ code }) {
 }
 
 /** @param {Edit} edit @returns {string} why it was not taken */
-export function refusalText({ code, message }) {
-  return code ? errorText({ code, message }) : message || t("tables.edit_refused");
+export function refusalText({ code, message, params }) {
+  return code ? errorText({ code, message, params }) : message || t("tables.edit_refused");
 }
 
 /** @param {Edit} edit */

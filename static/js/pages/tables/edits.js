@@ -17,6 +17,7 @@ import { isSame } from "./values.js";
  * @property {"waiting"|"sent"|"conflict"|"refused"} state
  * @property {Value} [current] of a conflict: what the cell has become elsewhere
  * @property {string} [message] why the server refuses it
+ * @property {Record<string, string|number>} [params] of the message
  * @property {string} [code] of the error, where the whole request is refused
  *
  * @typedef {object} Operation one of a batch
@@ -273,6 +274,7 @@ export class Edits extends EventTarget {
       for (const edit of edits) {
         edit.state = "refused";
         edit.message = error.message;
+        edit.params = error.params;
         edit.code = error.code;
       }
       if (rowId) rowIds.push(rowId);

@@ -143,12 +143,12 @@ export function kindName(kind) {
 export async function addField(tools) {
   /** @type {FieldForm} */
   const form = { name: "", kind: "text", choices: [], table: "" };
-  const tables = await tools.api.list({ limit: 100, offset: 0 }).catch(() => ({ items: [] }));
+  const tables = await tools.api.listAll().catch(() => []);
   const sheet = new Sheet({
     heading: t("tables.add_field"),
     action: t("tables.add"),
     isReady: () => form.name.trim() !== "" && (form.kind !== "link" || form.table !== ""),
-    content: (sheet) => formTemplate(form, KINDS, tables.items, sheet),
+    content: (sheet) => formTemplate(form, KINDS, tables, sheet),
     onAction: async () => {
       const options = optionsOf(form);
       await tools.api.addField(tools.table().id, {

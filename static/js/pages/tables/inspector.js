@@ -4,7 +4,7 @@ import { detailOf } from "../../client/tasks.js";
 import { formatDateTime, formatMoney, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { explain, notice } from "../../ui/notice.js";
+import { detailTemplate, explain, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 import { staleText, stateText } from "./cells.js";
 import { idOf, inputField } from "./forms.js";
@@ -116,11 +116,11 @@ export class Inspector {
     `;
   }
 
-  /** @param {{code?: string, message?: string}} error */
-  #failure({ code, message }) {
+  /** @param {import("../../ui/notice.js").Failure} error */
+  #failure(error) {
     return html`
       <p class="form-error">
-        <strong>${explain({ code, message }).title}</strong> <span lang="en">${message ?? ""}</span>
+        <strong>${explain(error).title}</strong> ${detailTemplate(error, "")}
       </p>
     `;
   }

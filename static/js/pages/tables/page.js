@@ -8,7 +8,7 @@ import { TablePage } from "./table.js";
 
 /** @import { App, Page } from "../../shell/types.d.ts" */
 
-await loadTexts("tables");
+await Promise.all([loadTexts("tables"), loadTexts("reasons")]);
 
 /** @param {App} app @param {string|null} id of the table, and perhaps of a view @returns {Page} */
 export default function createPage(app, id) {

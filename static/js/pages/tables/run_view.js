@@ -5,7 +5,7 @@ import { formatNumber, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { confirmAction } from "../../shell/dialogs.js";
 import { icon } from "../../ui/icons.js";
-import { explain, notice } from "../../ui/notice.js";
+import { detailTemplate, explain, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 import { estimateTemplate } from "../runs/estimate.js";
 import {
@@ -260,13 +260,13 @@ export class RunView {
     return html`
       <h4>${t("runs.reasons")}</h4>
       <ul class="run-reasons">
-        ${this.#groups.map(({ code, message, rows }) =>
+        ${this.#groups.map(({ code, message, params, rows }) =>
           html`
             <li>
               <span class="reason-rows">${formatNumber(rows)}</span>
               <span class="reason-text">
                 <strong>${explain({ code, message }).title}</strong>
-                <span class="muted" lang="en">${message}</span>
+                ${detailTemplate({ code, message, params })}
               </span>
             </li>
           `

@@ -19,14 +19,11 @@ import { Sheet } from "./sheet.js";
  * @property {() => Promise<unknown>} restore
  */
 
-/** Tables in the trash that are listed. */
-const MAX_TABLES = 100;
-
 /** @param {TablesApi} api @param {() => Promise<void>} onRestored */
 export function openTablesTrash(api, onRestored) {
   openTrash(t("tables.trash_tables"), async () => {
-    const { items } = await api.list({ limit: MAX_TABLES, offset: 0, isDeleted: true });
-    return items.filter(({ access }) => access.includes("own")).map((table) => ({
+    const tables = await api.listAll({ isDeleted: true });
+    return tables.filter(({ access }) => access.includes("own")).map((table) => ({
       key: `t${table.id}`,
       name: table.name,
       note: t("tables.rows", { count: table.rows }),

@@ -1,6 +1,7 @@
 /** Tables as the REST interface sends them, as far as the page reads them. */
 
 import type { Estimate, RunData } from "../../client/types.d.ts";
+import type { Failure } from "../../ui/notice.js";
 
 export type Kind =
   | "text"
@@ -209,7 +210,7 @@ export interface CellData {
   state: AiCell["state"];
   why: ("input" | "config")[];
   values: Record<string, Value>;
-  error: { code?: string; message?: string } | null;
+  error: Failure | null;
   provenance: Provenance | null;
   inputs: Record<string, Value> | null;
   edited: { at: string; by: string | null } | null;
@@ -272,7 +273,7 @@ export interface RunCell {
   number: number;
   row: number;
   state: string;
-  error: { code?: string; message?: string } | null;
+  error: Failure | null;
   inputs: Record<string, Value> | null;
 }
 
@@ -292,7 +293,7 @@ export type SideName = "a" | "b";
 export interface ComparedAnswer {
   state: string | null;
   values: Record<string, Value> | null;
-  error: { code?: string; message?: string } | null;
+  error: Failure | null;
   cost: string | null;
 }
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 
 from accounts.models import APIKey, User
 from aily.database.threads import in_database
@@ -17,6 +16,7 @@ from chat.openai.responses import lanes, memory
 from chat.openai.responses.socket import CLOSE_SERVICE_RESTART, MAX_BAD_FRAMES
 from chat.runner.runtime import Runtime
 from tests.chat.openai.responses.client import TERMINAL_TYPES, deltas_of, numbers, text_of
+from tests.communicators import WebsocketCommunicator
 from tests.waiting import eventually
 
 SLOW = "Slowly [sim:tokens=2000,tps=50]"
@@ -36,7 +36,7 @@ class Socket:
         await self.asgi.send_json_to(frame)
 
     async def receive(self) -> Any:
-        return await self.asgi.receive_json_from(timeout=10)
+        return await self.asgi.receive_json_from()
 
     async def events(self) -> list[Any]:
         """The events of one response, or an error."""
@@ -47,7 +47,7 @@ class Socket:
 
     async def closed(self) -> Any:
         """The close code."""
-        while (output := await self.asgi.receive_output(timeout=10))["type"] == "websocket.send":
+        while (output := await self.asgi.receive_output())["type"] == "websocket.send":
             pass
         return output["code"]
 
@@ -203,9 +203,9 @@ async def test_a_handshake_without_a_key_is_refused(
 ) -> None:
     socket = Socket(secret)
     await socket.asgi.send_input({"type": "websocket.connect"})
-    start = await socket.asgi.receive_output(timeout=10)
+    start = await socket.asgi.receive_output()
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
-    body = await socket.asgi.receive_output(timeout=10)
+    body = await socket.asgi.receive_output()
     assert b"invalid_api_key" in body["body"]
 
 
@@ -215,7 +215,7 @@ async def test_one_connection_too_many_is_refused(
     settings.MAX_CONNECTIONS_PER_USER = 1
     other = Socket(key[1])
     await other.asgi.send_input({"type": "websocket.connect"})
-    assert (await other.asgi.receive_output(timeout=10))["status"] == 429
+    assert (await other.asgi.receive_output())["status"] == 429
 
 
 async def test_a_revoked_key_closes_the_socket(socket: Socket, key: tuple[APIKey, str]) -> None:

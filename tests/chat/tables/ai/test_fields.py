@@ -67,6 +67,7 @@ async def test_an_answer_that_is_none_for_its_cells_fails_the_row(
     assert (run.succeeded, run.failed) == (0, 1)
     cell = await act(grid.cell, count, row_id)
     assert (cell["state"], cell["error"]["code"]) == ("failed", "output_invalid")
+    assert cell["error"]["params"] == {"rule": "not_number"}
     assert cell["error"]["text"] == expected("Not a number")
     assert cell["values"] == {grid.key("Count"): None}
 
