@@ -86,11 +86,12 @@ class HTTPRouter:
     """ASGI application that passes a request to the application its path belongs to."""
 
     def __init__(self, django: ASGI3Application) -> None:
-        self._django = django
-        self._key_requests = cast("ASGI3Application", KeyRequests(cast("ASGIApp", django)))
+        self._django = RequestTurns(django, counted_name)
+        waiting = cast("ASGIApp", RequestTurns(django, counted_name, may_wait=True))
+        self._key_requests = cast("ASGI3Application", KeyRequests(waiting))
         self._openai = cast("ASGI3Application", openai.application)
         #: For all but POSTs: these have limits of their own, and wait for answers.
-        self._openai_in_turn = RequestTurns(self._openai, counted_name)
+        self._openai_in_turn = RequestTurns(self._openai, counted_name, may_wait=True)
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -120,11 +121,10 @@ for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
 larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
-_django = RequestTurns(cast("ASGI3Application", ASGIHandler()), counted_name)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(HTTPRouter(_django), body_limits),
+        "http": LimitedBodies(HTTPRouter(cast("ASGI3Application", ASGIHandler())), body_limits),
         "websocket": KnownPaths(cast("ASGI3Application", _sockets)),
     }
 )

@@ -30,8 +30,8 @@ from aily.web.body_limits import refuse
 #: Requests of one caller that a process works on at once: less than half of its pool of database
 #: connections, of which other callers need some.
 MAX_AT_ONCE = 4
-#: A turn ends after so long at the latest: what takes longer waits for something else than this
-#: process, as for the end of a task.
+#: Where requests may wait for something else than this process, as for the end of a task, a turn
+#: ends after so long at the latest.
 TURN_SECONDS = 2.0
 #: Requests of one caller that may wait for their turn.
 MAX_WAITING = 1000
@@ -51,12 +51,12 @@ class Lines:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
 
-    async def enter(self, caller: str) -> Turn:
+    async def enter(self, caller: str) -> None:
         """Return once it is this request's turn. Raises LimitReached where too many wait."""
         line = self._lines.setdefault(caller, _Line())
         if line.running < MAX_AT_ONCE:
             line.running += 1
-            return Turn(self, caller)
+            return
         if len(line.waiting) >= MAX_WAITING:
             raise LimitReached(
                 f"{MAX_WAITING} of your requests wait already for being worked on.",
@@ -72,7 +72,6 @@ class Lines:
             if turn.done() and not turn.cancelled():
                 self.leave(caller)
             raise
-        return Turn(self, caller)
 
     def leave(self, caller: str) -> None:
         """Pass a turn on to the caller's next request, if one waits."""
@@ -92,17 +91,21 @@ class Turn:
 
     __slots__ = ("_caller", "_has_ended", "_lines", "_timer")
 
-    def __init__(self, lines: Lines, caller: str) -> None:
+    def __init__(self, lines: Lines, caller: str, *, is_short: bool) -> None:
         self._lines = lines
         self._caller = caller
         self._has_ended = False
-        self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.end)
+        self._timer: asyncio.TimerHandle | None = None
+        if is_short:
+            self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.end)
 
     def end(self) -> None:
-        if not self._has_ended:
-            self._has_ended = True
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if self._timer is not None:
             self._timer.cancel()
-            self._lines.leave(self._caller)
+        self._lines.leave(self._caller)
 
 
 @per_loop
@@ -112,11 +115,18 @@ def lines() -> Lines:
 
 
 class RequestTurns:
-    """ASGI wrapper of an application, for HTTP."""
+    """ASGI wrapper of an application, for HTTP.
 
-    def __init__(self, app: ASGI3Application, identify: Identify) -> None:
+    `may_wait`: requests may wait for something else than this process, which ends their turn. All
+    others keep it while they work, however long: a slow query holds a connection.
+    """
+
+    def __init__(
+        self, app: ASGI3Application, identify: Identify, *, may_wait: bool = False
+    ) -> None:
         self._app = app
         self._identify = identify
+        self._may_wait = may_wait
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -127,10 +137,11 @@ class RequestTurns:
             await self._app(scope, receive, send)
             return
         try:
-            turn = await lines().enter(caller)
+            await lines().enter(caller)
         except LimitReached as problem:
             await refuse(problem, scope, send)
             return
+        turn = Turn(lines(), caller, is_short=self._may_wait)
 
         async def send_and_end(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":

@@ -35,10 +35,10 @@ async def identify(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 class Site:
-    def __init__(self) -> None:
+    def __init__(self, *, may_wait: bool = False) -> None:
         self.work = Work()
         self.sent: list[dict[str, Any]] = []
-        self._app = RequestTurns(self.work, identify)
+        self._app = RequestTurns(self.work, identify, may_wait=may_wait)
 
     def ask(self, caller: str, path: str = "/list") -> asyncio.Task[None]:
         scope: Any = {"type": "http", "path": path, "headers": [(b"caller", caller.encode())]}
@@ -82,9 +82,10 @@ async def test_a_turn_ends_with_the_head_of_the_response(site: Site) -> None:
 
 
 async def test_what_waits_for_something_else_gives_its_turn_away(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.01)
+    site = Site(may_wait=True)
     asked = [site.ask("alice") for _ in range(MAX_AT_ONCE + 1)]
 
     async def all_have_begun() -> bool:
