@@ -27,9 +27,9 @@ from aily.concurrency.loops import per_loop
 from aily.problems import LimitReached
 from aily.web.body_limits import refuse
 
-#: Requests of one caller that a process works on at once: less than half of its pool of database
+#: Requests of one caller that a process works on at once: a part of its pool of database
 #: connections, of which other callers need some.
-MAX_AT_ONCE = 4
+MAX_AT_ONCE = 3
 #: Where requests may wait for something else than this process, as for the end of a task, a turn
 #: ends after so long at the latest.
 TURN_SECONDS = 2.0
