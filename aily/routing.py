@@ -19,7 +19,6 @@ from asgiref.typing import (
     WebSocketScope,
 )
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.handlers.asgi import ASGIHandler
 from starlette.types import ASGIApp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
@@ -39,6 +38,7 @@ from aily.web.body_limits import (  # noqa: E402
     problem_response,
     upload_bytes,
 )
+from aily.web.chunked_forms import MeasuringHandler  # noqa: E402
 from aily.web.turns import RequestTurns  # noqa: E402
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
@@ -124,7 +124,9 @@ body_limits = BodyLimits(identify_websocket)
 _sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
 routes = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(HTTPRouter(cast("ASGI3Application", ASGIHandler())), body_limits),
+        "http": LimitedBodies(
+            HTTPRouter(cast("ASGI3Application", MeasuringHandler())), body_limits
+        ),
         "websocket": KnownPaths(cast("ASGI3Application", _sockets)),
     }
 )

@@ -401,6 +401,10 @@ LLM_MAX_ARGUMENTS_BYTES = env.integer(
     "LLM_MAX_ARGUMENTS_BYTES", default=1_048_576, minimum=1, maximum=_GIBIBYTE
 )
 LLM_MAX_TOOL_CALLS = env.integer("LLM_MAX_TOOL_CALLS", default=128, minimum=1)
+# As JSON: about 1,200 bytes for a token with 20 alternatives, and 60 without.
+LLM_MAX_LOGPROBS_BYTES = env.integer(
+    "LLM_MAX_LOGPROBS_BYTES", default=8_388_608, minimum=1, maximum=_GIBIBYTE
+)
 # How much of a provider's Retry-After is obeyed.
 LLM_RETRY_AFTER_MAX_SECONDS = env.number("LLM_RETRY_AFTER_MAX_SECONDS", default=300)
 # Whether providers may be at any address: private ones for those who are no superusers, link-local

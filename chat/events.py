@@ -6,7 +6,7 @@ within an attempt; a terminal event of a task that never ran has attempt 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,8 +70,11 @@ class TaskStarted(Event, tag="task.started", frozen=True):
 
 
 class TaskDelta(Event, tag="task.delta", frozen=True):
+    """`logprobs`: the log probabilities of its tokens, if they were asked for."""
+
     text: str
     reasoning: str
+    logprobs: Sequence[msgspec.Raw] | UnsetType = UNSET
 
 
 class TaskSnapshot(Event, tag="task.snapshot", frozen=True):
@@ -190,8 +193,7 @@ def _shortened(event: msgspec.Struct) -> msgspec.Struct:
     match event:
         case TaskCompleted():
             result = {**event.result, "text": None, "reasoning": None}
-            if "output" in result:
-                result["output"] = None
+            result |= {name: None for name in ("output", "logprobs") if name in result}
             if len(_encoder.encode(result)) > FRAME_BYTES // 2:
                 result["tool_calls"] = None
             usage = event.usage if len(_encoder.encode(event.usage)) < FRAME_BYTES // 4 else {}
@@ -212,6 +214,18 @@ def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
         yield "", reasoning[start : start + PIECE_CHARS]
     for start in range(0, len(text), PIECE_CHARS):
         yield text[start : start + PIECE_CHARS], ""
+
+
+def groups_of(logprobs: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
+    """The log probabilities of tokens in groups of at most PIECE_CHARS bytes, or of one token."""
+    start = size = 0
+    for end, entry in enumerate(logprobs):
+        size += len(entry)
+        if size > PIECE_CHARS and end > start:
+            yield logprobs[start:end]
+            start, size = end, len(entry)
+    if start < len(logprobs):
+        yield logprobs[start:]
 
 
 def cuts_of(text: str, reasoning: str) -> list[int]:

@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.core.signals import got_request_exception
 from django.db import IntegrityError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from psycopg.errors import UniqueViolation
@@ -196,6 +202,11 @@ def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpRespo
     return _wrong_fields(request, errors)
 
 
+def _unreadable_form(request: HttpRequest, error: MultiPartParserError) -> HttpResponse:
+    reason = str(error)[:MAX_MESSAGE_CHARS]
+    return render_problem(request, InvalidRequest(f"This form cannot be read: {reason}"))
+
+
 def _still_used(request: HttpRequest, error: ProtectedError | RestrictedError) -> HttpResponse:
     return render_problem(request, Conflict("This is still in use and cannot be deleted."))
 
@@ -234,6 +245,10 @@ def add_exception_handlers(api: NinjaAPI) -> None:
         Http404: respond_with(NotFound("There is no such thing, or it is not yours.")),
         PermissionDenied: respond_with(Forbidden("You may not do this.")),
         RequestDataTooBig: respond_with(TooLarge("The request body is too large.")),
+        TooManyFieldsSent: respond_with(InvalidRequest("This form has too many fields.")),
+        TooManyFilesSent: respond_with(InvalidRequest("This form has too many files.")),
+        MultiPartParserError: _unreadable_form,
+        UnreadablePostError: respond_with(InvalidRequest("The request ends in the middle.")),
         ProtectedError: _still_used,
         RestrictedError: _still_used,
         IntegrityError: _integrity_error,

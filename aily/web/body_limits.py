@@ -29,7 +29,13 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from aily.observability.context import begin_request
-from aily.problems import Problem, TooLarge, Unauthenticated, Unavailable
+from aily.problems import (
+    Problem,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from aily.rest.openapi import PROBLEM_TYPE
 from aily.web import cors
 
@@ -41,6 +47,8 @@ SILENT_SECONDS = 60.0
 _API = ("/api/", "/v1/", "/mcp")
 _NO_CREDENTIALS = "Give an API key or a session."
 _CREDENTIALS = (b"authorization", b"cookie")
+#: Values of Content-Encoding that say that a body is not packed.
+_UNPACKED = (b"", b"identity")
 
 Headers = Iterable[tuple[bytes, bytes]]
 #: Writes a problem at a path. Returns the media type and the body.
@@ -167,7 +175,7 @@ class LimitedBodies:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         scope = cast("HTTPScope", scope)
-        size, has_credentials = _head(scope["headers"])
+        size, has_credentials, encoding = _head(scope["headers"])
         if size == 0:
             await self._app(scope, receive, send)
             return
@@ -176,6 +184,11 @@ class LimitedBodies:
             await self._app(scope, _no_body(), send)
             return
         try:
+            if encoding not in _UNPACKED:
+                message = (
+                    f"Send the body as it is: {encoding.decode('latin1')[:50]} is not unpacked."
+                )
+                raise UnsupportedMediaType(message, field="Content-Encoding")
             max_bytes = await self._limits.max_bytes(path, headers, size)
             await self._app(scope, _counted(receive, max_bytes), send)
         except Unauthenticated:
@@ -185,11 +198,11 @@ class LimitedBodies:
             await refuse(problem, scope, send)
 
 
-def _head(headers: Headers) -> tuple[int | None, bool]:
-    """The body's declared size, 0 without a body, None for chunks; and whether there are
-    credentials."""
+def _head(headers: Headers) -> tuple[int | None, bool, bytes]:
+    """The body's declared size, 0 without a body, None for chunks; whether there are credentials;
+    and how the body is packed."""
     size: int | None = 0
-    has_credentials = False
+    has_credentials, encoding = False, b""
     for name, value in headers:
         if name == b"content-length":
             size = int(value) if value.isdigit() and size is not None else size
@@ -197,7 +210,9 @@ def _head(headers: Headers) -> tuple[int | None, bool]:
             size = None
         elif name in _CREDENTIALS:
             has_credentials = True
-    return size, has_credentials
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    return size, has_credentials, encoding
 
 
 def _no_body() -> ASGIReceiveCallable:

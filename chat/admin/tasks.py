@@ -37,7 +37,7 @@ from chat.services.retry import retry_many
 #: Large columns that no list shows.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair", "usage", "error"),
+    *("repair", "usage", "error", "logprobs"),
 )
 
 

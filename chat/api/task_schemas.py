@@ -48,7 +48,7 @@ StatusName = Literal[
 #: Columns of any size, which lists leave out.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair", "earlier_attempts", "tools"),
+    *("repair", "earlier_attempts", "tools", "logprobs"),
 )
 
 
@@ -135,6 +135,7 @@ class Result(Schema):
         finish_reason="stop",
         tool_calls=[],
         output=None,
+        logprobs=None,
     )
 
     text: str
@@ -143,6 +144,11 @@ class Result(Schema):
     tool_calls: list[OwnToolCall]
     output: JsonValue = Field(
         None, description="Of a task with a JSON Schema: the value of `text`, which fits it."
+    )
+    logprobs: list[dict[str, JsonValue]] | None = Field(
+        None,
+        description="The log probabilities of its tokens, as OpenAI has them; null unless "
+        "the request asked for them and the provider gave them.",
     )
 
 

@@ -18,7 +18,7 @@ from chat.eventlog.notices import Notice
 from chat.eventlog.reads import FIRST_PAGE, last_events, next_count, read
 from chat.eventlog.task_log import TaskLog
 from chat.eventlog.transcripts import read_deltas
-from chat.eventlog.writer import LogWriter
+from chat.eventlog.writer import LogWriter, LogWriters
 
 __all__ = [
     "FIRST_PAGE",
@@ -28,6 +28,7 @@ __all__ = [
     "FeedPool",
     "Hub",
     "LogWriter",
+    "LogWriters",
     "Notice",
     "Outcome",
     "Source",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from chat.eventlog.appends import Append, Appended, Outcome
 from chat.eventlog.keys import text_channel, user_channel
@@ -20,6 +22,7 @@ from chat.events import (
     cut,
     cuts_of,
     encode,
+    groups_of,
     with_task_id,
 )
 
@@ -60,6 +63,9 @@ class TaskLog:
         self._reasoning: list[str] = []
         self._unsent_text: list[str] = []
         self._unsent_reasoning: list[str] = []
+        self._logprobs: list[msgspec.Raw] = []
+        #: How many of them are in deltas, or are not to be.
+        self._sent_logprobs = 0
         self._cuts: list[int] = []
         self._pending: list[Append] = []
         self._is_given_up = False
@@ -84,6 +90,11 @@ class TaskLog:
         """The lengths of its deltas in characters, in order; those of reasoning are negative."""
         return self._cuts
 
+    @property
+    def logprobs(self) -> Sequence[msgspec.Raw]:
+        """The log probabilities of the answer's tokens, as JSON."""
+        return self._logprobs
+
     def next_id(self) -> str:
         self._n += 1
         return f"{self.attempt}-{self._n}"
@@ -105,6 +116,13 @@ class TaskLog:
             self._unsent_reasoning.append(reasoning)
         if self.listeners.is_text_due(self._coalesced_at):
             self._writer.schedule(self)
+
+    def add_logprobs(self, logprobs: Sequence[msgspec.Raw], *, is_held: bool) -> None:
+        """Add those of the text that is written next. `is_held`: its text comes with the end, and
+        so do they."""
+        self._logprobs += logprobs
+        if is_held:
+            self._sent_logprobs = len(self._logprobs)
 
     def on_listener(self) -> None:
         """Append what there is: a follower announced that it listens from now on."""
@@ -158,16 +176,24 @@ class TaskLog:
         )
 
     def _coalesce(self) -> None:
-        if not (self._unsent_text or self._unsent_reasoning):
+        has_logprobs = len(self._logprobs) > self._sent_logprobs
+        if not (self._unsent_text or self._unsent_reasoning or has_logprobs):
             return
-        unsent = "".join(self._unsent_text), "".join(self._unsent_reasoning)
+        groups = groups_of(self._logprobs[self._sent_logprobs :]) if has_logprobs else ()
+        pieces = cut("".join(self._unsent_text), "".join(self._unsent_reasoning))
         self._unsent_text.clear()
         self._unsent_reasoning.clear()
+        self._sent_logprobs = len(self._logprobs)
         self._coalesced_at = time.monotonic()
-        for text, reasoning in cut(*unsent):
+        for piece, logprobs in zip_longest(pieces, groups):
+            text, reasoning = piece or ("", "")
             self._cuts += cuts_of(text, reasoning)
             event = TaskDelta(
-                task_id=self.task_id, id=self.next_id(), text=text, reasoning=reasoning
+                task_id=self.task_id,
+                id=self.next_id(),
+                text=text,
+                reasoning=reasoning,
+                logprobs=logprobs or UNSET,
             )
             self._add(event, self._text_channel)
 

@@ -163,3 +163,20 @@ class LogWriter:
             position += len(pending)
             if log.has_pending:
                 self.schedule(log)
+
+
+class LogWriters:
+    """The two writers of a worker process. Many tasks of lane batch end at once: people's events do
+    not wait for rounds with theirs, which are large."""
+
+    def __init__(self, keep_seconds: int) -> None:
+        self.people = LogWriter(keep_seconds)
+        self.bulk = LogWriter(keep_seconds)
+
+    async def run(self) -> None:
+        """Append for ever."""
+        await asyncio.gather(self.people.run(), self.bulk.run())
+
+    async def flush(self) -> None:
+        """Append all that is pending now. Raises as `LogWriter.flush`."""
+        await asyncio.gather(self.people.flush(), self.bulk.flush())

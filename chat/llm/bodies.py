@@ -145,7 +145,7 @@ class EventStreamBody:
 
     def _feed_whole(self, piece: bytes) -> bool:
         """Decode all events of a read together if it has the usual form. Returns whether it had."""
-        if len(piece) > LIGHT_BYTES:
+        if len(piece) > LIGHT_BYTES or self._state.wants_logprobs:
             return False
         state, whole = self._state, self._decoder.whole(piece)
         if whole is None or state.done:

@@ -113,7 +113,9 @@ class ProviderClient:
         api_key = self._next_key(upstream)
         target = completions(upstream, api_key)
         bytes_to_send = encode_request(target, upstream, request)
-        state = StreamState(request.model, api_key, answer_limits)
+        state = StreamState(
+            request.model, api_key, answer_limits, wants_logprobs=request.wants_logprobs
+        )
 
         async def send(connection: Connection) -> None:
             exchange = Exchange(

@@ -111,7 +111,13 @@ def _choice(choice: dict[str, object]) -> WireChoice:
         finish_reason=_reason(choice.get("finish_reason")),
         text=_text(choice.get("text")),
         usage=read_usage(choice.get("usage")),
+        logprobs=_raw(choice.get("logprobs")),
     )
+
+
+def _raw(value: object) -> msgspec.Raw:
+    """A field as JSON; empty where there is none. Half an emoji is written escaped."""
+    return msgspec.Raw(json.dumps(value).encode()) if value else MISSING
 
 
 def _reason(value: object) -> str | None:
@@ -198,7 +204,7 @@ def _tool_call(call: dict[str, object]) -> WireToolCall:
         index=read_integer(call.get("index")),
         id=_label(call.get("id")),
         function=_function(function if isinstance(function, dict) else call),
-        extra_content=msgspec.Raw(msgspec.json.encode(extra)) if extra else MISSING,
+        extra_content=_raw(extra),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from chat.llm import lenient
 from chat.llm.errors import (
     EmptyAnswerError,
@@ -17,6 +19,7 @@ from chat.llm.finish_reasons import (
     SAME_AS,
     TELLING,
 )
+from chat.llm.logprobs import read_logprobs
 from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
@@ -52,7 +55,14 @@ _GEMINI_COUNTS = b'"usageMetadata"'
 class StreamState:
     """One answer while it arrives. `payloads` counts the pieces that carry content."""
 
-    def __init__(self, model: str, secret: str | None, limits: AnswerLimits | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        secret: str | None,
+        limits: AnswerLimits | None = None,
+        *,
+        wants_logprobs: bool = False,
+    ) -> None:
         self.payloads = 0
         self.finish_reason: str | None = None
         self.done = False
@@ -63,6 +73,8 @@ class StreamState:
         #: The API key: removed from errors, in which a provider may repeat it.
         self.secret = secret
         self.limits = limits or _DEFAULT_LIMITS
+        #: Log probabilities were asked for: every event is decoded whole.
+        self.wants_logprobs = wants_logprobs
         self._model = model
         self._request_id: str | None = None
         self.is_named = False
@@ -85,6 +97,8 @@ class StreamState:
         self._reasoning: list[str] = []
         self._text_room = self.limits.text_bytes
         self._reasoning_room = self.limits.reasoning_bytes
+        self._logprobs: list[Raw] = []
+        self._logprobs_room = self.limits.logprobs_bytes
 
     @property
     def is_finished(self) -> bool:
@@ -210,7 +224,7 @@ class StreamState:
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
-        if not self._text and not self._reasoning:
+        if not (self._text or self._reasoning or self._logprobs):
             return None
         is_last = is_last or self.done
         text = reasoning = ""
@@ -220,7 +234,8 @@ class StreamState:
             reasoning, self._reasoning_room = self._taken(
                 self._reasoning, self._reasoning_room, is_last=is_last
             )
-        return Delta(text, reasoning) if text or reasoning else None
+        logprobs, self._logprobs = self._logprobs, []
+        return Delta(text, reasoning, logprobs) if text or reasoning or logprobs else None
 
     def completion(self) -> Completion:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
@@ -290,6 +305,8 @@ class StreamState:
             self._add_text(choice.text)
         if choice.usage is not None:
             self._add_usage(choice.usage)
+        if self.wants_logprobs and has_value(choice.logprobs):
+            self._add_logprobs(choice.logprobs)
         has_payload = self.payloads > payloads
         if has_payload and self.finish_reason is not None:
             self._went_on = True
@@ -337,6 +354,14 @@ class StreamState:
         self._text.append(text)
         self._has_text = True
         self.payloads += 1
+
+    def _add_logprobs(self, field: Anything) -> None:
+        for entry in read_logprobs(field):
+            self._logprobs_room -= len(entry)
+            if self._logprobs_room < 0:
+                self.is_cut = self.done = True
+                return
+            self._logprobs.append(entry)
 
     # --- Limits ---------------------------------------------------------------------------------
     def _taken(self, pieces: list[str], room: int, *, is_last: bool) -> tuple[str, int]:

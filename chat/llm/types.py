@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -111,6 +111,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
     user_id: str | None = None
     traceparent: str = ""
     """The trace that the call belongs to, by the W3C's Trace Context; sent as a header."""
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return self.params.get("logprobs") is True
 
     def body(
         self, provider: str, request_fields: Iterable[tuple[str, str | None]] = ()
@@ -223,6 +227,8 @@ class AnswerLimits(msgspec.Struct, frozen=True):
     arguments_bytes: int = 1024 * 1024
     """Of all tool calls of the answer together, their names and ids included."""
     tool_calls: int = 128
+    logprobs_bytes: int = 8 * 1024 * 1024
+    """Of log probabilities as JSON. They end the answer as its text does."""
 
     @property
     def event_bytes(self) -> int:
@@ -235,6 +241,8 @@ class Delta(msgspec.Struct, frozen=True):
 
     text: str
     reasoning: str
+    logprobs: Sequence[msgspec.Raw] = ()
+    """The log probabilities of its tokens as JSON, if they were asked for."""
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -116,6 +116,7 @@ class WireChoice(msgspec.Struct, gc=False):
     """Moonshot's."""
     error: Anything = MISSING
     """OpenRouter's."""
+    logprobs: Anything = MISSING
 
 
 class WireGroq(msgspec.Struct, gc=False):

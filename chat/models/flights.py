@@ -58,7 +58,8 @@ _FINISH_FOLLOWERS = """
 UPDATE chat_task f SET status = l.status, attempt = l.attempt,
        last_event = greatest(l.last_event, 1), model_id = l.model_id, text = l.text,
        reasoning = l.reasoning, finish_reason = l.finish_reason, tool_calls = l.tool_calls,
-       usage = l.usage, error = l.error, upstream_request_id = l.upstream_request_id,
+       usage = l.usage, error = l.error, logprobs = l.logprobs,
+       upstream_request_id = l.upstream_request_id,
        deployment = l.deployment, finished_at = l.finished_at
   FROM chat_task l
  WHERE l.id = ANY(%(leader_ids)s) AND l.status IN ('succeeded', 'failed')

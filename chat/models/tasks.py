@@ -194,6 +194,10 @@ class Task(models.Model):
     reasoning = models.TextField(blank=True)
     finish_reason = models.CharField(max_length=FINISH_REASON_CHARS, blank=True)
     tool_calls = models.JSONField(default=list)
+    # Megabytes of them at most: lists do not read them.
+    logprobs = models.JSONField(
+        null=True, help_text="The log probabilities of its tokens, if the request asked for them."
+    )
     usage = models.JSONField(default=dict)
     repair = models.JSONField(
         null=True,
@@ -318,6 +322,8 @@ class Task(models.Model):
             "finish_reason": self.finish_reason or None,
             "tool_calls": self.tool_calls,
         }
+        if self.logprobs is not None:
+            result["logprobs"] = self.logprobs
         if self.has_output:
             result["output"] = value_of(self.text)
         return result

@@ -1,6 +1,10 @@
-"""How much of an answer's text a client was sent: text cannot be taken back on this surface."""
+"""How much of an answer a client was sent: text cannot be taken back on this surface."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
 
 
 class TextReplacedError(Exception):
@@ -59,3 +63,33 @@ def _rest(piece: str, start: int, sent: int) -> tuple[str, int, int]:
     if start == sent:
         return piece, end, end
     return piece[max(sent - start, 0) :], end, max(sent, end)
+
+
+class SentLogprobs:
+    """How many log probabilities of one attempt were sent.
+
+    Deltas have them, snapshots have none: after a snapshot, the rest comes with the end.
+    """
+
+    def __init__(self) -> None:
+        self._attempt = self._sent = 0
+        self._waits = False
+
+    def begin(self, attempt: int) -> None:
+        """Note which attempt an event is of."""
+        if attempt != self._attempt:
+            self._attempt, self._sent, self._waits = attempt, 0, False
+
+    def wait_for_end(self) -> None:
+        self._waits = True
+
+    def unsent(self, logprobs: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
+        """Those of the next delta that are to be sent now; they count as sent."""
+        if self._waits:
+            return ()
+        self._sent += len(logprobs)
+        return logprobs
+
+    def rest(self, whole: Sequence[object]) -> Sequence[msgspec.Raw]:
+        """What of all log probabilities of the answer was not sent."""
+        return [msgspec.Raw(msgspec.json.encode(entry)) for entry in whole[self._sent :]]

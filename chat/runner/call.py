@@ -293,7 +293,10 @@ class Call:
         try:
             if self.state.first_token_at is None:
                 self._first_text_came()
-            if self.structured is not None and self.structured.is_held:
+            is_held = self.structured is not None and self.structured.is_held
+            if delta.logprobs:
+                self.log.add_logprobs(delta.logprobs, is_held=is_held)
+            if self.structured is not None and is_held:
                 self.structured.hold(delta.text, delta.reasoning)
             else:
                 self.log.write(delta.text, delta.reasoning)
@@ -331,4 +334,5 @@ def _answer_limits() -> AnswerLimits:
         reasoning_bytes=settings.LLM_MAX_REASONING_BYTES,
         arguments_bytes=settings.LLM_MAX_ARGUMENTS_BYTES,
         tool_calls=settings.LLM_MAX_TOOL_CALLS,
+        logprobs_bytes=settings.LLM_MAX_LOGPROBS_BYTES,
     )

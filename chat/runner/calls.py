@@ -20,7 +20,7 @@ from aily.database.threads import in_database
 from aily.observability import context, tracing
 from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
-from chat.eventlog import LogWriter
+from chat.eventlog import LogWriters
 from chat.events import TaskQueued, WaitingFor
 from chat.llm.client import ProviderClient
 from chat.llm.errors import (
@@ -29,6 +29,7 @@ from chat.llm.errors import (
     RateLimitError,
     UnreachableError,
 )
+from chat.models import Lane
 from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
 from chat.models.transitions.tool_steps import LoopState
@@ -56,10 +57,10 @@ class Calls:
 
     _finisher: Finisher
 
-    def __init__(self, pools: Pools, client: ProviderClient, writer: LogWriter) -> None:
+    def __init__(self, pools: Pools, client: ProviderClient, writers: LogWriters) -> None:
         self._pools = pools
         self._client = client
-        self._writer = writer
+        self._writers = writers
         self._vector_room = ByteBudget(settings.WORKER_MAX_VECTOR_BYTES)
         self._by_task: dict[str, Call] = {}
         #: Tasks that were claimed, and are not yet among the calls; a cancelling takes them out.
@@ -117,9 +118,8 @@ class Calls:
         tried: Sequence[str] = (),
     ) -> None:
         """Run the call of a task whose row says that it runs here."""
-        call = Call(
-            task, pool, deployment, self._client, self._writer, self._vector_room, tried=tried
-        )
+        writer = self._writers.bulk if task.lane == Lane.BATCH else self._writers.people
+        call = Call(task, pool, deployment, self._client, writer, self._vector_room, tried=tried)
         if is_probe:
             call.on_first_text = lambda: self._count_success(pool, call)
         self._by_task[call.task_id] = call

@@ -19,7 +19,7 @@ from aily.database.threads import in_database
 from aily.redis.errors import RedisUnavailable
 from chat import eventlog, scheduler
 from chat.events import TaskExpired
-from chat.models import Status, Task, flights, transitions
+from chat.models import Lane, Status, Task, flights, transitions
 from chat.models.transitions import Route, StartedTask
 from chat.runner import lease, probing, recovery
 from chat.runner.calls import END_SECONDS, Calls
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: Tasks taken at once: one transaction starts them all.
 CLAIM_SIZE = 100
+#: Calls of tasks of lane batch that begin in one step of the event loop.
+BULK_STARTS = 8
 #: How often a pool is checked even without a ring, in case one was lost.
 POLL_SECONDS = 1.0
 
@@ -98,7 +100,21 @@ class Claimer:
             # So that the next claim takes several tasks. Where tasks wait for capacity, what
             # gets free is taken at once.
             busy_seconds = time.monotonic() - began
-            await asyncio.sleep(max(PACE.after(busy_seconds) - busy_seconds, 0))
+            await self._pause(pool, PACE.after(busy_seconds) - busy_seconds)
+
+    async def _pause(self, pool: Pool, seconds: float) -> None:
+        """Let a pool rest between two claims. What a ring announces does not wait because of tasks
+        of lane batch: those that a feeder submits together come with one ring."""
+        if seconds <= 0:
+            return
+        if not pool.is_bulk:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await pool.woken.wait()
+        except TimeoutError:
+            pass
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)
@@ -170,6 +186,7 @@ class Claimer:
     # --- Starting -------------------------------------------------------------------------------
     async def _start_taken(self, pool: Pool, claimed: scheduler.Claim, probing: str = "") -> None:
         """Start the tasks of each deployment. What one raises is raised after the others."""
+        pool.is_bulk = True
         batches = [
             self._start_calls(pool, pool.deployments[name], taken.task_ids, claimed, probing)
             for name, taken in claimed.taken.items()
@@ -195,7 +212,14 @@ class Claimer:
         self._calls.expect(task_ids)
         try:
             started = await self._start(worker_id, deployment.route(pool.model_id), task_ids)
-            for task in started:
+            # People first.
+            started.sort(key=lambda task: task.lane)
+            if started and started[0].lane != Lane.BATCH:
+                pool.is_bulk = False
+            for place, task in enumerate(started):
+                if task.lane == Lane.BATCH and place % BULK_STARTS == BULK_STARTS - 1:
+                    # What has come for other calls takes its turn in between.
+                    await asyncio.sleep(0)
                 task_id = str(task.id)
                 with surviving("starting a call"):
                     self._calls.start(

@@ -95,7 +95,7 @@ class Finisher:
         with surviving("call"):
             call.log.flush_text()
         result = broken_result(call.task, call.log)
-        outcome = await self._store.store(result)
+        outcome = await self._store.store(result, call.task.lane)
         if outcome is not None:
             await self._publish(call, result, outcome)
 
@@ -103,11 +103,11 @@ class Finisher:
         self, call: Call, result: AttemptResult
     ) -> tuple[AttemptResult, FlightOutcome | None]:
         try:
-            return result, await self._store.store(result)
+            return result, await self._store.store(result, call.task.lane)
         except Exception:  # noqa: BLE001 - logged
             note_fault("storing an end")
         broken = broken_result(call.task, call.log)
-        return broken, await self._store.store(broken)
+        return broken, await self._store.store(broken, call.task.lane)
 
     async def _keep_partial(self, call: Call, result: AttemptResult) -> bool:
         # Whatever the attempt came to, it is the cancelling that ends it.
@@ -140,7 +140,9 @@ class Finisher:
         call.log.end(lambda event_id: terminal_event(result, event_id))
         if outcome.successor:
             self._requeue(outcome.successor, 0, ())
-        is_whole = result.finish_reason == "stop" and not result.tool_calls
+        # Log probabilities are not kept for other tasks.
+        has_more = result.tool_calls or result.logprobs
+        is_whole = result.finish_reason == "stop" and not has_more
         if call.task.cache_ttl_seconds and result.status is Status.SUCCEEDED and is_whole:
             await in_database(_keep_answer, call.task, result)
 

@@ -178,6 +178,8 @@ class Pool:
     #: Seconds after the last claim when a limit of a minute has room again, if one keeps tasks
     #: waiting.
     wait_seconds: float | None = None
+    #: Whether the tasks that were started last were all of lane batch.
+    is_bulk: bool = True
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -57,6 +57,7 @@ def attempt_result(call: Call, step: NextStep) -> AttemptResult:
         in_conversation=task.in_conversation,
         vectors=state.vectors,
         transcript=transcript_of(call, (text, reasoning), step.status),
+        logprobs=log.logprobs if step.status is Status.SUCCEEDED else (),
         step=step.tools,
         is_step=step.tools is not None,
     )
@@ -123,6 +124,8 @@ def terminal_event(
             "finish_reason": result.finish_reason,
             "tool_calls": result.tool_calls,
         }
+        if result.logprobs:
+            answer["logprobs"] = result.logprobs
         if result.has_output:
             # A larger one is in no frame.
             is_short = len(result.text) <= FRAME_BYTES

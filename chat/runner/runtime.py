@@ -14,7 +14,7 @@ from aily.database.threads import in_database
 from aily.observability import context
 from aily.redis.errors import RedisUnavailable
 from chat import scheduler
-from chat.eventlog import LogWriter
+from chat.eventlog import LogWriters
 from chat.eventlog.keys import LISTENERS_CHANNEL, worker_channel
 from chat.llm.client import ProviderClient
 from chat.runner import lease, recovery
@@ -46,10 +46,10 @@ class Runtime:
         """`on_drained` is called when an operator has drained this worker and its calls ended."""
         self.pools = Pools()
         self.client = ProviderClient()
-        self._writer = LogWriter(settings.EVENT_LOG_TTL_SECONDS)
-        self.calls = Calls(self.pools, self.client, self._writer)
+        self._writers = LogWriters(settings.EVENT_LOG_TTL_SECONDS)
+        self.calls = Calls(self.pools, self.client, self._writers)
         self._held = HeldLease()
-        self.tools = ToolRunner(self._held, self._writer, self.calls.requeue)
+        self.tools = ToolRunner(self._held, self._writers, self.calls.requeue)
         self.calls.on_tool_calls = self.tools.wake
         self._slots = Slots(self.pools, self.calls, self._held)
         self._claimer = Claimer(self.pools, self.calls, self._slots, self._held)
@@ -63,7 +63,7 @@ class Runtime:
 
     def start(self) -> None:
         """Begin; must be called on the event loop."""
-        self._jobs.spawn(self._writer.run())
+        self._jobs.spawn(self._writers.run())
         self._jobs.spawn(run_for_ever("life of a worker", self._live))
 
     async def ready(self) -> None:
@@ -259,7 +259,7 @@ class Runtime:
             await in_database(lease.give_up, self._held.worker_id)
         try:
             with surviving("leaving"):
-                await self._writer.flush()
+                await self._writers.flush()
             await in_database(scheduler.drop_worker, self.worker_id, self.pools.deployments)
             for pool in self.pools:
                 await ring(pool.name)

@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from aily.concurrency.batching import Batcher, Pace
 from aily.database.errors import is_answering, is_outage, may_be_refused
 from aily.database.threads import in_database
-from chat.models import flights, transitions
+from chat.models import Lane, flights, transitions
 from chat.models.flights import FlightOutcome
 from chat.models.transitions import AttemptResult
 
@@ -62,22 +62,31 @@ async def retry_until_database_returns(
 
 
 class ResultStore:
-    """Stores how attempts ended, those of one moment in one transaction."""
+    """Stores how attempts ended, those of one moment in one transaction.
+
+    Tasks of lane batch have batches of their own: hundreds of ends make a batch take long, and
+    people would wait for it.
+    """
 
     def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._batcher: Batcher[AttemptResult, FlightOutcome | None] = Batcher(
-            self._store, pace=PACE, name="end"
-        )
+        self._batcher = self._new_batcher()
+        self._bulk_batcher = self._new_batcher()
 
-    async def store(self, result: AttemptResult) -> FlightOutcome | None:
+    def _new_batcher(self) -> Batcher[AttemptResult, FlightOutcome | None]:
+        return Batcher(self._store, pace=PACE, name="end")
+
+    async def store(
+        self, result: AttemptResult, lane: int = Lane.INTERACTIVE
+    ) -> FlightOutcome | None:
         """Return what became of the task's followers, once its end is committed.
 
         None when the task was no longer this attempt's to end. Raises what keeps the result from
         being written, but no outage.
         """
         try:
-            return await self._batcher.submit(result)
+            batcher = self._bulk_batcher if lane == Lane.BATCH else self._batcher
+            return await batcher.submit(result)
         except (DatabaseError, InterfaceError) as error:
             if not is_outage(error):
                 raise

@@ -18,7 +18,7 @@ from aily.concurrency.jobs import Jobs
 from aily.database.threads import in_database
 from aily.observability import context, tracing
 from aily.redis.errors import RedisUnavailable
-from chat.eventlog import LogWriter
+from chat.eventlog import LogWriters
 from chat.models.task_states import Status
 from chat.models.tool_calls import CallState
 from chat.models.tools import Tool
@@ -61,10 +61,10 @@ class ToolRunner:
     """Claims tool calls and makes each as a coroutine. It does nothing before the first `wake`."""
 
     def __init__(
-        self, held: HeldLease, writer: LogWriter, requeue: Callable[[LoopState, float], None]
+        self, held: HeldLease, writers: LogWriters, requeue: Callable[[LoopState, float], None]
     ) -> None:
         self._held = held
-        self._writer = writer
+        self._writers = writers
         self._requeue = requeue
         self._running: dict[UUID, asyncio.Task[None]] = {}
         #: Claimed by their rows, and about to be made.
@@ -261,7 +261,7 @@ class ToolRunner:
 
         try:
             # What the attempt itself has written comes before.
-            await self._writer.flush()
+            await self._writers.flush()
             await in_database(events.publish, [task.id for task in tasks])
             failed = [task.id for task in tasks if task.status == Status.FAILED]
             if failed:

@@ -22,7 +22,7 @@ SELECT t.owner_id, t.idempotency_key, t.id AS task_id, t.request_digest
 #: Columns that may be large, and that no answer to a submit shows.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair", "usage", "error"),
+    *("repair", "usage", "error", "logprobs"),
 )
 
 

@@ -91,7 +91,7 @@ def _still_allowed(ended: QuerySet[Task]) -> list[Task]:
     tasks = list(
         ended.filter(owner__is_active=True)
         .select_related(*related)
-        .defer("text", "reasoning", "tool_calls")
+        .defer("text", "reasoning", "tool_calls", "logprobs")
     )
     held = permission_sets({task.owner_id for task in tasks})
     return [task for task in tasks if _may_use(held[task.owner_id], task)]

@@ -67,6 +67,7 @@ _TESTED_BY = {
     "aily/settings.py": "tests/architecture/test_docs.py",
     "aily/simulator.py": "tests/chat/llm/test_simulate_llm_command.py",
     "aily/urls.py": "tests/aily/rest/test_api.py",
+    "aily/web/chunked_forms.py": "tests/clients/test_transport.py",
     "aily/web/checks.py": "tests/aily/web/test_middleware.py",
     "aily/web/access_revocation.py": "tests/e2e/test_access.py",
     "aily/web/flow_control.py": "tests/e2e/test_sockets.py",

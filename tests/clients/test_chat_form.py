@@ -79,8 +79,9 @@ _RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"metadata": "x"}, "metadata"),
         ({"metadata": {f"key{n}": "x" for n in range(40)}}, "metadata"),
-        ({"logprobs": True}, "logprobs"),
         ({"logprobs": "yes"}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
     ],
 )
 def test_a_bad_field_is_named(api: httpx.Client, fields: dict[str, Any], param: str) -> None:

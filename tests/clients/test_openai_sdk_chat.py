@@ -178,6 +178,46 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(
     assert list(stream)[-1].choices[0].finish_reason == "stop"
 
 
+# --- Log probabilities --------------------------------------------------------------------------
+@pytest.mark.parametrize("alternatives", [0, 3])
+async def test_log_probabilities_are_those_of_the_text(
+    sdk: OpenAI, rest: RestClient, alternatives: int
+) -> None:
+    options: Any = {"logprobs": True, **({"top_logprobs": 3} if alternatives else {})}
+    asked: Any = {"model": MODEL, "messages": asks("Rate it [sim:tokens=40,tps=300]"), **options}
+    raw = sdk.chat.completions.with_raw_response.create(**asked)
+    check("CreateChatCompletionResponse", raw.http_response.json())
+    [choice] = raw.parse().choices
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content or []
+    assert "".join(token.token for token in tokens) == choice.message.content
+    assert {len(token.top_logprobs) for token in tokens} == {alternatives}
+    task = await rest.task(raw.headers["aily-task-id"])
+    assert [entry["token"] for entry in task["result"]["logprobs"]] == [t.token for t in tokens]
+    sent = ""
+    for chunk in sdk.chat.completions.create(**asked, stream=True):
+        check("CreateChatCompletionStreamResponse", json.loads(chunk.to_json(exclude_unset=True)))
+        found = chunk.choices[0].logprobs
+        text = "".join(token.token for token in (found.content or [])) if found else ""
+        # Of the chunk's own text.
+        assert text == (chunk.choices[0].delta.content or "")
+        sent += text
+    assert sent
+
+
+def test_log_probabilities_come_with_an_answer_that_was_held_back(sdk: OpenAI) -> None:
+    class City(BaseModel):
+        name: str
+
+    with sdk.chat.completions.stream(
+        model=MODEL, messages=asks("A city"), response_format=City, logprobs=True
+    ) as stream:
+        choice = stream.get_final_completion().choices[0]
+    assert choice.message.parsed is not None
+    assert choice.logprobs is not None
+    assert "".join(token.token for token in choice.logprobs.content or []) == choice.message.content
+
+
 # --- Tools --------------------------------------------------------------------------------------
 def test_tools_are_called_and_answered(sdk: OpenAI) -> None:
     messages = asks("What is the weather in Oslo? [sim:tool=weather]")
@@ -356,7 +396,12 @@ async def test_a_scene_is_called_as_a_model(sdk: OpenAI, rest: RestClient, how: 
         ({"model": "gpt-none"}, openai.NotFoundError, "model", "model_not_found"),
         ({"model": "scene:none"}, openai.NotFoundError, "model", "model_not_found"),
         ({"n": 2}, openai.BadRequestError, "n", "unsupported_parameter"),
-        ({"logprobs": True}, openai.BadRequestError, "logprobs", "unsupported_parameter"),
+        (
+            {"audio": {"voice": "x", "format": "mp3"}},
+            openai.BadRequestError,
+            "audio",
+            "unsupported_parameter",
+        ),
         ({"temperature": 9}, openai.BadRequestError, "temperature", "invalid_value"),
         ({"messages": []}, openai.BadRequestError, "messages", "invalid_value"),
         (

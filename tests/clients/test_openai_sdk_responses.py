@@ -112,6 +112,24 @@ def test_the_helper_gives_snapshots_and_the_final_response(sdk: OpenAI) -> None:
     assert len(snapshots) > 1
 
 
+def test_log_probabilities_are_those_of_the_text(sdk: OpenAI) -> None:
+    asked: Any = {"model": MODEL, "input": STORY, "include": ["message.output_text.logprobs"]}
+    events = list(sdk.responses.create(**asked, top_logprobs=2, stream=True))
+    for event in events:
+        check("ResponseStreamEvent", event.to_dict())
+    [done] = [event for event in events if event.type == "response.output_text.done"]
+    assert "".join(token.token for token in done.logprobs) == done.text == deltas(events)
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert last.response.top_logprobs == 2
+    part: Any = next(item for item in last.response.output if item.type == "message").content[0]
+    assert [token.token for token in part.logprobs] == [token.token for token in done.logprobs]
+    assert {len(token.top_logprobs) for token in part.logprobs} == {2}
+    assert sdk.responses.retrieve(last.response.id) == last.response
+    replayed = list(sdk.responses.retrieve(last.response.id, stream=True, starting_after=0))
+    assert replayed == events[1:]
+
+
 class Step(BaseModel):
     explanation: str
 

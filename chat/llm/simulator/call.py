@@ -108,7 +108,9 @@ class Call(BaseCall):
         self._answer = answer
         tps = self._directives.tps
         self._tokens_per_second = self._config.tokens_per_second if tps is None else tps
-        self._events = wire.EventWriter(self._body["model"])
+        wants_logprobs = self._body.get("logprobs") is True
+        self._alternatives = (self._body.get("top_logprobs") or 0) if wants_logprobs else None
+        self._events = wire.EventWriter(self._body["model"], self._alternatives)
         self._late_from = time.monotonic() + self._planned_seconds()
 
     async def run(self) -> web.StreamResponse:
@@ -163,7 +165,8 @@ class Call(BaseCall):
             return self._disconnect()
         if asked.error:
             return await self._end(wire.json_bytes(broken_off_error()))
-        body = wire.whole_answer(self._body["model"], answer, self._finish_reason(answer))
+        reason = self._finish_reason(answer)
+        body = wire.whole_answer(self._body["model"], answer, reason, self._alternatives)
         if asked.empty:
             body["choices"][0]["message"] = {"role": "assistant", "content": ""}
         data = wire.json_bytes(body)

@@ -21,6 +21,7 @@ _text_json = json.encoder.encode_basestring
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: What an event has after its delta, unless it is the last.
 _AFTER = ',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+_AFTER_LOGPROBS = ',"finish_reason":null}],"usage":null}\n\n'
 
 
 def usage(answer: SimulatedAnswer) -> JsonObject:
@@ -47,7 +48,10 @@ class EventWriter:
     """Writes the events of one answer. Nearly all of an event is text that is there already, since
     a whole JSON encoding for each would be most of what the simulator costs."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, alternatives: int | None = None) -> None:
+        """`alternatives`: how many other tokens come with the log probability of each; None: there
+        are no log probabilities."""
+        self._alternatives = alternatives
         ids = f'"id":"{uuid.uuid4()}","object":"chat.completion.chunk","created":{int(time.time())}'
         self._head = f"data: {{{ids},{_model_fields(model)},"
         # Up to the delta.
@@ -61,7 +65,14 @@ class EventWriter:
 
     def text(self, tokens: list[str]) -> bytes:
         """An event for each token of the answer."""
+        if self._alternatives is not None:
+            return b"".join(self._text_with_logprobs(token) for token in tokens)
         return self._fill('{"content":', tokens, ',"reasoning_content":null}')
+
+    def _text_with_logprobs(self, token: str) -> bytes:
+        delta = _json({"content": token, "reasoning_content": None})
+        logprobs = _json(logprobs_of([token], self._alternatives or 0))
+        return f'{self._before}{delta},"logprobs":{logprobs}{_AFTER_LOGPROBS}'.encode()
 
     def reasoning(self, tokens: list[str]) -> bytes:
         """An event for each token of the reasoning."""
@@ -104,7 +115,30 @@ def broken_event() -> bytes:
     return b'data: {"id":"0","object":"chat.completion.chunk","choices":[{"ind\n\n'
 
 
-def whole_answer(model: str, answer: SimulatedAnswer, finish_reason: str) -> JsonObject:
+def logprobs_of(tokens: list[str], alternatives: int) -> JsonObject:
+    """Log probabilities that depend on nothing but a token's length."""
+    return {
+        "content": [
+            {
+                **_logprob(token, -len(token) / 100),
+                "top_logprobs": [
+                    _logprob(token if rank == 0 else f"{token}{rank}", -len(token) / 100 - rank)
+                    for rank in range(alternatives)
+                ],
+            }
+            for token in tokens
+        ],
+        "refusal": None,
+    }
+
+
+def _logprob(token: str, logprob: float) -> JsonObject:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+
+def whole_answer(
+    model: str, answer: SimulatedAnswer, finish_reason: str, alternatives: int | None = None
+) -> JsonObject:
     """The answer to a request that did not ask for a stream."""
     message: JsonObject = {"role": "assistant", "content": answer.text}
     if answer.reasoning:
@@ -119,7 +153,8 @@ def whole_answer(model: str, answer: SimulatedAnswer, finish_reason: str) -> Jso
             }
             for index, call in enumerate(answer.tool_calls)
         ]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
+    logprobs = None if alternatives is None else logprobs_of(answer.tokens, alternatives)
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
     return {
         "id": str(uuid.uuid4()),
         "object": "chat.completion",

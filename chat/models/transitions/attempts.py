@@ -12,7 +12,7 @@ import msgspec
 from django.db import transaction
 from msgspec.structs import replace
 
-from aily.database.rows import Row, fetch_rows
+from aily.database.rows import Row, execute, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.task_states import Status
@@ -89,6 +89,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
     vectors: Vectors | None = None
     #: How its text was streamed, if a response keeps that.
     transcript: TranscriptEntry | None = None
+    #: The log probabilities of its tokens as JSON, if they were asked for.
+    logprobs: Sequence[msgspec.Raw] = ()
     #: The tool calls that its answer asks for.
     step: NewStep | None = None
     #: True: there is such a step.
@@ -176,6 +178,8 @@ _END = _END_TEMPLATE.format(
     )
 )
 
+_STORE_LOGPROBS = "UPDATE chat_task SET logprobs = %(logprobs)s::jsonb WHERE id = %(id)s"
+
 _KEEP_PARTIAL = """
 UPDATE chat_task SET text = %(text)s, reasoning = %(reasoning)s, last_event = %(last_event)s,
        first_token_at = %(first_token_at)s
@@ -231,7 +235,8 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
     }
     # One statement is a transaction by itself, and two round trips less.
     has_more = bool(vectors) or any(
-        result.in_conversation or result.transcript or result.is_step for result in results
+        result.in_conversation or result.transcript or result.is_step or result.logprobs
+        for result in results
     )
     with transaction.atomic() if has_more else nullcontext():
         rows = fetch_rows(_EndedTask, _END, params)
@@ -249,6 +254,10 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
             if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
         )
         store_vectors((pk, found) for pk, found in vectors.items() if pk in changed)
+        for result in results:
+            if result.logprobs and result.id in changed:
+                logprobs = msgspec.json.encode(result.logprobs).decode()
+                execute(_STORE_LOGPROBS, {"id": result.id, "logprobs": logprobs})
         store_steps(
             (result.id, result.step)
             for result in results
@@ -258,11 +267,11 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
 
 
 def _of_the_row(results: Sequence[AttemptResult]) -> Sequence[AttemptResult]:
-    """The results as they go into the statement: vectors and steps have tables of their own."""
+    """The results as they go into the statement, without what others store."""
     return [
         result
-        if result.vectors is None and result.step is None
-        else replace(result, vectors=None, step=None)
+        if result.vectors is None and result.step is None and not result.logprobs
+        else replace(result, vectors=None, step=None, logprobs=())
         for result in results
     ]
 

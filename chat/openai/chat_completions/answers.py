@@ -44,11 +44,18 @@ class Message(msgspec.Struct, frozen=True):
     function_call: Function | UnsetType = UNSET
 
 
+class Logprobs(msgspec.Struct, frozen=True):
+    """The log probabilities of the tokens of a text."""
+
+    content: Sequence[Any]
+    refusal: None = None
+
+
 class Choice(msgspec.Struct, frozen=True):
     message: Message
     finish_reason: str
     index: int = 0
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
@@ -97,7 +104,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     delta: Delta
     finish_reason: str | None = None
     index: int = 0
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
@@ -175,7 +182,12 @@ class Answer:
     # --- Whole ----------------------------------------------------------------------------------
     def whole(self, result: Mapping[str, Any], usage: Mapping[str, int]) -> bytes:
         """The JSON of the whole completion."""
-        choice = Choice(self._message(result), self._finish_reason(result))
+        logprobs = result.get("logprobs")
+        choice = Choice(
+            self._message(result),
+            self._finish_reason(result),
+            logprobs=Logprobs(logprobs) if logprobs and not is_refusal(result) else None,
+        )
         return _encode(
             ChatCompletion(
                 self.id,
@@ -207,8 +219,12 @@ class Answer:
     def first_chunk(self) -> bytes:
         return self._chunk(Delta(role="assistant", content="", refusal=None))
 
-    def text_chunk(self, text: str, reasoning: str) -> bytes:
-        return self._chunk(Delta(content=text or UNSET, reasoning_content=reasoning or UNSET))
+    def text_chunk(self, text: str, reasoning: str, logprobs: Sequence[msgspec.Raw] = ()) -> bytes:
+        # A chunk of log probabilities alone has an empty text.
+        content = text or ("" if logprobs else UNSET)
+        return self._chunk(
+            Delta(content=content, reasoning_content=reasoning or UNSET), logprobs=logprobs
+        )
 
     def refusal_chunk(self, text: str) -> bytes:
         return self._chunk(Delta(refusal=text))
@@ -243,13 +259,16 @@ class Answer:
             for delta in _tool_call_deltas(index, call)
         ]
 
-    def _chunk(self, delta: Delta, reason: str | None = None) -> bytes:
+    def _chunk(
+        self, delta: Delta, reason: str | None = None, logprobs: Sequence[msgspec.Raw] = ()
+    ) -> bytes:
+        found = Logprobs(logprobs) if logprobs else None
         return _encode(
             Chunk(
                 self.id,
                 self.created,
                 self.model,
-                (ChunkChoice(delta, reason),),
+                (ChunkChoice(delta, reason, logprobs=found),),
                 self._no_usage,
                 service_tier=self._tier,
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import cast
 
 from pydantic import JsonValue
 
 from chat.openai.chat_completions.messages import read_messages
 from chat.openai.chat_completions.tools import read_tools
+from chat.openai.errors import OpenAIError
 from chat.openai.requests import (
     as_object,
     composite_request,
@@ -27,14 +29,13 @@ from chat.services.submission import CompositeRequest
 _UNSUPPORTED = {
     "audio": "Answers are text: audio is not supported.",
     "moderation": "Answers are not moderated here.",
-    "logprobs": "Log probabilities are not kept.",
-    "top_logprobs": "Log probabilities are not kept.",
 }
 _FORMATS = ("text", "json_object", "json_schema")
 #: Fields that are read here, or that mean something to OpenAI's own service alone: the provider is
 #: not sent them.
 _NOT_SENT = frozenset(
     {"n", "modalities", "stream", "stream_options", "store", "service_tier"}
+    | {"logprobs", "top_logprobs"}
     | {"functions", "function_call", "tools", "tool_choice", *_UNSUPPORTED}
 )
 
@@ -74,6 +75,7 @@ def _task_fields(given: Object, headers: Mapping[str, str]) -> Object:
     _read_stream(given)
     fields = {name: value for name, value in given.items() if name not in _NOT_SENT}
     fields |= target_of(model_of(given)) | read_tools(given) | run_options(headers, given)
+    fields |= _read_logprobs(given)
     fields["messages"] = _messages(given, has_scene="scene" in fields)
     return fields
 
@@ -103,6 +105,18 @@ def _refuse_unsupported(given: Object) -> None:
     if isinstance(response_format, dict) and response_format.get("type") not in _FORMATS:
         message = f"The formats of answers are {', '.join(_FORMATS)}."
         raise unsupported(message, "response_format.type")
+
+
+def _read_logprobs(given: Object) -> Object:
+    """The parameters that ask for log probabilities; none that say no, which some providers do not
+    know."""
+    wanted, alternatives = given.get("logprobs"), given.get("top_logprobs")
+    if not wanted:
+        if alternatives:
+            message = "logprobs must be true where top_logprobs is given."
+            raise OpenAIError(HTTPStatus.BAD_REQUEST, message, param="top_logprobs")
+        return {}
+    return {"logprobs": wanted, **({"top_logprobs": alternatives} if alternatives else {})}
 
 
 def _read_stream(given: Object) -> tuple[bool, bool]:

@@ -6,18 +6,18 @@ an error event, and without `[DONE]`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from aily.rest.json_input import one_line
-from chat.events import TEXT_TYPES, TaskCompleted, TaskStarted, decode
+from chat.events import TEXT_TYPES, TaskCompleted, TaskStarted, decode, groups_of
 from chat.openai.chat_completions.answers import Answer, is_refusal
 from chat.openai.chat_completions.body import ChatCompletionRequest
 from chat.openai.errors import OpenAIError
 from chat.openai.results import whole_result
-from chat.openai.sent_text import SentText, TextReplacedError
+from chat.openai.sent_text import SentLogprobs, SentText, TextReplacedError
 from chat.openai.task_errors import error_of
 from chat.services.pieces import Followed
 
@@ -29,6 +29,7 @@ class _Text(msgspec.Struct):
 
     text: str = ""
     reasoning: str = ""
+    logprobs: list[msgspec.Raw] = []
 
 
 _decode_text = msgspec.json.Decoder(_Text).decode
@@ -48,6 +49,7 @@ class ChatStream:
         self._model: str | None = None
         self._answer: Answer | None = None
         self._sent = SentText()
+        self._logprobs = SentLogprobs()
         #: Pieces of a snapshot whose attempt is not known before the last one.
         self._held: list[Followed] = []
 
@@ -80,6 +82,7 @@ class ChatStream:
                 self._held.append(followed)
             return
         self._sent.begin(followed.event_id.attempt)
+        self._logprobs.begin(followed.event_id.attempt)
         for piece in (*self._held, followed):
             if piece.type in TEXT_TYPES:
                 yield from self._text_chunks(piece)
@@ -94,13 +97,21 @@ class ChatStream:
         piece = _decode_text(followed.frame)
         if followed.type == "task.snapshot":
             self._sent.rewind()
-        yield from self._unsent_chunks(piece.text, piece.reasoning)
+            self._logprobs.wait_for_end()
+        logprobs = self._logprobs.unsent(piece.logprobs)
+        yield from self._unsent_chunks(piece.text, piece.reasoning, logprobs)
 
-    def _unsent_chunks(self, text: str, reasoning: str) -> Iterator[bytes]:
+    def _unsent_chunks(
+        self, text: str, reasoning: str, logprobs: Sequence[msgspec.Raw]
+    ) -> Iterator[bytes]:
+        """The log probabilities come with their text, or in chunks of their own after it."""
         text, reasoning = self._sent.unsent(text, reasoning)
-        if text or reasoning:
+        first, *others = list(groups_of(logprobs)) or [()]
+        if text or reasoning or first:
             yield from self._first_chunk()
-            yield self._named().text_chunk(text, reasoning)
+            yield self._named().text_chunk(text, reasoning, first)
+        for group in others:
+            yield self._named().text_chunk("", "", group)
 
     def _first_chunk(self) -> Iterator[bytes]:
         if self._answer is None:
@@ -120,7 +131,8 @@ class ChatStream:
             yield self._named().refusal_chunk(text)
         else:
             self._sent.rewind()
-            yield from self._unsent_chunks(text, reasoning)
+            rest = self._logprobs.rest(result.get("logprobs") or ())
+            yield from self._unsent_chunks(text, reasoning, rest)
 
     async def _end(self, end: TaskCompleted) -> AsyncIterator[bytes]:
         result = await whole_result(end)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from email.message import Message
 from http import HTTPStatus
 
 from python_multipart.exceptions import FormParserError
@@ -105,12 +106,13 @@ class FormParser:
     def _begin_data(self) -> None:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode(errors="replace")
-        if b"filename" not in options:
+        file_name = _file_name(self._disposition, options)
+        if file_name is None:
             self._begin_field(name)
             return
         if name != FILE_FIELD or self.file_name is not None:
             raise _invalid("Send one file, as `file`.", name or FILE_FIELD)
-        self.file_name = options[b"filename"].decode(errors="replace")
+        self.file_name = file_name
 
     def _begin_field(self, name: str) -> None:
         if not name or name in self.fields:
@@ -134,6 +136,18 @@ class FormParser:
 
     def _end(self) -> None:
         self._has_ended = True
+
+
+def _file_name(disposition: bytes, options: Mapping[bytes, bytes]) -> str | None:
+    """The file's name, in either of its forms; None: the part is a field."""
+    if (name := options.get(b"filename")) is not None:
+        return name.decode(errors="replace")
+    if b"filename*" not in disposition.lower():
+        return None
+    # The older form (RFC 5987), which the parser of options leaves out.
+    header = Message()
+    header["Content-Disposition"] = disposition.decode("latin1")
+    return header.get_filename()
 
 
 def _invalid(message: str, param: str | None) -> OpenAIError:

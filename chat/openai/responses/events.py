@@ -147,17 +147,21 @@ class EventMachine:
         tool_calls: Sequence[Mapping[str, Any]] = (),
         calls: Sequence[CallOfTool] = (),
         is_refusal: bool = False,
+        logprobs: Sequence[object] = (),
     ) -> Iterator[ResponseEvent]:
         """`text` and `reasoning` are whole, or None where what was written is all.
 
         `calls`: all tool calls that aily has made, where some of their events may be missing.
         `is_refusal`: the text says why there is no answer. It comes with the end.
+        `logprobs`: the log probabilities of the text's tokens.
         """
         yield from self.in_progress()
         yield from self.missed_calls(calls)
         yield from self._rest("reasoning", reasoning)
         has_text = bool(self._sent.get("message"))
         yield from self._rest("refusal" if is_refusal and not has_text else "message", text)
+        if self._open is not None and self._open.kind == "message":
+            self._open.logprobs = logprobs
         is_whole = ending.status == "completed"
         yield from self._close("completed" if is_whole else "incomplete")
         for call in tool_calls:

@@ -30,7 +30,6 @@ _UNSUPPORTED = {
     "context_management": "Contexts are not compacted here.",
     "prompt": "A prompt of aily's is a scene: name the model scene:<slug>.",
     "moderation": "Answers are not moderated here.",
-    "top_logprobs": "Log probabilities are not kept.",
 }
 #: Fields of a task's request that OpenAI's API does not have.
 _OF_AILY = (
@@ -106,6 +105,7 @@ class _Fields(_Lenient):
     stream_options: Object = Field(default_factory=dict)
     temperature: float | None = Field(None, ge=0, le=2)
     text: _Text = Field(default_factory=_Text)
+    top_logprobs: int | None = Field(None, ge=0, le=20)
     top_p: float | None = Field(None, ge=0, le=1)
     truncation: Literal["auto", "disabled"] = "disabled"
     user: Annotated[str, Field(max_length=256)] | None = None
@@ -171,8 +171,6 @@ def _refuse_unsupported(given: Object) -> None:
 
 
 def _check_together(fields: _Fields, given: Object) -> None:
-    if _LOGPROBS in fields.include:
-        raise unsupported("Log probabilities are not kept.", "include")
     if fields.background and not fields.store:
         raise _invalid("A background response is stored: store must not be false.", "store")
     if fields.background_options.completion_window in WINDOW_SECONDS:
@@ -212,6 +210,8 @@ def _parameters(fields: _Fields) -> Object:
         "safety_identifier": fields.safety_identifier,
         "user": fields.user,
         "max_tool_calls": fields.max_tool_calls,
+        "logprobs": True if fields.top_logprobs or _LOGPROBS in fields.include else None,
+        "top_logprobs": fields.top_logprobs or None,
     }
     return {name: value for name, value in parameters.items() if value is not None}
 
@@ -265,7 +265,7 @@ def _echo(model: str, fields: _Fields) -> JsonObject:
             "format": fields.text.format.model_dump(by_alias=True, exclude_none=True),
             "verbosity": fields.text.verbosity or "medium",
         },
-        "top_logprobs": 0,
+        "top_logprobs": fields.top_logprobs or 0,
         "top_p": _or(fields.top_p, 1.0),
         "truncation": fields.truncation,
         "user": fields.user or "",

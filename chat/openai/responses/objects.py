@@ -137,8 +137,8 @@ def _uuid(text: str) -> UUID | None:
 
 
 # --- Items --------------------------------------------------------------------------------------
-def text_part(text: str) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def text_part(text: str, logprobs: Sequence[object] = ()) -> JsonObject:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
 
 
 def refusal_part(text: str) -> JsonObject:

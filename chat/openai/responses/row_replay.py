@@ -212,6 +212,7 @@ def answer_of(result: Mapping[str, Any]) -> dict[str, Any]:
         "reasoning": result["reasoning"],
         "tool_calls": result["tool_calls"] or (),
         "is_refusal": result.get("finish_reason") == REFUSAL,
+        "logprobs": result.get("logprobs") or (),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ class TextItem:
     id: str
     index: int
     chunks: list[str] = field(default_factory=list)
+    #: The log probabilities of its tokens, known once it ends.
+    logprobs: Sequence[object] = ()
 
     @property
     def text(self) -> str:
@@ -41,7 +43,9 @@ class TextItem:
         return {"item_id": self.id, "output_index": self.index, "content_index": 0}
 
     def part(self, text: str) -> JsonObject:
-        return refusal_part(text) if self.kind == "refusal" else text_part(text)
+        if self.kind == "refusal":
+            return refusal_part(text)
+        return text_part(text, self.logprobs)
 
     def item(self, status: ItemStatus, text: str | None) -> JsonObject:
         """The item in OpenAI's form; `text` is None while it is being written."""
@@ -62,6 +66,7 @@ def text_begun_events(item: TextItem) -> Iterator[Emitted]:
 def text_delta_event(item: TextItem, text: str) -> Emitted:
     fields = {**item.place, "delta": text}
     if item.kind == "message":
+        # They come with the end: rows do not keep which delta had which.
         return "response.output_text.delta", {**fields, "logprobs": []}
     return f"response.{_EVENT_NAMES[item.kind]}.delta", fields
 
@@ -71,7 +76,7 @@ def text_ended_events(item: TextItem) -> Iterator[Emitted]:
     text = item.text
     match item.kind:
         case "message":
-            done = {**item.place, "text": text, "logprobs": []}
+            done = {**item.place, "text": text, "logprobs": list(item.logprobs)}
             yield "response.output_text.done", done
         case "refusal":
             yield "response.refusal.done", {**item.place, "refusal": text}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,13 @@ from chat.runs.reading.records import FileError, ParsedRow, invalid
 MAX_COLUMNS = 200
 MAX_COLUMN_CHARS = 200
 _DELIMITERS = ",;\t|"
+#: A first line by which files for Excel name their delimiter.
+_DELIMITER_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+#: How csv.Error begins, and what that says of a file.
+_REASONS = {
+    "unexpected end of data": "a quote is not closed",
+    "field larger than field limit": "a value is too long, or its quote is not closed",
+}
 
 
 @dataclass(slots=True)
@@ -53,10 +61,13 @@ class CSVFile:
         self._key_column = key_column
         self._max_row_bytes = max_row_bytes
         self.columns: list[str] = []
+        #: As it is in the file.
+        self._header: list[str] = []
 
     def rows(self) -> Iterator[ParsedRow]:
         """Give the rows below the header. Raises FileError."""
-        self.columns = self._read_header()
+        self._header = self._read_header()
+        self.columns = _checked(self._header)
         if self._key_column and self._key_column not in self.columns:
             message = f"There is no column {self._key_column!r} for the key."
             raise FileError(
@@ -71,8 +82,7 @@ class CSVFile:
             try:
                 values = next(reader, None)
             except csv.Error as error:
-                message = f"This is not valid CSV: {error}."
-                yield invalid(first, "invalid_csv", message)
+                yield invalid(first, "invalid_csv", csv_problem(error))
                 # A reader cannot go on after an error.
                 reader = self._reader()
                 continue
@@ -86,7 +96,7 @@ class CSVFile:
     def _row(self, line: int, values: list[str]) -> ParsedRow:
         if self._lines.has_long:
             return self._too_long(line)
-        if values == self.columns:
+        if values == self._header:
             return invalid(line, "repeated_header", "This is the header once more.")
         if len(values) != len(self.columns):
             message = f"This has {len(values)} values, and the header {len(self.columns)} columns."
@@ -110,21 +120,41 @@ class CSVFile:
         return csv.reader(self._text, delimiter=self._delimiter, strict=True)
 
     def _read_header(self) -> list[str]:
-        first = next(self._text, "")
-        while first and not first.strip():
-            first = next(self._text, "")
+        """The names of the columns, as they are. Raises FileError."""
+        first = self._first_line()
+        if (named := _DELIMITER_LINE.fullmatch(first)) is not None:
+            self._delimiter = self._delimiter or named[1]
+            first = self._first_line()
+        line = max(self._lines.number, 1)
         self._delimiter = self._delimiter or _sniff(first)
         lines = self._after(first)
         try:
             names = next(csv.reader(lines, delimiter=self._delimiter, strict=True), [])
         except csv.Error as error:
-            message = f"The header is not valid CSV: {error}."
-            raise FileError("invalid_csv", message, line=1) from None
-        return _checked(names)
+            raise FileError("invalid_csv", csv_problem(error), line=line) from None
+        if self._lines.has_long:
+            message = f"The header has more than {self._max_row_bytes} bytes."
+            params = {"limit": self._max_row_bytes}
+            raise FileError("row_too_large", message, line=line, params=params)
+        return names
+
+    def _first_line(self) -> str:
+        """The next line that is not blank; one that is too long is "\\n"."""
+        first = next(self._text, "")
+        while first and not first.strip() and not self._lines.has_long:
+            first = next(self._text, "")
+        return first
 
     def _after(self, first: str) -> Iterator[str]:
         yield first
         yield from self._text
+
+
+def csv_problem(error: csv.Error) -> str:
+    """What is wrong with a line, in words that say what to look for."""
+    said = str(error)
+    reason = next((why for begun, why in _REASONS.items() if said.startswith(begun)), said)
+    return f"This is not valid CSV: {reason}."
 
 
 def _sniff(header: str) -> str:
@@ -142,6 +172,9 @@ def _checked(names: list[str]) -> list[str]:
         raise FileError("too_many_columns", message, line=1, params={"limit": MAX_COLUMNS})
     columns = [name.strip() or f"column_{place}" for place, name in enumerate(names, 1)]
     for name in columns:
+        if "\0" in name:
+            message = "The name of a column has the character U+0000."
+            raise FileError("invalid_character", message, line=1)
         if len(name) > MAX_COLUMN_CHARS:
             message = f"The name of a column has more than {MAX_COLUMN_CHARS} characters."
             raise FileError("invalid_header", message, line=1, params={"limit": MAX_COLUMN_CHARS})

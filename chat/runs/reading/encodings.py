@@ -29,6 +29,7 @@ _PACKED = (
 _STRICT: tuple[Encoding, ...] = ("utf-8", "gb18030")
 #: UTF-16 without a mark is recognised by its zeros, of which text in UTF-8 or GB18030 has none.
 _SAMPLE_BYTES = 4096
+_MARK = "\ufeff"
 _ZERO_SHARE = 0.2
 
 
@@ -99,15 +100,19 @@ def _by_first_bytes(head: bytes) -> Encoding | None:
 def decode_lines(
     pieces: Iterable[bytes], encoding: Encoding, max_line_chars: int
 ) -> Iterator[tuple[int, str | None]]:
-    """Give the lines with their numbers from 1 and their ends; None in place of one that is too
-    long. Raises FileError for bytes that are no text."""
+    """Give the lines with their numbers from 1, each with an end; None in place of one that is too
+    long. A byte order mark before a line is left out: files are put together with theirs.
+
+    Raises FileError for bytes that are no text.
+    """
     decoder = codecs.getincrementaldecoder(encoding)()
-    number, kept, is_too_long = 1, "", False
+    number, kept, is_too_long, end = 1, "", False, ""
     try:
         for text in _decoded(pieces, decoder):
-            *whole, rest = text.split("\n")
+            end = end or _line_end(text)
+            *whole, rest = text.split(end)
             for line in whole:
-                joined = kept + line
+                joined = (kept + line).lstrip(_MARK)
                 is_too_long = is_too_long or len(joined) > max_line_chars
                 yield number, None if is_too_long else joined + "\n"
                 number, kept, is_too_long = number + 1, "", False
@@ -118,7 +123,13 @@ def decode_lines(
     except UnicodeDecodeError as error:
         raise _no_text(error, encoding, number) from None
     if kept or is_too_long:
-        yield number, None if is_too_long else kept
+        yield number, None if is_too_long else kept.lstrip(_MARK)
+
+
+def _line_end(text: str) -> str:
+    """The end of lines in a file that begins like this: CR alone, as old programs for the Mac write
+    it, or LF, which a CR may precede."""
+    return "\r" if "\r" in text[:-1] and "\n" not in text else "\n"
 
 
 def _no_text(error: UnicodeDecodeError, encoding: Encoding, line: int) -> FileError:
@@ -130,10 +141,7 @@ def _no_text(error: UnicodeDecodeError, encoding: Encoding, line: int) -> FileEr
 
 
 def _decoded(pieces: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Iterator[str]:
-    is_first = True
     for piece in pieces:
-        text = decoder.decode(piece)
-        if is_first and text:
-            text, is_first = text.removeprefix("\ufeff"), False
-        yield text
+        if text := decoder.decode(piece):
+            yield text
     yield decoder.decode(b"", final=True)

@@ -112,7 +112,7 @@ def _load_ended(task_ids: list[str]) -> list[Task | None]:
 #: Columns of any size, which `load_ended` reads.
 _LARGE = (
     *("messages", "params", "response_format", "metadata", "text", "reasoning", "tool_calls"),
-    *("repair",),
+    *("repair", "logprobs"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from chat.runs.reading.csv_rows import CSVLines
+from chat.runs.reading.csv_rows import CSVLines, csv_problem
 from chat.runs.reading.encodings import Encoding, decode_lines
 from chat.runs.reading.jsonl import decode_objects
 from chat.runs.reading.records import FileError, ParsedRow, invalid
@@ -101,7 +101,7 @@ def _csv_records(pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) 
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield first, invalid(first, "invalid_csv", f"This is not valid CSV: {error}.")
+            yield first, invalid(first, "invalid_csv", csv_problem(error))
             # A reader cannot go on after an error.
             reader = csv.reader(text, **options)
             continue

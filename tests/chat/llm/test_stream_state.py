@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from chat.llm.bodies import EventStreamBody
 from chat.llm.errors import ProviderError
 from chat.llm.sse import Event
 from chat.llm.stream_state import StreamState
-from chat.llm.types import Completion, ToolCall, Usage
+from chat.llm.types import AnswerLimits, Completion, ToolCall, Usage
 
 HEAD = '"id":"0f-1","object":"chat.completion.chunk","created":1,"model":"deepseek-flash"'
 
@@ -136,3 +139,76 @@ def test_an_answer_may_be_cut_off_before_its_first_word(reason: str) -> None:
     data = f'{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}'.encode()
     answer.add_events([Event(data)])
     assert answer.completion().finish_reason == reason
+
+
+# --- Log probabilities --------------------------------------------------------------------------
+_TOKEN = (
+    '{"token":"Hi","logprob":-0.5,"bytes":[72,105],"top_logprobs":[{"token":"Yo","logprob":-1}]}'
+)
+
+
+def _chunk_with(logprobs: str, content: str = '"Hi"') -> str:
+    choice = f'{{"index":0,"delta":{{"content":{content}}},"logprobs":{logprobs}}}'
+    return f'data: {{{HEAD},"choices":[{choice}]}}\n\n'
+
+
+def _logprobs_of(body: bytes, limits: AnswerLimits | None = None, cut: int = 0) -> list[Any]:
+    answer = StreamState("m", None, limits, wants_logprobs=True)
+    events = EventStreamBody(answer, lambda: None)
+    found: list[Any] = []
+    for piece in (body[:cut], body[cut:]):
+        events.feed(piece)
+        if delta := answer.take_delta():
+            found += [msgspec.json.decode(entry) for entry in delta.logprobs]
+    assert answer.completion().finish_reason == ("length" if answer.is_cut else "stop")
+    return found
+
+
+def test_log_probabilities_come_with_their_tokens() -> None:
+    chunk = _chunk_with(f'{{"content":[{_TOKEN}],"refusal":null}}')
+    body = (chunk * 3 + _chunk("{}", '"stop"') + "data: [DONE]\n\n").encode()
+    entry = {
+        "token": "Hi",
+        "logprob": -0.5,
+        "bytes": [72, 105],
+        "top_logprobs": [{"token": "Yo", "logprob": -1.0, "bytes": None}],
+    }
+    for cut in range(0, len(body), 7):
+        assert _logprobs_of(body, cut=cut) == [entry] * 3
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "tokens"),
+    [
+        ("null", []),
+        ('"none"', []),
+        ('{"content":null}', []),
+        ('{"content":"x"}', []),
+        ('{"content":[{"logprob":-1}]}', []),
+        ('{"content":[{"token":"a","logprob":"low"}]}', []),
+        # As of the older completions API.
+        ('{"tokens":["a"],"token_logprobs":[-1]}', []),
+        ('{"content":[{"token":"\\u0000\\ud83d","logprob":-9999}]}', ["\ufffd\ufffd"]),
+        ('{"content":[{"token":"a","logprob":0,"top_logprobs":null}]}', ["a"]),
+        ('{"content":[{"token":"a","logprob":-Infinity}]}', ["a"]),
+    ],
+)
+def test_log_probabilities_of_another_form_are_left_out(logprobs: str, tokens: list[str]) -> None:
+    body = _chunk_with(logprobs) + _chunk("{}", '"stop"') + "data: [DONE]\n\n"
+    found = _logprobs_of(body.encode())
+    assert [entry["token"] for entry in found] == tokens
+    assert all(entry["top_logprobs"] == [] for entry in found)
+
+
+def test_log_probabilities_end_the_answer_at_their_limit() -> None:
+    body = _chunk_with(f'{{"content":[{_TOKEN}]}}').encode() * 9
+    limits = AnswerLimits(logprobs_bytes=250)
+    assert len(_logprobs_of(body, limits)) == 2
+
+
+def test_log_probabilities_cost_nothing_where_nobody_asked() -> None:
+    answer = StreamState("m", None)
+    EventStreamBody(answer, lambda: None).feed(_chunk_with(f'{{"content":[{_TOKEN}]}}').encode())
+    delta = answer.take_delta()
+    assert delta is not None
+    assert (delta.text, delta.logprobs) == ("Hi", [])

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.models import Run, RunRow, Scene, StoredFile
-from tests.chat.runs.conftest import Json, RunClient, turn
+from tests.chat.runs.conftest import RUNS, Json, RunClient, turn
 
 TABLE = "编号,正文\n1,你好，世界\n2,多维表格 😀\n"
 
@@ -35,8 +35,15 @@ def rows_of(run_id: str) -> list[tuple[int, str, Json | None, str | None]]:
         (codecs.BOM_UTF16_LE + TABLE.encode("utf-16-le"), "utf-16-le"),
         (codecs.BOM_UTF16_BE + TABLE.encode("utf-16-be"), "utf-16-be"),
         (TABLE.replace("\n", "\r\n").encode(), "utf-8"),
+        (TABLE.replace("\n", "\r").encode(), "utf-8"),
+        (codecs.BOM_UTF8 * 2 + TABLE.encode(), "utf-8"),
+        (TABLE.replace("\n", "\n\ufeff").encode(), "utf-8"),
+        (f"sep=,\n{TABLE}".encode(), "utf-8"),
     ],
-    ids=["utf-8", "utf-8 with a mark", "gb18030", "utf-16-le", "utf-16-be", "crlf"],
+    ids=[
+        *("utf-8", "utf-8 with a mark", "gb18030", "utf-16-le", "utf-16-be", "crlf"),
+        *("cr", "two marks", "a mark before each line", "excel's delimiter"),
+    ],
 )
 def test_encodings_are_recognised(runs: RunClient, content: bytes, encoding: str) -> None:
     made = runs.create(content)
@@ -78,8 +85,8 @@ def test_delimiters_are_recognised(runs: RunClient, delimiter: str) -> None:
 def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -> None:
     settings.RUN_MAX_ROW_BYTES = 300
     lines = [
-        "id,text", "1,good", "2", "3,too,many", "id,text", "4,nul\0", f"5,{'x' * 400}", '6,"a"b',
-        "", "7,good",
+        "id, text", "1,good", "2", "3,too,many", "id, text", "4,nul\0", f"5,{'x' * 400}", '6,"a"b',
+        "", "7,good", '8,"never closed',
     ]  # fmt: skip
     made = runs.create("\n".join(lines) + "\n", key_column="id")
     turn()
@@ -92,8 +99,11 @@ def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -
         (7, "invalid", "row_too_large"),
         (8, "invalid", "invalid_csv"),
         (10, "pending", None),
+        (11, "invalid", "invalid_csv"),
     ]
-    assert runs.get(made["id"])["counts"]["invalid"] == 6
+    found = runs.get(made["id"])
+    assert found["counts"]["invalid"] == 7
+    assert found["errors"][-1]["message"] == "This is not valid CSV: a quote is not closed."
 
 
 @pytest.mark.parametrize(
@@ -103,12 +113,19 @@ def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -
         ("a,b\n", "empty_file", None),
         ("\n\n", "empty_file", None),
         (",".join(f"c{n}" for n in range(300)) + "\n1\n", "too_many_columns", 1),
+        ("a\0b,c\n" + "1111,2222\n" * 9, "invalid_character", 1),
+        (f"a,{'b' * 2_000}\n1,2\n3,4\n", "row_too_large", 1),
+        ('a,"b\n1,2\n', "invalid_csv", 1),
     ],
-    ids=["a column twice", "only a header", "only empty lines", "300 columns"],
+    ids=[
+        *("a column twice", "only a header", "only empty lines", "300 columns"),
+        *("U+0000 in the header", "a long header", "a quote in the header"),
+    ],
 )
 def test_what_is_wrong_with_a_file_ends_its_run(
-    runs: RunClient, content: str, code: str, line: int | None
+    runs: RunClient, settings: Settings, content: str, code: str, line: int | None
 ) -> None:
+    settings.RUN_MAX_ROW_BYTES = 1_900
     made = runs.create(content)
     turn()
     found = runs.get(made["id"])
@@ -230,3 +247,33 @@ def test_validating_begins_again_where_a_process_died(
     found = runs.get(made["id"])
     assert (found["state"], found["counts"]["total"]) == ("ready", 1_200)
     assert RunRow.objects.count() == 1_200
+
+
+# --- Forms --------------------------------------------------------------------------------------
+_PART = 'Content-Disposition: form-data; name="{}"; filename="{}.csv"\r\n\r\ntext\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "boundary"),
+    [
+        (f"--b\r\n{_PART.format('file', 'a')}--b--\r\n", ""),
+        (f"--b\r\n{_PART.format('file', 'n' * 3_000)}--b--\r\n", "; boundary=b"),
+        (
+            "".join(f"--b\r\n{_PART.format(f'f{n}', 'a')}" for n in range(200)) + "--b--\r\n",
+            "; boundary=b",
+        ),
+    ],
+    ids=["no boundary", "a long name", "many files"],
+)
+def test_a_form_that_cannot_be_read_is_refused(runs: RunClient, body: str, boundary: str) -> None:
+    content_type = f"multipart/form-data{boundary}"
+    response = runs.client.generic("POST", RUNS, body.encode(), content_type)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert "form" in response.json()["detail"]
+    assert not Run.objects.exists()
+
+
+def test_a_form_with_many_fields_is_refused(runs: RunClient) -> None:
+    fields = {f"field{number}": "x" for number in range(1_001)}
+    refused = runs.create("text\nx\n", status=400, **fields)
+    assert refused["detail"] == "This form has too many fields."

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, StorageState, expect
 
 from tests.e2e.web.browsing import send, wait_for_connection, wait_for_end
@@ -100,6 +101,17 @@ def test_the_admin_has_the_web_apps_theme(admin: Page) -> None:
     assert "theme=dark" in admin.evaluate("document.cookie")
     admin.goto("/")
     expect(admin.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_buttons_of_a_deletion_can_be_read(admin: Page, scheme: str) -> None:
+    _set_theme(admin, scheme)
+    admin.goto("/admin/chat/scene/1/delete/")
+    form = admin.locator("#content form")
+    expect(form.get_by_role("button")).to_be_visible()
+    options = {"runOnly": ["color-contrast"]}
+    found = Axe().run(admin, context="#content form", options=options).response["violations"]
+    assert [node["html"] for violation in found for node in violation["nodes"]] == []
 
 
 def test_the_language_is_chosen_on_the_page(admin: Page) -> None:

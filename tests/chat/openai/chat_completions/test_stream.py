@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import UNSET
 
 from chat.events import (
     DeltaPiece,
@@ -61,8 +63,14 @@ def started(attempt: int = 1, model: str = "answering") -> Followed:
     return frame(TaskStarted(task_id=TASK, id=f"{attempt}-1", attempt=attempt, model=model))
 
 
-def delta(event_id: str, text: str = "", reasoning: str = "") -> Followed:
-    return frame(TaskDelta(task_id=TASK, id=event_id, text=text, reasoning=reasoning))
+def delta(
+    event_id: str, text: str = "", reasoning: str = "", logprobs: Sequence[msgspec.Raw] = ()
+) -> Followed:
+    return frame(
+        TaskDelta(
+            task_id=TASK, id=event_id, text=text, reasoning=reasoning, logprobs=logprobs or UNSET
+        )
+    )
 
 
 def snapshot(event_id: str, text: str, reasoning: str = "") -> Followed:
@@ -291,3 +299,58 @@ def test_a_whole_completion_in_the_old_form() -> None:
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"]["name"] == "weather"
     assert "tool_calls" not in choice["message"]
+
+
+# --- Log probabilities --------------------------------------------------------------------------
+def logprobs_of(*tokens: str) -> list[msgspec.Raw]:
+    return [
+        msgspec.Raw(
+            msgspec.json.encode({"token": token, "logprob": -1.0, "bytes": [], "top_logprobs": []})
+        )
+        for token in tokens
+    ]
+
+
+def tokens_of(chunks: list[Any]) -> list[tuple[str, list[str]]]:
+    """The text of each chunk that has log probabilities, and their tokens."""
+    choices = [chunk["choices"][0] for chunk in chunks]
+    return [
+        (choice["delta"]["content"], [entry["token"] for entry in choice["logprobs"]["content"]])
+        for choice in choices
+        if choice["logprobs"]
+    ]
+
+
+async def test_log_probabilities_come_with_their_text_once() -> None:
+    whole = logprobs_of("a", "b", "c", "d")
+    streamed = [
+        started(),
+        delta("1-2", "ab", logprobs=whole[:2]),
+        delta("1-3", "", logprobs=whole[2:3]),
+    ]
+    chunks = await chunks_of([*streamed, completed("1-4", "abcd", logprobs=whole)])
+    assert tokens_of(chunks) == [("ab", ["a", "b"]), ("", ["c"]), ("cd", ["d"])]
+
+
+@pytest.mark.parametrize("sent", [0, 2])
+async def test_after_a_snapshot_log_probabilities_come_with_the_end(sent: int) -> None:
+    whole = logprobs_of("a", "b", "c", "d")
+    frames = [
+        started(),
+        *([delta("1-2", "ab", logprobs=whole[:2])] if sent else []),
+        snapshot("1-3", "abc"),
+        delta("1-4", "d", logprobs=whole[3:]),
+        completed("1-5", "abcd", logprobs=whole),
+    ]
+    chunks = await chunks_of(frames)
+    assert [token for _, tokens in tokens_of(chunks) for token in tokens] == ["a", "b", "c", "d"]
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "abcd"
+
+
+async def test_many_log_probabilities_come_in_lines_of_moderate_length() -> None:
+    whole = logprobs_of(*("x" * 1_000 for _ in range(100)))
+    chunks = await chunks_of([started(), completed("1-2", "text", logprobs=whole)])
+    found = tokens_of(chunks)
+    assert [text for text, _ in found] == ["text", *[""] * (len(found) - 1)]
+    assert sum(len(tokens) for _, tokens in found) == 100
+    assert max(len(json.dumps(chunk)) for chunk in chunks) < 32_768

@@ -147,15 +147,17 @@ async def test_all_files_of_a_user_are_limited(
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
-        ("../../etc/passwd", "passwd"),
-        ("C:\\\\data\\\\a.jsonl", "a.jsonl"),
-        ("", "file"),
-        ("数据.jsonl", "数据.jsonl"),
-        ("a" * 300, "a" * 200),
+        ('filename="../../etc/passwd"', "passwd"),
+        ('filename="C:\\\\data\\\\a.jsonl"', "a.jsonl"),
+        ('filename=""', "file"),
+        ('filename="数据.jsonl"', "数据.jsonl"),
+        (f'filename="{"a" * 300}"', "a" * 200),
+        ("filename*=UTF-8''%E6%95%B0.jsonl", "数.jsonl"),
+        ("filename*=UTF-8''..%2F%ff%00", "\ufffd"),
     ],
 )
 async def test_names_are_those_of_files(alice_v1: httpx.AsyncClient, sent: str, shown: str) -> None:
-    body = form(PURPOSE, (f'name="file"; filename="{sent}"', b"x"))
+    body = form(PURPOSE, (f'name="file"; {sent}', b"x"))
     assert (await alice_v1.post("/files", **body)).json()["filename"] == shown
 
 

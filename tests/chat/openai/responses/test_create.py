@@ -405,7 +405,7 @@ _BAD: list[Any] = [
         "previous_response_not_found",
     ),
     ({"conversation": "conv_1"}, 400, "conversation", "unsupported_parameter"),
-    ({"top_logprobs": 2}, 400, "top_logprobs", "unsupported_parameter"),
+    ({"top_logprobs": 21}, 400, "top_logprobs", "invalid_value"),
     ({"truncation": "some"}, 400, "truncation", "invalid_value"),
 ]
 
