@@ -1,4 +1,4 @@
-"""How much of one client's is worked on at once: the next frame is not read before there is room."""
+"""How much of one client is worked on at once: the next frame is not read before there is room."""
 
 from __future__ import annotations
 
