@@ -342,6 +342,7 @@ class EstimateOut(Schema):
     model_config = example(
         rows=4990,
         cached=0,
+        shared=0,
         model="deepseek-flash",
         currency="USD",
         based_on="rows",
@@ -354,6 +355,9 @@ class EstimateOut(Schema):
     rows: int = Field(description="Rows that have not been run.")
     cached: int = Field(
         description="Of these: given kept answers for nothing, if all are as the sampled ones."
+    )
+    shared: int = Field(
+        description="Of these: given the answer of an equal row of the run, for nothing."
     )
     model: str
     currency: str

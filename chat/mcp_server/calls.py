@@ -14,11 +14,14 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import JsonValue, ValidationError
 
+from accounts.access.limits import count_request
 from aily.concurrency.signals import Signal
+from aily.database.threads import in_database
 from aily.problems import NotFound, Problem
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from chat.api.tasks import load_task
+from chat.mcp_server import table_tools
 from chat.mcp_server.approvals import answer
 from chat.mcp_server.asking import asking_result, question_signal, task_of_state
 from chat.mcp_server.errors import INVALID_PARAMS, INVALID_REQUEST, RPCError
@@ -27,6 +30,7 @@ from chat.mcp_server.results import (
     Result,
     created_task,
     error_result,
+    object_result,
     result_of,
     state_result,
     unfinished_result,
@@ -79,6 +83,8 @@ async def call_tool(call: Call) -> Result:
     try:
         if call.name in (GET_TASK, CANCEL_TASK):
             return await _own_tool(call)
+        if call.name in table_tools.NAMES:
+            return await _table_tool(call)
         if call.tool is None:
             raise RPCError(INVALID_PARAMS, f"There is no tool {call.name[:100]!r}.")
         if call.state is not None:
@@ -117,6 +123,14 @@ async def _own_tool(call: Call) -> Result:
         return state_result(await load_task(owner_id, task_id))
     except NotFound as error:
         return error_result(error.message)
+
+
+async def _table_tool(call: Call) -> Result:
+    """Raises Problem and pydantic's ValidationError."""
+    caller = call.caller
+    await count_request(*caller.requester)
+    given = (caller.owner_id, caller.api_key_id, call.name, call.arguments)
+    return object_result(await in_database(table_tools.call_table_tool, *given))
 
 
 def task_id_of(value: object) -> UUID:

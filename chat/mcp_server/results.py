@@ -71,8 +71,13 @@ def state_result(task: Task) -> Result:
         "text": task.text or None,
         "error": task.error or None,
     }
-    result = _result(json.dumps(state, ensure_ascii=False))
-    return {**result, "structuredContent": state}
+    return object_result(state)
+
+
+def object_result(content: dict[str, Any]) -> Result:
+    """A result that is an object, also as text."""
+    result = _result(json.dumps(content, ensure_ascii=False))
+    return {**result, "structuredContent": content}
 
 
 def _result(text: str, *, is_error: bool = False) -> Result:

@@ -10,7 +10,9 @@ from django.db.models import Q
 from pydantic import JsonValue
 
 from accounts.access.permissions import permission_sets
+from accounts.models import User
 from chat.mcp_server.errors import INVALID_PARAMS, RPCError
+from chat.mcp_server.table_tools import TABLE_TOOLS, has_tables
 from chat.models import Scene, SceneVersion, Status
 from chat.services import catalog
 from chat.services.restrictions import USE_SCENE
@@ -66,7 +68,7 @@ OWN_TOOLS: tuple[dict[str, Any], ...] = (
         "annotations": {"destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
     },
 )
-_OWN_NAMES = frozenset(tool["name"] for tool in OWN_TOOLS)
+_OWN_NAMES = frozenset(tool["name"] for tool in (*OWN_TOOLS, *TABLE_TOOLS))
 
 
 class SceneTool(NamedTuple):
@@ -100,13 +102,19 @@ def load_page(owner_id: int, cursor: str | None) -> tuple[list[dict[str, Any]], 
     if cursor:
         scenes = scenes.filter(slug__gt=_slug_of_cursor(cursor))
     page = list(scenes[: PAGE_TOOLS + 1])
-    tools = [] if cursor else list(OWN_TOOLS)
+    tools = [] if cursor else _own_tools(owner_id)
     tools += [
         _described(scene, scene.live_version)
         for scene in page[:PAGE_TOOLS]
         if scene.live_version is not None
     ]
     return tools, page[PAGE_TOOLS - 1].slug if len(page) > PAGE_TOOLS else None
+
+
+def _own_tools(owner_id: int) -> list[dict[str, Any]]:
+    """Those for tables are of no use to who has none."""
+    user = User.objects.get(pk=owner_id)
+    return [*OWN_TOOLS, *(TABLE_TOOLS if has_tables(user) else ())]
 
 
 def _slug_of_cursor(cursor: str) -> str:

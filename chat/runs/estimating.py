@@ -23,6 +23,7 @@ from chat.models import LLMModel, Run, Task
 from chat.runs import clock
 from chat.runs.creation import check_columns
 from chat.runs.feeding import cap_of
+from chat.runs.kinds import kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
 from chat.runs.sampling import Sample, sample
 from chat.services.sharing import count_answered
@@ -103,10 +104,12 @@ class Amount:
 class Estimate:
     """`likely` costs today's price of this hour, `off_peak` the same in the cheapest hours, and
     `at_most` the dearest. `based_on`: tried rows, earlier tasks, or nothing (limits alone).
-    `cached`: rows that kept answers are given to, for nothing, if all are as the sample."""
+    `cached`: rows that kept answers are given to, for nothing, if all are as the sample; `shared`:
+    those that are given the answer of an equal row of the same run."""
 
     rows: int
     cached: int
+    shared: int
     model: str
     currency: str
     based_on: str
@@ -122,21 +125,23 @@ class Estimate:
 
 # --- Estimating ---------------------------------------------------------------------------------
 def estimate(
-    run: Run, drafts: Sample | None = None, pending: PendingRows | None = None
+    run: Run, drafts: Sample | None = None, pending: PendingRows | None = None, equal: int = 0
 ) -> Estimate:
     """What the rows that have not been run will cost, by a sample of them. Raises a Problem if
     none of the sample can be sent.
 
-    `pending`: of a run that is not stored.
+    `pending`, and `equal` rows among them: of a run that is not stored.
     """
     check_columns(run)
     drafts = drafts or sample(run)
     if pending is None:
         [pending] = fetch_rows(PendingRows, _PENDING, {"run_id": run.pk})
+        equal = kind_of(run).count_equal(run) if run.shares_equal_rows else 0
     rows, now = pending.rows, clock.now()
     learnt, based_on = _learn(run, drafts)
     # First: what bounds an answer below would make the requests others than are sent.
     cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
+    shared = equal if run.shares_equal_rows else 0
     sizes = [size for size, _ in drafts.tasks]
     limits = [max_usage(task) for _, task in drafts.tasks]
     prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
@@ -152,10 +157,12 @@ def estimate(
     most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
-    tokens = _share_of(tokens, 1 - cached / max(rows, 1))
+    asked = (1 - cached / max(rows, 1)) * (1 - shared / max(rows, 1))
+    tokens = _share_of(tokens, asked)
     return Estimate(
         rows=rows,
         cached=cached,
+        shared=shared,
         model=drafts.model.name,
         currency=price.currency,
         based_on=based_on,
@@ -163,7 +170,7 @@ def estimate(
         at_most=Amount(most.prompt, most.completion, _highest(prices.model, most, now, price)),
         off_peak=_amount(tokens, off_peak_price(prices, now)),
         off_peak_at=next_off_peak(prices, now),
-        seconds=_seconds(rows, learnt, drafts.model),
+        seconds=_seconds(rows - shared, learnt, drafts.model),
         problems=drafts.problems,
         sampled=len(drafts.tasks) + len(drafts.refused),
     )

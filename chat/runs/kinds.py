@@ -101,6 +101,10 @@ class RunKind:
         """Rows that stand for all, with their payloads; None: those that are stored have them."""
         return None
 
+    def count_equal(self, run: Run) -> int:
+        """How many of the rows to come ask what another one of them asks as well."""
+        return 0
+
     def must_wait(self, run: Run) -> bool:
         """Whether another run goes before this one."""
         return False

@@ -45,7 +45,7 @@ class ImportProgress(msgspec.Struct, tag_field="type", tag="import.progress", fr
 
 
 class ExportProgress(msgspec.Struct, tag_field="type", tag="export.progress", frozen=True):
-    """How far an export is. `done` counts rows that are written; `total` is known at its end."""
+    """How far an export is. `done` counts rows that are written; `total` is null until counted."""
 
     export_id: str
     table: int

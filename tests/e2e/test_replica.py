@@ -134,6 +134,7 @@ async def bob(site: Site) -> Reader:
     [
         ("/api/llmchat/tasks", "chat_task"),
         ("/api/usage", "chat_ledgerentry"),
+        ("/api/tables", "tables_table"),
     ],
 )
 async def test_lists_and_reports_are_read_there(bob: Reader, path: str, table: str) -> None:
@@ -175,6 +176,36 @@ async def test_who_has_submitted_by_a_socket_finds_the_task_at_once(
 
 async def test_a_task_is_always_read_from_the_primary(site: Site, bob: Reader) -> None:
     assert await bob.reads_at_replica(f"/api/llmchat/tasks/{site.task_id}", "chat_task") == 0
+
+
+async def test_rows_of_tables_are_read_where_they_are_written(
+    site: Site, alice: Reader, bob: Reader
+) -> None:
+    """Rows go with the revision that the log of the table announces, also to others; a change of
+    the fields, which ends queries of a replica, disturbs nobody."""
+    site.replica.pause()
+    try:
+        fields = [{"name": "Text", "kind": "text"}]
+        made = await alice.post("/api/tables", {"name": "New", "fields": fields})
+        path, key = f"/api/tables/{made['id']}", made["fields"][0]["key"]
+        shares = {"shares": [{"user": "bob", "access": ["read"]}]}
+        async with RestClient(site.stack.base_url, site.alice) as client:
+            assert (await client.call("PUT", f"{path}/shares", json=shares)).status == 200
+        for place in range(SEVERAL // 3):
+            created = [{"op": "create", "values": {key: f"Row {place}"}}]
+            await alice.post(f"{path}/rows:batch", {"operations": created})
+            await alice.post(f"{path}/fields", {"name": f"F{place}", "kind": "integer"})
+            for reader in (alice, bob):
+                page = await reader.post(f"{path}/rows:query", {"count": "exact"})
+                assert page["count"] == place + 1
+                assert len(page["items"][0]["values"]) == place + 2
+            snapshot = await bob.post(f"{path}:open", {})
+            rows = await bob.get(f"/api/tables/snapshots/{snapshot['id']}/rows?from=0&n=100")
+            assert len(rows["items"]) == place + 1
+        assert site.replica.reads_of(f'tables"."t{made["id"]}') == 0
+    finally:
+        site.replica.resume()
+    await alice.until("/api/tables", "tables_table", all_there=True)
 
 
 async def test_pages_of_the_admin_are_read_there(site: Site, bob: Reader) -> None:

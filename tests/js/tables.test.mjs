@@ -12,7 +12,7 @@ import {
 import { Layout } from "../../static/js/pages/tables/layout.js";
 import { RowSource } from "../../static/js/pages/tables/rows.js";
 import { isSame, parseText, plainText } from "../../static/js/pages/tables/values.js";
-import { EMPTY_VIEW, OpenView } from "../../static/js/pages/tables/view_state.js";
+import { EMPTY_VIEW, finishLeftView, OpenView } from "../../static/js/pages/tables/view_state.js";
 
 await loadTexts("tables");
 
@@ -282,7 +282,9 @@ function openView() {
   const api = { addView: ask("add"), changeView: ask("change") };
   const view = { ...EMPTY_VIEW, id: null, name: "All", is_shared: false, is_own: true };
   const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
-  return { calls, view, settled, open: new OpenView(api, 1, view) };
+  const kept = { left: null };
+  const draft = { read: () => kept.left, write: (left) => (kept.left = structuredClone(left)) };
+  return { calls, view, settled, api, kept, draft, open: new OpenView(api, 1, view, draft) };
 }
 
 test("a new view is made once, and what is changed meanwhile follows", async () => {
@@ -323,6 +325,49 @@ test("a view that could not be sent is the same when it is sent again", async ()
   calls[2].resolve({ ...view, id: 5 });
   await settled();
   assert.equal(calls.length, 3);
+});
+
+test("what follows a new view is stored although the page is left while it is on its way", async () => {
+  const { calls, view, settled, open, api, kept, draft } = openView();
+  open.change({ frozen: 1 });
+  open.store();
+  await settled();
+  open.change({ hidden: ["f2"] });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  const { key } = kept.left;
+  // The page is opened again; its first request has arrived.
+  const finished = finishLeftView(api, 1, draft);
+  assert.deepEqual(calls[1], { ...calls[1], name: "add", given: [1, calls[0].given[1], key] });
+  calls[1].resolve({ ...view, id: 5, frozen: 1 });
+  await settled();
+  assert.deepEqual(calls[2].given, [5, { hidden: ["f2"] }]);
+  calls[2].resolve({ ...view, id: 5 });
+  await finished;
+  assert.equal(kept.left, null);
+  // Without a connection it is kept for later, and what is refused is not.
+  kept.left = { key, body: {}, changes: {} };
+  for (const [status, isKept] of [[0, true], [404, false]]) {
+    const again = finishLeftView(api, 1, draft);
+    calls.at(-1).reject(Object.assign(new Error(), { status, code: status ? "" : "network" }));
+    await again;
+    assert.equal(kept.left !== null, isKept);
+  }
+});
+
+test("a view that is stored leaves nothing to be finished", async () => {
+  const { calls, view, settled, open, kept } = openView();
+  open.change({ frozen: 1 });
+  open.store();
+  await settled();
+  open.change({ hidden: ["f2"] });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  assert.deepEqual(kept.left.changes, { hidden: ["f2"] });
+  // It was only put aside.
+  calls[0].resolve({ ...view, id: 5 });
+  await settled();
+  calls[1].resolve({ ...view, id: 5 });
+  await settled();
+  assert.equal(kept.left, null);
 });
 
 test("a field is put beside another one, whether fields between are hidden or not", () => {

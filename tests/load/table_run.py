@@ -49,10 +49,11 @@ class TableRun:
             time.sleep(idle_seconds)
         with InteractiveUser(base_url, other_key) as beside:
             figures = self.run(rows)
-        self._check(self._output, rows)
+        right = self._check(self._output, rows)
         self.wrong += idle.failed + beside.failed
         idle_p99, p99 = idle.p99(), beside.p99()
         return figures | {
+            "run_right_answers": float(right),
             "other_user_idle_p99_seconds": idle_p99,
             "other_user_p99_seconds": p99,
             "other_user_p99_ratio": p99 / idle_p99 if p99 and idle_p99 else None,
@@ -63,6 +64,7 @@ class TableRun:
         body |= {"mapping": {"text": self._text_key}}
         made = self._post(f"{self._table}/ai-fields", body)
         path = f"/api/tables/ai-fields/{made['id']}"
+        rss = self._groups.rss_bytes()
         before, began = self._groups.cpu_seconds(), time.monotonic()
         with PeakMemory(self._groups) as memory:
             started = self._post(f"{path}/runs", {"scope": {"first": rows}, "start": "now"})
@@ -77,6 +79,10 @@ class TableRun:
             "run_first_answer_seconds": first_seconds,
             "run_web_rss_bytes": memory.peak_bytes.get("web"),
             "run_worker_rss_bytes": memory.peak_bytes.get("worker"),
+            **{
+                f"run_{part}_growth_bytes": float(memory.peak_bytes[part] - rss[part])
+                for part in ("web", "worker")
+            },
             **{
                 f"run_{part}_cpu_ms_per_row": (after[part] - before[part]) * 1000 / rows
                 for part in _PARTS
@@ -97,8 +103,8 @@ class TableRun:
             time.sleep(_LOOK_SECONDS)
         return time.monotonic()
 
-    def _check(self, key: str, rows: int) -> None:
-        """Count rows without their answer."""
+    def _check(self, key: str, rows: int) -> int:
+        """Count the rows that have their answer, and those that have not."""
         cursor: str | None = None
         right = 0
         while right + self.wrong < rows:
@@ -111,3 +117,4 @@ class TableRun:
             cursor = found["next"]
             if cursor is None:
                 break
+        return right

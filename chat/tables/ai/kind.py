@@ -28,6 +28,9 @@ class TableRuns(RunKind):
     def sample_rows(self, run: Run, limit: int) -> Sequence[SampledRow]:
         return preparing.sample(run, load_run_source(run.pk), limit)
 
+    def count_equal(self, run: Run) -> int:
+        return preparing.count_equal(run, load_run_source(run.pk))
+
     def must_wait(self, run: Run) -> bool:
         """One run of a field at a time, the earliest first."""
         ai_run = AiRun.objects.filter(pk=run.pk).first()

@@ -58,6 +58,11 @@ SELECT DISTINCT ON (number) number, key, bytes
     ORDER BY number LIMIT 1) found
  ORDER BY number
 """
+_EQUAL = """
+SELECT count(*) - count(DISTINCT {digest})
+  FROM chat_runrow r JOIN {rows} t ON t.id = r.key::bigint
+ WHERE r.run_id = %(run_id)s AND r.state IN ('pending', 'open')
+"""
 
 
 class _Found(Row, frozen=True):
@@ -265,6 +270,19 @@ def sample(run: Run, source: RunSource, limit: int) -> list[SampledRow]:
         for row in rows
         if int(row.key) in found
     ]
+
+
+def count_equal(run: Run, source: RunSource) -> int:
+    """How many of the rows to come ask what another one of them asks as well: one statement over
+    them. None where they ask about answers that are not there yet."""
+    if source.ai_run.waits_for:
+        return 0
+    inputs = inputs_expression(_mapped(source), operands_of(source.fields.values()))
+    composed = sql.SQL(_EQUAL).format(
+        digest=digest_expression(inputs), rows=rows_table(source.ai_run.table_id)
+    )
+    [equal] = fetch_column(int, composed.as_string(), {"run_id": run.pk})
+    return equal
 
 
 #: Placeholder of an answer that is not there yet, by the kind of its field; else empty.

@@ -221,7 +221,7 @@ def estimate_scope(
     rows = preparing.sample_of(source, found.sample)
     drafts = sampling.draft_rows(run, rows)
     pending = estimating.PendingRows(found.rows, found.bytes)
-    return ScopeEstimate(found, estimating.estimate(run, drafts, pending))
+    return ScopeEstimate(found, estimating.estimate(run, drafts, pending, found.duplicates))
 
 
 # --- Finding ------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def estimate_ai_field(
 ) -> dict[str, object]:
     """What a run would cost, and how long it would take. Nothing is stored."""
     row = find(request, ai_field_id, Access.RUN)
-    new = runs.NewAiRun(payload.scope.scope())
+    new = runs.NewAiRun(payload.scope.scope(), shares_equal_rows=payload.share_equal)
     found = runs.estimate_scope(request.auth.user, api_key_id(request), row, new)
     survey = found.survey
     counts = {

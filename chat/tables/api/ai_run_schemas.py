@@ -19,6 +19,8 @@ from chat.tables.api.ai_field_schemas import CLIENT, MAX_RUN_ROWS, Money
 from chat.tables.api.row_schemas import RowId
 from chat.tables.models import AiRun, Which
 
+_SHARE_EQUAL = "Rows that ask the same are answered by one call of yours."
+
 WhichName = Literal["empty", "stale", "empty_or_stale", "failed", "rejected", "all"]
 
 
@@ -64,9 +66,7 @@ class RunIn(RequestSchema):
     deadline_at: Moment | None = None
     max_open: int | None = Field(None, ge=1, le=20_000)
     webhook: int | None = Field(None, ge=1, lt=2**63)
-    share_equal: bool = Field(
-        False, description="Rows that ask the same are answered by one call of yours."
-    )
+    share_equal: bool = Field(False, description=_SHARE_EQUAL)
     try_rows: int = Field(
         0, ge=0, le=100, alias="try", description="Run so many rows now, and wait for `:start`."
     )
@@ -100,9 +100,10 @@ class RunIn(RequestSchema):
 
 
 class EstimateIn(RequestSchema):
-    model_config = example(scope={"which": "empty"})
+    model_config = example(scope={"which": "empty"}, share_equal=True)
 
     scope: ScopeIn = ScopeIn.model_validate({})
+    share_equal: bool = Field(False, description=_SHARE_EQUAL)
 
 
 class ScopeEstimateOut(EstimateOut):

@@ -11,6 +11,7 @@ from ninja import Query, Router, Status
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, takes_idempotency_key
 from aily.problems import Conflict, Forbidden
+from aily.rest.etags import if_match
 from aily.rest.pages import matching
 from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
@@ -77,6 +78,7 @@ def get_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
 
 
 @router.patch("/runs/{uuid:run_id}", response=TableRunOut)
+@if_match(TableRunOut, get_table_run)
 def change_table_run(request: AuthenticatedRequest, run_id: UUID, payload: LimitsIn) -> Any:
     """Change the limits of a run of yours that is ready or paused."""
     _find_own(request, run_id)

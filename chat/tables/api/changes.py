@@ -12,6 +12,7 @@ from ninja.pagination import paginate
 from pydantic import Field
 
 from accounts.authentication import AuthenticatedRequest
+from aily.database.replica import may_read_replica
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching
 from chat.tables.models import Change
@@ -53,6 +54,7 @@ class ChangeFilter(Schema):
 
 
 @router.get("/{int:table_id}/changes", response=list[ChangeOut], url_name="list_changes")
+@may_read_replica
 @paginate(Page)
 def list_changes(
     request: AuthenticatedRequest, table_id: int, filters: Query[ChangeFilter]

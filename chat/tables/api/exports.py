@@ -15,6 +15,7 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.database.threads import in_database
 from aily.problems import Conflict, InvalidRequest, NotFound
+from aily.rest.etags import if_match
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page
 from chat.tables import stored_views
@@ -114,6 +115,7 @@ def cancel_export(request: AuthenticatedRequest, export_id: UUID) -> Export:
 
 
 @router.delete("/exports/{uuid:export_id}", response={204: None})
+@if_match(ExportOut, get_export)
 def delete_export(request: AuthenticatedRequest, export_id: UUID) -> Status[None]:
     """Delete an export that has ended, and its file."""
     control.delete(_load(request, export_id))

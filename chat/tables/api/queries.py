@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
+from accounts.models import User
 from aily.problems import InvalidRequest
 from aily.rest.requests import no_body
 from chat.tables import undo
@@ -37,6 +38,7 @@ from chat.tables.queries.aggregates import aggregate
 from chat.tables.queries.catalogue import operands_of
 from chat.tables.queries.execution import bounded_query
 from chat.tables.queries.pages import page_of_ids
+from chat.tables.rows.reading import RowJson
 from chat.tables.showing import shown_rows
 from chat.tables.view_queries import ViewParts, compile_parts
 
@@ -47,8 +49,16 @@ router = Router(tags=["tables"])
 def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -> HttpResponse:
     """Rows by filter and order, a page at a time. A page goes on after the last row of the one
     before: it repeats and skips nothing that has not changed, however deep it is."""
+    head, items = page_of_rows(request.auth.user, table_id, payload)
+    return rows_response(head, "items", items, ())
+
+
+def page_of_rows(
+    user: User, table_id: int, payload: QueryIn
+) -> tuple[dict[str, object], list[RowJson]]:
+    """What a page says beside its rows, and the rows. Raises Problem."""
     with bounded_query():
-        table = get_table(request.auth.user, table_id)
+        table = get_table(user, table_id)
         fields = live_fields(table.pk)
         shown = _wanted(fields, payload.fields)
         parts = ViewParts(
@@ -56,17 +66,17 @@ def query_rows(request: AuthenticatedRequest, table_id: int, payload: QueryIn) -
             cast("JsonValue", payload.sorts),
             collation=payload.collation,
         )
-        query = compile_parts(table.pk, operands_of(fields, request.auth.user), parts).query
+        query = compile_parts(table.pk, operands_of(fields, user), parts).query
         found = page_of_ids(query, payload.limit, payload.cursor, payload.count)
         items = shown_rows(table.pk, shown, found.ids)
     note_uses(table, parts)
-    head = {
+    head: dict[str, object] = {
         "rev": table.rev,
         "next": found.next,
         "count": found.count,
         "is_capped": found.is_capped,
     }
-    return rows_response(head, "items", [row for row in items if row is not None], ())
+    return head, [row for row in items if row is not None]
 
 
 def _wanted(fields: list[Field], keys: list[str] | None) -> list[Field]:

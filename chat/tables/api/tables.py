@@ -11,6 +11,7 @@ from accounts.access.permissions import permissions_of, require_permission
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from accounts.models import User
+from aily.database.replica import may_read_replica
 from aily.problems import NotFound
 from aily.rest.etags import if_match
 from aily.rest.pages import Page, PageContent, ordered
@@ -59,6 +60,7 @@ def show(user: User, table: Table) -> Table:
 
 
 @router.get("", response=list[TableItem], url_name="list_tables")
+@may_read_replica
 @paginate(TablePage)
 def list_tables(request: AuthenticatedRequest, filters: Query[TableFilter]) -> QuerySet[Table]:
     """The tables that you may read."""

@@ -217,6 +217,7 @@ class ExportOut(Schema):
         state="done",
         reason="",
         message="",
+        total=91_000,
         done=91_000,
         file_name="Tickets.xlsx",
         bytes=4_200_000,
@@ -232,6 +233,7 @@ class ExportOut(Schema):
     state: StateName
     reason: str
     message: str
+    total: int | None = Field(None, description="Rows to be written, once they are counted.")
     done: int = Field(description="Rows that were written.")
     file_name: str | None = None
     bytes: int | None = None

@@ -17,12 +17,14 @@ from aily.problems import Problem
 from chat.models.files import FileWriter
 from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError
-from chat.tables.exports.selection import selection_of
+from chat.tables.exports.selection import Selection, selection_of
 from chat.tables.exports.writing import written_file
 from chat.tables.models import Export, TransferState
 from chat.tables.permissions import Access, get_table
+from chat.tables.queries.pages import count_rows
 from chat.tables.transfers.lease_renewal import LeaseRenewal, renewed
 from chat.tables.transfers.leases import Lease, LeaseLostError
+from chat.tables.transfers.long_transactions import long_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +68,13 @@ def _write(job: Export, lease: Lease, renewal: LeaseRenewal) -> None:
         rows = done
         renewal.check(done)
 
+    selection = selection_of(job, owner)
+    _count(job, lease, selection)
     writer = FileWriter(job.owner_id, _file_name(job))
     try:
         options = job.options
         with written_file(
-            selection_of(job, owner),
+            selection,
             job.format,
             between,
             is_safe=bool(options.get("spreadsheet", True)),
@@ -84,6 +88,14 @@ def _write(job: Export, lease: Lease, renewal: LeaseRenewal) -> None:
     except BaseException:
         writer.discard()
         raise
+
+
+def _count(job: Export, lease: Lease, selection: Selection) -> None:
+    """Note how many rows there are, for those who watch. The file has those of a moment later."""
+    with long_transaction():
+        total = count_rows(selection.query, "exact")
+    Export.objects.filter(pk=job.pk, lease=lease.token).update(total=total)
+    publish([job.pk])
 
 
 def _file_name(job: Export) -> str:

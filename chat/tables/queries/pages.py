@@ -56,7 +56,7 @@ def page_of_ids(query: Query, limit: int, cursor: str | None, count: Count) -> R
     """
     digest = query_digest(query.filter, query.sorts, query.collation)
     found, next_values = _read(query, limit, cursor, digest)
-    number = _count(query, count)
+    number = count_rows(query, count)
     is_capped = count == "capped" and number is not None and number > COUNT_CAP
     return RowIds(
         found,
@@ -102,7 +102,8 @@ def _as_texts(keys: Sequence[SortKey]) -> sql.Composable:
     return sql.SQL(", ").join(sql.SQL("({})::text").format(key.value) for key in keys)
 
 
-def _count(query: Query, count: Count) -> int | None:
+def count_rows(query: Query, count: Count) -> int | None:
+    """How many rows there are, in one statement; None if that is not wanted."""
     if count == "none":
         return None
     statement = Statement(query.table, query.operands)

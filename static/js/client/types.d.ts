@@ -253,7 +253,7 @@ export type RowState =
 export type RunCounts = Record<RowState | "total", number>;
 
 /** Of each variable: its column, or a constant. */
-export type Mapping = Record<string, string | { value: unknown }>;
+export type Mapping = Record<string, string | { value: unknown } | { examples: number }>;
 
 /** Fields of a new run; `change` takes some of them. */
 export interface RunFields {
@@ -340,6 +340,8 @@ export interface Estimate {
   sampled: number;
   /** Rows that kept answers are given to, for nothing. */
   cached: number;
+  /** Rows that are given the answer of an equal one. */
+  shared: number;
 }
 
 /** A line of the file of results. */

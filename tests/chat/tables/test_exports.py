@@ -248,4 +248,6 @@ def test_a_file_over_its_bound_is_refused(grid: Grid, settings: Settings) -> Non
     work()
     answer = grid.client.get(f"/api/tables/exports/{job['id']}").json()
     assert (answer["state"], answer["reason"]) == ("failed", "too_large")
+    # It was known before the first row was written.
+    assert answer["total"] == len(ROWS)
     assert not StoredFile.objects.exists()

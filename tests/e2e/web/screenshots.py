@@ -121,6 +121,7 @@ def test_a_run_from_its_estimate_to_its_end(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     panel(page).get_by_role("button", name="Pause").click()
     expect(panel(page).locator(".run-state")).to_have_text("Paused")
+    expect(panel(page).locator(".run-figures .open dd")).to_have_text("0")
     take(page, "tables-paused")
 
 

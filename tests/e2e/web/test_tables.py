@@ -6,7 +6,7 @@ import csv
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e.web.tables import (
     STATES,
@@ -224,26 +224,53 @@ def test_rows_are_put_in_order_by_hand(page_of_tables: Page) -> None:
         expect(cell(page, row, 0)).to_have_text(f"Ticket {number} <b>")
 
 
-@pytest.mark.slow
-def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page) -> None:
+#: Drags the scroll bar to a share of the height, a step in each frame.
+DRAG_TO = """
+async ([viewport, share]) => {
+  const from = viewport.scrollTop;
+  const to = (viewport.scrollHeight - viewport.clientHeight) * share;
+  for (let step = 1; step <= 40; step++) {
+    viewport.scrollTop = from + (to - from) * step / 40;
+    await new Promise(requestAnimationFrame);
+  }
+}
+"""
+#: Of the 1,000 pages that 100,000 rows have, a drag over many of them reads some.
+MAX_READS = 100
+
+
+@pytest.mark.parametrize("rows", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page, rows: int) -> None:
     page = page_of_tables
-    table = make_table(page, 3000)
-    open_table(page, table)
+    open_table(page, make_table(page, rows))
+    grid = page.get_by_role("grid")
+    assert grid.get_attribute("aria-rowcount") == str(rows + 1)
+    cell(page, 0, 0).click()
+    page.keyboard.press("Control+ArrowDown")
+    expect(cell(page, rows - 1, 0)).to_have_text(f"Ticket {rows - 1} <b>")
     reads: list[str] = []
     page.on(
         "request", lambda request: reads.append(request.url) if "rows?" in request.url else None
     )
-    cell(page, 0, 0).click()
-    page.keyboard.press("Control+ArrowDown")
-    expect(cell(page, 2999, 0)).to_have_text("Ticket 2999 <b>")
-    viewport = page.locator(".slick-viewport-top.slick-viewport-left")
-    viewport.evaluate("(element) => (element.scrollTop = element.scrollHeight / 2)")
-    expect(page.locator(".slick-row[data-row='1505'] .cell").first).to_have_text("Ticket 1505 <b>")
-    assert len(reads) <= 6
-    grid = page.get_by_role("grid")
-    assert grid.get_attribute("aria-rowcount") == "3001"
-    row = page.locator(".slick-row[data-row='1505']")
-    assert row.get_attribute("aria-rowindex") == "1507"
+    viewport = page.locator(".slick-viewport-top.slick-viewport-right")
+    for share in (0.0, 0.75, 0.5):
+        reads.clear()
+        page.evaluate(DRAG_TO, [viewport.element_handle(), share])
+        middle = int((rows - 1) * share)
+        row = page.locator(f".slick-pane-right .slick-row[data-row='{middle}']")
+        expect(row).to_be_in_viewport()
+        expect(row).to_contain_text(f"Ticket {middle} <b>")
+        assert len(reads) <= MAX_READS, reads
+    assert row.get_attribute("aria-rowindex") == str(middle + 2)
+    # The numbers stay where they are while fields scroll sideways, and cells stay below a header
+    # that gets the focus.
+    number = page.locator(f".slick-row[data-row='{middle}'] .row-number")
+    page.set_viewport_size({"width": 800, "height": 800})
+    for name, place in (("Paid", 4), ("Subject", 0)):
+        page.get_by_role("button", name=f"Field {name}").focus()
+        expect(cell(page, middle, place)).to_be_in_viewport(ratio=0.9)
+        expect(number).to_have_text(str(middle + 1))
+        expect(number).to_be_in_viewport(ratio=0.9)
 
 
 # --- Fields and views -----------------------------------------------------------------------------
@@ -337,7 +364,7 @@ def test_a_view_has_filter_order_and_groups_and_is_stored(page_of_tables: Page) 
     expect(heading.first).to_contain_text("Paid: No · 4 rows · Sum of Count: 80")
     heading.first.click()
     expect(heading.first).to_have_attribute("aria-expanded", "false")
-    expect(page.locator(".slick-row:not(.group-row)")).to_have_count(3)
+    expect(page.locator(".slick-pane-right .slick-row:not(.group-row)")).to_have_count(3)
     page.wait_for_url(re.compile(r"#/tables/\d+/\d+$"))
     page.reload()
     expect(heading).to_have_count(2)
@@ -376,6 +403,29 @@ def test_a_file_of_gb18030_becomes_a_table_and_leaves_it_again(page_of_tables: P
     rows = list(csv.reader(content_out.splitlines()))
     assert rows[:2] == [["标题", "数量", "日期"], ["工单0", "0", "2026-01-01"]]
     assert not any(cell_text.startswith("=") for row in rows for cell_text in row)
+
+
+@pytest.mark.slow
+def test_an_export_says_how_far_it_is_and_is_cancelled(page_of_tables: Page) -> None:
+    page = page_of_tables
+    open_table(page, make_table(page, 10))
+
+    def slow_down(route: Route) -> None:
+        """It is over before anybody looks."""
+        answer = route.fetch()
+        is_cancelled = route.request.url.endswith(":cancel")
+        state = "cancelled" if is_cancelled else "running"
+        route.fulfill(json={**answer.json(), "state": state, "done": 4, "total": 10})
+
+    page.route(re.compile(r"/api/tables/(\d+/exports|exports/[^/]+)$"), slow_down)
+    page.get_by_role("button", name="More", exact=True).click()
+    choose(page, "Export")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Export").click()
+    expect(dialog).to_contain_text("4 of 10 rows")
+    expect(dialog.get_by_role("progressbar")).to_have_js_property("value", 4)
+    dialog.get_by_role("button", name="Cancel the export").click()
+    expect(dialog).to_contain_text("The export was cancelled.")
 
 
 # --- The trash ------------------------------------------------------------------------------------

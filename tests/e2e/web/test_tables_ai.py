@@ -144,6 +144,36 @@ def test_a_run_fills_what_it_reads_in_the_same_turn(page_of_tables: Page) -> Non
 
 
 @pytest.mark.slow
+def test_good_answers_are_given_as_examples(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    summary = add_summary(page, table, [QUICK])
+    open_table(page, table)
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="AI field settings").click()
+    panel(page).get_by_label("Text", exact=True).select_option("Good answers as examples")
+    number = panel(page).get_by_label("How many: text")
+    expect(number).to_have_value("5")
+    save = panel(page).get_by_role("button", name="Save")
+    for wrong in ("0", "21", "some"):
+        number.fill(wrong)
+        number.blur()
+        expect(panel(page)).to_contain_text("A whole number from 1 to 20.")
+        expect(save).to_be_disabled()
+    number.fill("3")
+    number.blur()
+    check_access(page)
+    save.click()
+    expect(status(page)).to_contain_text("Summary")
+    page.reload()
+    stored = page.request.get(f"/api/tables/ai-fields/{summary['id']}").json()
+    assert stored["mapping"] == {"text": {"examples": 3}}
+    open_panel(page, "runs")
+    panel(page).get_by_role("button", name="AI field settings").click()
+    expect(number).to_have_value("3")
+
+
+@pytest.mark.slow
 def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -180,5 +210,14 @@ def test_two_configurations_are_compared_blindly(page_of_tables: Page) -> None:
     dialog.get_by_label("Right answers of Summary").select_option("Subject")
     dialog.locator(".ai-run", has_text="3 rows").click()
     expect(answers).to_have_count(6)
+    # Beside right answers of a field, which answers were given in their place.
+    dialog.get_by_role("button", name="Another comparison").click()
+    dialog.get_by_role("button", name="Compare", exact=True).click()
+    expect(dialog).to_contain_text("3 rows answered by both.")
+    wrong = dialog.locator(".wrong-answers").first
+    wrong.get_by_text("3 wrong").click()
+    expect(wrong.locator("tbody tr")).to_have_count(3)
+    expect(wrong.locator("tbody tr").first).to_contain_text("Row ")
+    check_access(page)
     dialog.get_by_role("button", name="Close").click()
     expect(page.locator(".slick-cell.l6", has_text="simu")).to_have_count(0)

@@ -177,7 +177,7 @@ def test_ten_seconds_without_a_connection_lose_nothing(page_of_tables: Page) -> 
     page.get_by_role("button", name="Field Day").click()
     choose(page, "Hide")
     # Rows that were never read, and a view that cannot be stored.
-    page.locator(".slick-viewport-top.slick-viewport-left").evaluate(
+    page.locator(".slick-viewport-top.slick-viewport-right").evaluate(
         "(element) => (element.scrollTop = element.scrollHeight / 2)"
     )
     expect(status(page)).to_contain_text("No connection: 3 changes are kept here")
@@ -185,6 +185,7 @@ def test_ten_seconds_without_a_connection_lose_nothing(page_of_tables: Page) -> 
     page.context.set_offline(False)
     expect(status(page)).not_to_contain_text("No connection")
     expect(page.locator(".slick-row[data-row='755'] .cell").first).to_have_text("Ticket 755 <b>")
+    expect(status(page).locator(".status-edits")).to_have_text("")
     page.reload()
     expect(cell(page, 2, 0)).to_have_text("Offline 2")
     expect(fields_shown(page)).to_have_text(["Subject", "Count", "State", "Paid"])

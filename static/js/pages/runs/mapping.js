@@ -1,4 +1,4 @@
-/** Which column of a file each variable of a scene is taken from. */
+/** Which column of a file, or field of a table, each variable of a scene is taken from. */
 
 import { nodeOf } from "../../forms/nodes.js";
 import { t } from "../../i18n/i18n.js";
@@ -10,14 +10,20 @@ import { textOf } from "./row.js";
  * @import { Member } from "../../forms/types.d.ts"
  * @import { Scene } from "../../store/types.d.ts"
  *
- * @typedef {{kind: "column"|"value"|"none", text: string}} Source
+ * @typedef {{kind: "column"|"value"|"examples"|"none", text: string}} Source examples: their number
  */
 
 /** What a select has for "a fixed value"; columns have their place. */
 const FIXED = "value";
+const EXAMPLES = "examples";
+/** Answers that a variable can be given as examples. */
+const MAX_EXAMPLES = 20;
+const USUAL_EXAMPLES = "5";
 const TEXTS = ["text", "line", "choice"];
 
 export class MappingForm {
+  /** Whether good answers can be given as examples: those of an AI field. */
+  hasExamples = false;
   #columns;
   #nameOf;
   /** @type {Member[]} */
@@ -55,7 +61,7 @@ export class MappingForm {
   get isIncomplete() {
     return this.#variables.some(({ name, isRequired }) =>
       isRequired && this.#sources.get(name)?.kind === "none"
-    );
+    ) || [...this.#sources.values()].some(isWrongNumber);
   }
 
   /** @returns {Mapping} */
@@ -66,6 +72,7 @@ export class MappingForm {
       const { kind, text } = this.#sources.get(name) ?? { kind: "none", text: "" };
       if (kind === "column") mapping[name] = text;
       if (kind === "value") mapping[name] = { value: constant(text, node.kind) };
+      if (kind === "examples") mapping[name] = { examples: Number(text) };
     }
     return mapping;
   }
@@ -101,10 +108,11 @@ export class MappingForm {
       onChange();
     };
     const write = (/** @type {any} */ { target }) => {
-      this.#sources.set(name, { kind: "value", text: target.value });
+      this.#sources.set(name, { ...source, text: target.value });
       onChange();
     };
-    const error = errors[`mapping.${name}`] ?? "";
+    const error = errors[`mapping.${name}`] ??
+      (isWrongNumber(source) ? t("tables.count_of", { count: MAX_EXAMPLES }) : "");
     const example = source.kind === "column" ? first?.payload?.[source.text] : undefined;
     const isOpen = isRequired && source.kind === "none";
     return html`
@@ -124,11 +132,23 @@ export class MappingForm {
             )
           )}
           ${option(FIXED, t("runs.fixed"), source.kind === "value")}
+          ${this.hasExamples
+            ? option(EXAMPLES, t("tables.examples"), source.kind === "examples")
+            : nothing}
         </select>
         ${source.kind === "value"
           ? html`
             <input type="text" dir="auto" aria-label="${t("runs.fixed")}: ${name}"
               .value=${source.text} @change=${write}>
+          `
+          : nothing}
+        ${source.kind === "examples"
+          ? html`
+            <input type="text" inputmode="numeric" aria-label="${t(
+              "tables.examples_number",
+            )}: ${name}"
+              .value=${source.text} @change=${write}>
+            <p class="field-help">${t("tables.examples_help")}</p>
           `
           : nothing}
         <p class="field-help example" id="${id}-help" dir="auto">${example === undefined
@@ -143,15 +163,24 @@ export class MappingForm {
   #chosen(value) {
     if (value === "") return { kind: "none", text: "" };
     if (value === FIXED) return { kind: "value", text: "" };
+    if (value === EXAMPLES) return { kind: "examples", text: USUAL_EXAMPLES };
     return { kind: "column", text: this.#columns[Number(value)] };
   }
 }
 
-/** @param {string|{value: unknown}|undefined} mapped @returns {Source} */
+/** @param {Mapping[string]|undefined} mapped @returns {Source} */
 function sourceOf(mapped) {
   if (mapped === undefined) return { kind: "none", text: "" };
   if (typeof mapped === "string") return { kind: "column", text: mapped };
+  if ("examples" in mapped) return { kind: "examples", text: String(mapped.examples) };
   return { kind: "value", text: textOf(mapped.value) };
+}
+
+/** @param {Source} source */
+function isWrongNumber({ kind, text }) {
+  const number = Number(text.trim() || NaN);
+  return kind === "examples" &&
+    !(Number.isInteger(number) && number >= 1 && number <= MAX_EXAMPLES);
 }
 
 /** @param {string} value @param {string} label @param {boolean} isChosen */

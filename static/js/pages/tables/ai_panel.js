@@ -77,12 +77,14 @@ export class AiPanel {
   #newMapping(mapping) {
     const fields = this.#fields;
     const { store } = this.#context.app;
-    return new MappingForm(
+    const form = new MappingForm(
       store.scene(this.#form.scene),
       fields.map(({ key }) => key),
       mapping,
       (key) => fields.find((field) => field.key === key)?.name ?? key,
     );
+    form.hasExamples = true;
+    return form;
   }
 
   template() {

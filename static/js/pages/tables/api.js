@@ -220,6 +220,11 @@ export class TablesApi {
     return this.#call("GET", `/exports/${id}`);
   }
 
+  /** @param {string} id @returns {Promise<ExportData>} */
+  cancelExport(id) {
+    return this.#call("POST", `/exports/${id}:cancel`);
+  }
+
   /** @param {string} id @returns {string} */
   exportAddress(id) {
     return `/api/tables/exports/${id}/file`;
@@ -256,9 +261,10 @@ export class TablesApi {
     return this.#call("GET", `/ai-fields/${id}/states`);
   }
 
-  /** @param {number} id @param {Scope} scope @returns {Promise<ScopeEstimate>} */
-  estimate(id, scope) {
-    return this.#call("POST", `/ai-fields/${id}:estimate`, { scope });
+  /** @param {number} id @param {Scope} scope @param {boolean} shares whether equal rows are asked once
+   * @returns {Promise<ScopeEstimate>} */
+  estimate(id, scope, shares) {
+    return this.#call("POST", `/ai-fields/${id}:estimate`, { scope, share_equal: shares });
   }
 
   /** @param {number} id @param {object} run @returns {Promise<{id: string, runs: TableRunData[]}>} */

@@ -6,7 +6,7 @@ import { explain } from "../../ui/notice.js";
 import { plainText, shownText } from "./values.js";
 
 /**
- * @import { ComparedAnswer, ComparedRow, ComparedSide, Comparison, Field, SideName, Value } from "./types.d.ts"
+ * @import { ComparedAnswer, ComparedRow, ComparedSide, Comparison, Field, SideName, TruthPair, Value } from "./types.d.ts"
  *
  * @typedef {object} Parts
  * @property {Field[]} fields of the table
@@ -16,6 +16,8 @@ import { plainText, shownText } from "./values.js";
 
 /** @type {SideName[]} */
 const SIDES = ["a", "b"];
+/** Of wrong answers, those that are listed. */
+const MAX_PAIRS = 20;
 
 /** @param {Comparison} comparison @param {Parts} parts */
 export function comparedTemplate({ sides, rows }, parts) {
@@ -58,12 +60,47 @@ function sideTemplate(name, { config, failed, cost, currency, ...side }, votes, 
         ? html`<span class="row-error">${t("tables.failed_rows", { count: failed })}</span>`
         : nothing}
       ${votes ? html`<span>${t("tables.votes", { count: votes })}</span>` : nothing}
-      ${Object.entries(side.truth ?? {}).map(([key, { compared, right }]) => {
+      ${Object.entries(side.truth ?? {}).map(([key, { compared, right, pairs }]) => {
         const field = fields.find((other) => other.key === key);
         const counts = { name: field?.name ?? key, right, count: compared };
-        return html`<span dir="auto">${t("tables.right_answers", counts)}</span>`;
+        return html`
+          <span dir="auto">${t("tables.right_answers", counts)}</span>
+          ${wrongTemplate(pairs)}
+        `;
       })}
     </section>
+  `;
+}
+
+/** What was answered in place of what. @param {TruthPair[]} pairs the most frequent first */
+function wrongTemplate(pairs) {
+  const wrong = pairs.filter(({ truth, answer }) => truth !== answer);
+  if (wrong.length === 0) return nothing;
+  const count = wrong.reduce((sum, { rows }) => sum + rows, 0);
+  return html`
+    <details class="wrong-answers">
+      <summary>${t("tables.wrong_answers", { count })}</summary>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">${t("tables.truth")}</th>
+            <th scope="col">${t("tables.given_answer")}</th>
+            <th scope="col">${t("tables.in_rows")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${wrong.slice(0, MAX_PAIRS).map(({ truth, answer, rows }) =>
+            html`
+              <tr>
+                <td dir="auto">${truth}</td>
+                <td dir="auto">${answer || "–"}</td>
+                <td>${rows}</td>
+              </tr>
+            `
+          )}
+        </tbody>
+      </table>
+    </details>
   `;
 }
 

@@ -61,6 +61,7 @@ export class ExportSheet {
   /** @param {ExportData} data */
   #take(data) {
     this.#export = data;
+    clearTimeout(this.#timer);
     if (data.state === "running") this.#timer = setTimeout(() => this.#poll(), POLL_MS);
     this.#sheet.show();
   }
@@ -73,6 +74,11 @@ export class ExportSheet {
       this.#timer = setTimeout(() => this.#poll(), POLL_MS * 4);
       this.#sheet.show();
     }
+  }
+
+  /** @param {string} id */
+  #cancel(id) {
+    return this.#request.run(async () => this.#take(await this.#api.cancelExport(id)));
   }
 
   #formTemplate() {
@@ -116,7 +122,7 @@ export class ExportSheet {
   }
 
   /** @param {ExportData} data */
-  #stateTemplate({ id, state, done, message }) {
+  #stateTemplate({ id, state, done, total, message }) {
     if (state === "done") {
       return html`
         <p role="status">${t("tables.export_ready", { count: done })}</p>
@@ -128,8 +134,19 @@ export class ExportSheet {
       `;
     }
     if (state === "running") {
-      return html`<p role="status">${t("tables.rows_written", { count: done })}</p>`;
+      return html`
+        <p role="status">${total === null
+          ? t("tables.rows_written", { count: done })
+          : t("tables.export_progress", { done, count: total })}</p>
+        <progress max=${total || 1} .value=${Math.min(done, total ?? 0)}
+          aria-label=${t("runs.progress")}></progress>
+        <div class="dialog-actions">
+          <button type="button" class="button" ?disabled=${this.#request.isBusy}
+            @click=${() => this.#cancel(id)}>${icon("stop")}${t("tables.cancel_export")}</button>
+        </div>
+      `;
     }
+    if (state === "cancelled") return html`<p role="status">${t("tables.export_cancelled")}</p>`;
     return html`<p class="form-error" role="alert">${message || t("tables.export_failed")}</p>`;
   }
 }

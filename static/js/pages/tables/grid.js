@@ -4,7 +4,14 @@ import { SlickCellSelectionModel, SlickGrid, SlickRange } from "../../slickgrid.
 import { isCharacter, isComposing } from "../../ui/keyboard.js";
 import { ColumnDrag } from "./column_drag.js";
 import { IN_SHEET } from "./editors.js";
-import { markActive, markRows, moveRole, setCounts } from "./grid_access.js";
+import {
+  followHeaders,
+  hidePane,
+  markActive,
+  markRows,
+  moveRole,
+  setCounts,
+} from "./grid_access.js";
 import { fieldColumn, linesOf, NUMBER, numberColumn, widthsOf } from "./grid_columns.js";
 import { menuButton } from "./grid_nodes.js";
 
@@ -84,7 +91,7 @@ export class TableGrid {
 
   #makeGrid() {
     const data = linesOf(this.#source, {
-      column: () => this.#fields.length ? Math.max(0, this.#frozen) + 1 : 0,
+      column: () => this.#fields.length ? this.#frozen + 1 : 0,
       onToggle: this.#callbacks.onToggle,
     });
     return new SlickGrid(this.element, data, [numberColumn(this.#source)], {
@@ -108,19 +115,22 @@ export class TableGrid {
   }
 
   // --- Columns ------------------------------------------------------------------------------------
-  #frozen = -1;
+  /** The last column that does not scroll sideways: 0 is that with the numbers of rows. */
+  #frozen = 0;
 
   /** @param {Field[]} fields in order @param {Record<string, number>} widths @param {number} frozen */
   setFields(fields, widths, frozen) {
     this.#fields = fields;
     // Too many of them would leave no room for the others.
     const isNarrow = this.element.clientWidth < 600;
-    this.#frozen = frozen > 0 && !isNarrow ? Math.min(frozen, fields.length - 1) : -1;
+    this.#frozen = isNarrow ? 0 : Math.max(Math.min(frozen, fields.length - 1), 0);
     const columns = fields.map((field) => fieldColumn(field, widths[field.key], this.#source));
     // Only columns that are there can be frozen.
     this.#grid.setOptions({ frozenColumn: -1 });
     this.#grid.setColumns([numberColumn(this.#source), ...columns]);
-    if (this.#frozen > 0) this.#grid.setOptions({ frozenColumn: this.#frozen });
+    if (fields.length) this.#grid.setOptions({ frozenColumn: this.#frozen });
+    // The numbers alone tell no more than the indexes of rows.
+    hidePane(this.#wrapper, ".slick-pane-left", fields.length > 0 && this.#frozen === 0);
     this.refreshLength();
   }
 
@@ -152,6 +162,8 @@ export class TableGrid {
       this.#callbacks.onInvalid(validationResults.msg);
     });
     this.element.addEventListener("focusin", (event) => this.#entered(event));
+    // A header that is out of sight is scrolled to when its button gets the focus.
+    followHeaders(this.element);
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
       requestAnimationFrame(() => this.#markRows());

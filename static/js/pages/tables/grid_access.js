@@ -30,6 +30,35 @@ export function moveRole(container, label) {
   return wrapper;
 }
 
+/**
+ * Keep the cells below their headers, whatever scrolls these.
+ *
+ * @param {HTMLElement} container
+ */
+export function followHeaders(container) {
+  for (const side of ["left", "right"]) {
+    const header = container.querySelector(`.slick-header-${side}`);
+    const viewport = container.querySelector(`.slick-viewport-top.slick-viewport-${side}`);
+    header?.addEventListener("scroll", () => {
+      if (viewport && viewport.scrollLeft !== header.scrollLeft) {
+        viewport.scrollLeft = header.scrollLeft;
+      }
+    });
+  }
+}
+
+/**
+ * A row is drawn once in each pane, but is to be heard once.
+ *
+ * @param {HTMLElement} wrapper @param {string} panes a selector @param {boolean} isHidden
+ */
+export function hidePane(wrapper, panes, isHidden) {
+  for (const pane of wrapper.querySelectorAll(panes)) {
+    if (isHidden) pane.setAttribute("aria-hidden", "true");
+    else pane.removeAttribute("aria-hidden");
+  }
+}
+
 /** @param {HTMLElement} wrapper @param {number} rows @param {number} columns */
 export function setCounts(wrapper, rows, columns) {
   // The line of headers is a row as well.

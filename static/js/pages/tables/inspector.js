@@ -116,12 +116,13 @@ export class Inspector {
     `;
   }
 
-  /** @param {import("../../ui/notice.js").Failure} error */
+  /** @param {NonNullable<CellData["error"]>} error */
   #failure(error) {
     return html`
       <p class="form-error">
         <strong>${explain(error).title}</strong> ${detailTemplate(error, "")}
       </p>
+      ${error.task ? html`<dl class="facts">${fact(t("tables.task"), error.task)}</dl>` : nothing}
     `;
   }
 
@@ -235,6 +236,7 @@ export class Inspector {
         ? entry(provenance.at, t("tables.answered_by", { model: provenance.model ?? "" }))
         : nothing,
     ];
+    if (now.every((part) => part === nothing) && history.length === 0) return nothing;
     return html`
       <h3>${t("tables.time_line")}</h3>
       <ol class="time-line">${now}${history.map((version) => this.#version(version))}</ol>

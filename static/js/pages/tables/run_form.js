@@ -99,7 +99,8 @@ export class RunForm {
   }
 
   #refresh() {
-    return this.#estimation.read(() => this.#context.api.estimate(this.#ai.id, this.#scope));
+    const { api } = this.#context;
+    return this.#estimation.read(() => api.estimate(this.#ai.id, this.#scope, this.#form.shares));
   }
 
   /** @param {object} options */

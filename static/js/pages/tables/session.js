@@ -9,11 +9,12 @@ import { Lines } from "./lines.js";
 import { Links } from "./links.js";
 import { LiveTable } from "./live.js";
 import { RowSource } from "./rows.js";
-import { EMPTY_VIEW, OpenView } from "./view_state.js";
+import { EMPTY_VIEW, finishLeftView, OpenView } from "./view_state.js";
 
 /**
  * @import { Socket } from "../../client/socket.js"
  * @import { TablesApi } from "./api.js"
+ * @import { Draft } from "./view_state.js"
  * @import { AiField, Field, Row, TableData, Value, View } from "./types.d.ts"
  */
 
@@ -53,11 +54,16 @@ export class TableSession extends EventTarget {
   #changeCount;
   #reopenTimer = 0;
   #isDisposed = false;
+  #draft;
   #left = new AbortController();
 
-  /** @param {Socket} socket @param {TablesApi} api @param {number} tableId @param {number|null} viewId */
-  constructor(socket, api, tableId, viewId) {
+  /**
+   * @param {Socket} socket @param {TablesApi} api @param {number} tableId @param {number|null} viewId
+   * @param {Draft} draft of a view that is not stored yet
+   */
+  constructor(socket, api, tableId, viewId, draft) {
     super();
+    this.#draft = draft;
     this.#socket = socket;
     this.#api = api;
     this.#tableId = tableId;
@@ -110,6 +116,7 @@ export class TableSession extends EventTarget {
 
   // --- Loading --------------------------------------------------------------------------------------
   async load() {
+    await finishLeftView(this.#api, this.#tableId, this.#draft);
     const [table, views, aiFields] = await Promise.all([
       this.#api.get(this.#tableId),
       this.#api.views(this.#tableId),
@@ -143,7 +150,7 @@ export class TableSession extends EventTarget {
   #setView(view) {
     this.#view?.dispose();
     this.#viewId = view.id;
-    this.#view = new OpenView(this.#api, this.#tableId, view);
+    this.#view = new OpenView(this.#api, this.#tableId, view, this.#draft);
     this.#view.addEventListener("rows", () => this.#reopenSoon());
     this.#view.addEventListener("layout", () => this.dispatchEvent(new Event("layout")));
     this.#view.addEventListener("stored", () => {

@@ -59,7 +59,8 @@ export class TablePage {
     this.#app = app;
     this.#api = api;
     this.#styled = styled;
-    this.#session = new TableSession(app.socket, api, tableId, viewId);
+    const draft = draftOf(app.drafts, `tables/${tableId}/new-view`);
+    this.#session = new TableSession(app.socket, api, tableId, viewId, draft);
     this.element.className = "table-page";
     this.#tools.className = "table-tools";
     this.#body.className = "table-body";
@@ -395,4 +396,13 @@ export class TablePage {
   #moved() {
     this.#app.moved({ name: "tables", id: this.#session.address });
   }
+}
+
+/** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place
+ * @returns {import("./view_state.js").Draft} */
+function draftOf(drafts, place) {
+  return {
+    read: () => JSON.parse(drafts.read(place) || "null"),
+    write: (left) => drafts.write(place, left ? JSON.stringify(left) : ""),
+  };
 }

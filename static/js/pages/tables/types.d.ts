@@ -202,6 +202,8 @@ export interface ExportData {
   id: string;
   state: "running" | "done" | "failed" | "cancelled";
   message: string;
+  /** Null: not counted yet. */
+  total: number | null;
   done: number;
 }
 
@@ -210,7 +212,7 @@ export interface CellData {
   state: AiCell["state"];
   why: ("input" | "config")[];
   values: Record<string, Value>;
-  error: Failure | null;
+  error: (Failure & { task?: string }) | null;
   provenance: Provenance | null;
   inputs: Record<string, Value> | null;
   edited: { at: string; by: string | null } | null;
@@ -311,7 +313,14 @@ export interface ComparedSide {
   cost?: string;
   currency?: string | null;
   /** How many answers are the right ones, by the key of the output. */
-  truth?: Record<string, { compared: number; right: number }>;
+  truth?: Record<string, { compared: number; right: number; pairs: TruthPair[] }>;
+}
+
+/** In so many rows the right answer is `truth`, and `answer` was given. */
+export interface TruthPair {
+  truth: string;
+  answer: string;
+  rows: number;
 }
 
 export interface ComparedRow {

@@ -8,6 +8,15 @@ import { randomKey } from "../../client/tasks.js";
  * @import { Field, View, ViewState } from "./types.d.ts"
  */
 
+/**
+ * @typedef {object} LeftView a new view that was on its way when the page was left
+ * @property {string} key of its request
+ * @property {object} body
+ * @property {Partial<ViewState>} changes that were to follow
+ *
+ * @typedef {{read: () => LeftView|null, write: (left: LeftView|null) => void}} Draft
+ */
+
 /** Widths are dragged, conditions typed: what rests for so long is stored. */
 const STORE_MS = 600;
 /** Changes that alter which rows there are, or their order. */
@@ -46,10 +55,12 @@ export class OpenView extends EventTarget {
    * @type {{key: string, body: object}|null} */
   #creation = null;
   #left = new AbortController();
+  #draft;
 
-  /** @param {TablesApi} api @param {number} tableId @param {View} view */
-  constructor(api, tableId, view) {
+  /** @param {TablesApi} api @param {number} tableId @param {View} view @param {Draft} draft */
+  constructor(api, tableId, view, draft) {
     super();
+    this.#draft = draft;
     this.#api = api;
     this.#tableId = tableId;
     this.#view = view;
@@ -102,7 +113,11 @@ export class OpenView extends EventTarget {
   /** The page may never run again: what is changed is sent now, not after what is on its way. */
   #storeOnLeaving() {
     const { id } = this.#view;
-    if (!this.#isWriting || id === null) return void this.store();
+    if (!this.#isWriting || id === null) {
+      // What follows a new view has no address yet.
+      if (this.#creation) this.#draft.write({ ...this.#creation, changes: this.#unstored });
+      return void this.store();
+    }
     clearTimeout(this.#timer);
     if (this.#hasUnstored) this.#writeChanges(id).catch(console.warn);
   }
@@ -141,6 +156,7 @@ export class OpenView extends EventTarget {
       if (id === null) await this.#create({});
       else await this.#writeChanges(id);
     }
+    this.#draft.write(null);
   }
 
   /** @param {number} id */
@@ -210,6 +226,25 @@ export class OpenView extends EventTarget {
     this.#left.abort();
     return this.store();
   }
+}
+
+/**
+ * Store what was changed of a new view while it was on its way and the page was left.
+ *
+ * @param {TablesApi} api @param {number} tableId @param {Draft} draft
+ */
+export async function finishLeftView(api, tableId, draft) {
+  const left = draft.read();
+  if (!left) return;
+  try {
+    // The same key: the view that was made then, or else it is made now.
+    const { id } = await api.addView(tableId, left.body, left.key);
+    if (id !== null && Object.keys(left.changes).length) await api.changeView(id, left.changes);
+  } catch (error) {
+    if (isPassing(error)) return;
+    console.warn("view", error);
+  }
+  draft.write(null);
 }
 
 /** @param {View} view @returns {ViewState} */

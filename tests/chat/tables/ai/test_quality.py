@@ -74,6 +74,30 @@ def test_an_estimate_counts_duplicates_and_rows_that_are_skipped(
     assert counts == {"rows": 9, "in_scope": 12, "skipped": 3, "duplicates": 6}
 
 
+async def test_equal_rows_are_estimated_once_if_they_share_a_call(
+    grid: AiGrid, priced: None, worker: Runtime, act: Act
+) -> None:
+    """Before a run is made, of the run, and as it then costs; the most is that of all rows."""
+    asked = [f"Text {n} {'word ' * 20 * n}[sim:tokens=30]" for n in range(4)]
+    await act(grid.create, *({"Text": text} for text in asked * 5))
+    summary = await act(grid.add_ai, "Summary")
+    path = f"/ai-fields/{summary['id']}:estimate"
+    alone = await act(grid.api, "post", path, {"scope": {}})
+    shared = await act(grid.api, "post", path, {"scope": {}, "share_equal": True})
+    assert (alone["rows"], alone["duplicates"], alone["shared"]) == (20, 16, 0)
+    assert (shared["rows"], shared["duplicates"], shared["shared"]) == (20, 16, 16)
+    assert shared["at_most"] == alone["at_most"]
+    for name in ("likely", "off_peak"):
+        share = Decimal(shared[name]["cost"]) / Decimal(alone[name]["cost"])
+        assert share == pytest.approx(Decimal("0.2"), rel=Decimal("0.01"))
+    made = await act(grid.start, summary, share_equal=True, **{"try": 1})
+    await some_ended(made["id"], 1)
+    left = await act(grid.act, made["id"], "estimate")
+    assert (left["rows"], left["shared"]) == (19, 15)
+    unshared = await act(grid.start, summary, start="")
+    assert (await act(grid.act, unshared["id"], "estimate"))["shared"] == 0
+
+
 # --- Reviews and comparisons --------------------------------------------------------------------
 async def test_answers_are_reviewed_and_the_rejected_are_asked_again(
     grid: AiGrid, worker: Runtime, act: Act
