@@ -235,7 +235,7 @@ class StreamState:
                 self._reasoning, self._reasoning_room, is_last=is_last
             )
         logprobs, self._logprobs = self._logprobs, []
-        return Delta(text, reasoning, logprobs or ()) if text or reasoning or logprobs else None
+        return Delta(text, reasoning, logprobs) if text or reasoning or logprobs else None
 
     def completion(self) -> Completion:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
