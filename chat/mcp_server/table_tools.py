@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Any, cast
+from uuid import UUID
 
 from django.core import signing
+from django.db import IntegrityError
 from pydantic import Field, JsonValue
 
 from accounts.models import User
 from aily.database.replica import note_write
 from aily.problems import InvalidRequest
 from aily.rest.requests import RequestSchema
+from chat.models.ids import tagged_id
 from chat.runs.actors import ring_feeder
 from chat.tables.ai.fields import get_ai_field, live_ai_fields
 from chat.tables.ai.runs import NewAiRun, create_runs, estimate_scope
@@ -25,7 +28,7 @@ from chat.tables.api.row_schemas import BatchIn, BatchOut
 from chat.tables.api.view_schemas import QueryIn
 from chat.tables.changes import Author
 from chat.tables.fields import live_fields
-from chat.tables.models import AiField, Table
+from chat.tables.models import AiField, AiRun, Table
 from chat.tables.models import Field as TableField
 from chat.tables.permissions import (
     Access,
@@ -119,7 +122,8 @@ TABLE_TOOLS: tuple[Json, ...] = (
         "Run an AI field",
         "Fills cells of an AI field by asking its scene about each row, which costs money. First "
         "call it without `estimate`: it says what the run would cost, and starts nothing. Call it "
-        "again with the `estimate` that it gave to start that run.",
+        "again with the `estimate` that it gave to start that run; once more, and it is not made "
+        "twice.",
         {
             "properties": {
                 "ai_field": {"type": "integer", "description": "Id of the AI field."},
@@ -237,15 +241,33 @@ def _start(caller: TableCaller, arguments: Mapping[str, JsonValue]) -> Json:
     require_access(caller.user, row.table, Access.RUN)
     if given.estimate is None:
         return _estimate(caller, row, given)
-    at_most = _cost_of(caller, given)
+    run_id, at_most = _read_estimate(caller, given)
     max_cost = given.max_cost if given.max_cost is not None else at_most or None
     new = NewAiRun(
-        given.scope.scope(), "now", max_cost=max_cost, shares_equal_rows=given.share_equal
+        given.scope.scope(),
+        "now",
+        max_cost=max_cost,
+        shares_equal_rows=given.share_equal,
+        run_id=run_id,
     )
-    [made] = create_runs(caller.user, caller.api_key_id, row, new)
+    made = _made(run_id) or _make(caller, row, new)
+    return {"run": str(made.pk), "state": made.run.state, "rows": made.run.pending}
+
+
+def _made(run_id: UUID) -> AiRun | None:
+    """The run of an estimate that a start was made with before. The estimate names its caller."""
+    return AiRun.objects.select_related("run").filter(pk=run_id).first()
+
+
+def _make(caller: TableCaller, row: AiField, new: NewAiRun) -> AiRun:
+    try:
+        [made] = create_runs(caller.user, caller.api_key_id, row, new)
+    except IntegrityError:
+        # By a start of the same estimate at the same moment.
+        made = AiRun.objects.select_related("run").get(pk=new.run_id)
     ring_feeder()
     note_write(caller.user.pk)
-    return {"run": str(made.pk), "state": made.run.state, "rows": made.run.pending}
+    return made
 
 
 def _estimate(caller: TableCaller, row: AiField, given: _Start) -> Json:
@@ -254,7 +276,9 @@ def _estimate(caller: TableCaller, row: AiField, given: _Start) -> Json:
     found = estimate_scope(caller.user, caller.api_key_id, row, new).estimate
     at_most = found.at_most.cost.quantize(_CENT, ROUND_UP)
     return {
-        "estimate": signing.dumps([*_asked(caller, given), str(at_most)], salt=_SALT),
+        "estimate": signing.dumps(
+            [*_asked(caller, given), str(tagged_id()), str(at_most)], salt=_SALT
+        ),
         "rows": found.rows,
         "model": found.model,
         "currency": found.currency,
@@ -271,16 +295,18 @@ def _asked(caller: TableCaller, given: _Start) -> list[Any]:
     return [caller.user.pk, given.ai_field, scope, given.share_equal]
 
 
-def _cost_of(caller: TableCaller, given: _Start) -> Decimal:
-    """The most that this run was said to cost. Raises InvalidRequest if that was of another."""
+def _read_estimate(caller: TableCaller, given: _Start) -> tuple[UUID, Decimal]:
+    """The id that this run has, however often it is started, and the most that it was said to
+    cost. Raises InvalidRequest if the estimate is of another."""
     try:
-        *asked, at_most = signing.loads(given.estimate or "", salt=_SALT, max_age=ESTIMATE_SECONDS)
+        read = signing.loads(given.estimate or "", salt=_SALT, max_age=ESTIMATE_SECONDS)
     except signing.BadSignature:
         message = "This is no estimate, or an old one: call it without `estimate` first."
         raise InvalidRequest(message, field="estimate") from None
+    *asked, run_id, at_most = read
     if asked != _asked(caller, given):
         raise InvalidRequest("This is the estimate of another run.", field="estimate")
-    return Decimal(at_most)
+    return UUID(run_id), Decimal(at_most)
 
 
 _TOOLS: dict[str, Callable[[TableCaller, Mapping[str, JsonValue]], Json]] = {

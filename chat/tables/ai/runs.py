@@ -15,6 +15,7 @@ from accounts.models import User
 from accounts.owner_lock import lock_owner
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
+from chat.models.ids import tagged_id
 from chat.runs import clock, control, estimating, sampling
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.runs.states import change_state
@@ -40,7 +41,8 @@ class NothingToFill(InvalidRequest):
 @dataclass(frozen=True, slots=True)
 class NewAiRun:
     """What a run is asked for. `try_rows`: so many rows are run now, and the rest waits for its
-    start. `also`: AI fields that are filled in the same turn, those before that they read."""
+    start. `also`: AI fields that are filled in the same turn, those before that they read.
+    `run_id`: what its id shall be, so that asked twice it is made once."""
 
     scope: Scope = field(default_factory=Scope)
     start: str = ""
@@ -53,6 +55,7 @@ class NewAiRun:
     try_rows: int = 0
     also: Sequence[int] = ()
     is_automatic: bool = False
+    run_id: UUID | None = None
 
 
 def create_runs(
@@ -166,6 +169,7 @@ def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -
     row = source.ai_field
     version = source.content["version"]
     return Run(
+        id=new.run_id or tagged_id(),
         owner_id=user.pk,
         api_key_id=api_key_id,
         kind=KIND,

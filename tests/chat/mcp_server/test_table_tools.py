@@ -3,6 +3,7 @@ known."""
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -121,7 +122,10 @@ async def test_a_run_is_estimated_before_it_starts(
     ):
         assert "estimate" in await tools.refusal("runs_start", **other)
     assert await in_database(Run.objects.count) == 0
-    started = await tools.call("runs_start", **asked, estimate=token)
+    calls = (tools.call("runs_start", **asked, estimate=token) for _ in range(3))
+    started, *again = await asyncio.gather(*calls)
+    again.append(await tools.call("runs_start", **asked, estimate=token))
+    assert {call["run"] for call in again} == {started["run"]}
     run = await in_database(Run.objects.get, pk=started["run"])
     assert (started["rows"], run.total, run.state) == (4, 4, "running")
     assert run.max_cost == Decimal(estimate["at_most_cost"]) > 0
