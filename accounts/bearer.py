@@ -6,11 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from django.conf import settings
+from django.http import parse_cookie
+
 from accounts.access.grants import USERS
 from accounts.access.keys import KeyRecord, find_key
+from aily.database.outages import AWAY
 from aily.web.access_revocation import Access
 
 _SCHEME = "bearer"
+#: Django's session keys have 32.
+MAX_SESSION_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,24 @@ class KeyCaller:
     async def identify_again(self, *, check: bool) -> KeyCaller | None:
         """Return the caller anew, None if the access has ended; `check`: as for `identify`."""
         return await KeyCaller.identify(self.secret, check=check)
+
+
+async def counted_name(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the name under which the requests of a caller are counted: that of the user of a key,
+    one for all keys that do not work, or that of a session. None without either.
+
+    No query when key and user are cached.
+    """
+    headers = list(headers)
+    if (secret := bearer_secret(headers)) is not None:
+        try:
+            caller = await KeyCaller.identify(secret)
+        except AWAY:
+            return None
+        return f"user:{caller.owner_id}" if caller is not None else "unknown"
+    cookies = "; ".join(value.decode("latin1") for name, value in headers if name == b"cookie")
+    session = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME)
+    return f"session:{session[:MAX_SESSION_CHARS]}" if session else None
 
 
 def bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

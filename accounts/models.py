@@ -21,6 +21,7 @@ from django_otp.models import Device, ThrottlingMixin
 
 from accounts.login_models import LoginEvent as LoginEvent
 from accounts.login_models import UserSession as UserSession
+from accounts.owner_lock import lock_owner
 from aily.problems import Conflict
 from aily.web.access_revocation import Access, revoke_access
 
@@ -259,8 +260,7 @@ class APIKey(models.Model):
         self.prefix = secret[:12]
         self.digest = self.digest_of(secret)
         with transaction.atomic():
-            # One at a time for each owner, or two requests would both see room for the last one.
-            User.objects.select_for_update(no_key=True).get(pk=self.owner_id)
+            lock_owner(self.owner_id)
             keys = APIKey.objects.filter(owner=self.owner_id).active().count()
             if keys >= settings.API_KEYS_MAX_PER_USER:
                 message = _("There are %(count)d API keys, as many as allowed: revoke some.")

@@ -24,7 +24,8 @@ from starlette.types import ASGIApp
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aily.settings")
 django.setup(set_prefix=False)
 
-from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402 - needs Django's apps
+from accounts.bearer import counted_name  # noqa: E402 - needs Django's apps
+from accounts.login_models import LoginMethod, LoginOutcome  # noqa: E402
 from accounts.metrics import create_series  # noqa: E402
 from accounts.websocket import OriginRequiredForCookies, identify_websocket  # noqa: E402 - needs Django's apps
 from aily.problems import NotFound  # noqa: E402
@@ -38,6 +39,7 @@ from aily.web.body_limits import (  # noqa: E402
     upload_bytes,
 )
 from aily.web.chunked_forms import MeasuringHandler  # noqa: E402
+from aily.web.turns import RequestTurns  # noqa: E402
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
 from chat.mcp_server.errors import error_form as mcp_error_form  # noqa: E402
@@ -84,15 +86,22 @@ class HTTPRouter:
     """ASGI application that passes a request to the application its path belongs to."""
 
     def __init__(self, django: ASGI3Application) -> None:
-        self._django = django
-        self._key_requests = cast("ASGI3Application", KeyRequests(cast("ASGIApp", django)))
+        self._django = RequestTurns(django, counted_name)
+        waiting = cast("ASGIApp", RequestTurns(django, counted_name, may_wait=True))
+        self._key_requests = cast("ASGI3Application", KeyRequests(waiting))
+        self._openai = cast("ASGI3Application", openai.application)
+        #: For all but POSTs: these have limits of their own, and wait for answers.
+        self._openai_in_turn = RequestTurns(self._openai, counted_name, may_wait=True)
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Awaitable[None]:
-        path = cast("HTTPScope", scope)["path"]
+        scope = cast("HTTPScope", scope)
+        path = scope["path"]
         if path == openai.PREFIX or path.startswith(_UNDER_OPENAI):
-            return cast("ASGI3Application", openai.application)(scope, receive, send)
+            if scope["method"] == "POST":
+                return self._openai(scope, receive, send)
+            return self._openai_in_turn(scope, receive, send)
         if path == _MCP:
             return cast("ASGI3Application", mcp.application)(scope, receive, send)
         if path.startswith(_TASKS):

@@ -25,6 +25,8 @@ _COMPANY = 1.5
 _TICK = 0.001
 #: A batch of fewer items is never taken for complete.
 _COMPLETE = 8
+#: Nor is one that the next item would join after no more than this many times the usual distance.
+_DISTANCES = 3
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,12 +43,12 @@ class Pace:
     What ends or begins together comes together, but not in the same moment: answers that are sent
     in a row bring the next requests in a row. So where batches have had several items of late, also
     the first one after a pause waits `gather_seconds` for the others. And a batch as large as those
-    of late starts before its time once no item came for `quiet_seconds`: those who have sent the
-    items of the last batch have all come back.
+    of late starts before its time once no item came for `quiet_seconds`, if that is long beside the
+    time between its items: those who have sent the items of the last batch have all come back.
     """
 
     min_seconds: float = 0.025
-    share: float = 0.1
+    share: float = 0.05
     max_seconds: float = 0.06
     gather_seconds: float = 0.01
     quiet_seconds: float = 0.003
@@ -82,8 +84,8 @@ class Batcher(Generic[T, R]):
         #: Of the batches of late.
         self._mean_size = 1.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        #: When the last item came (the loop's time).
-        self._arrived_at = 0.0
+        #: When the first and the last of them came (the loop's time).
+        self._first_at = self._arrived_at = 0.0
         #: While the next batch is too small: done once `_wanted_size` items wait.
         self._grown: asyncio.Future[None] | None = None
         self._wanted_size = 0.0
@@ -96,9 +98,12 @@ class Batcher(Generic[T, R]):
 
         Cancelling the caller does not take the item back: it may be in the database already.
         """
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._arrived_at = loop.time()
+        if not self._waiting:
+            self._first_at = self._arrived_at
         self._waiting.append((item, future))
-        self._arrived_at = asyncio.get_running_loop().time()
         if self._grown is not None and len(self._waiting) >= self._wanted_size:
             _wake(self._grown)
         self._start_batch()
@@ -132,7 +137,7 @@ class Batcher(Generic[T, R]):
             self._is_collecting = False
         batch = self._waiting[: self._max_size]
         del self._waiting[: self._max_size]
-        began = loop.time()
+        self._first_at = began = loop.time()
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
         self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
@@ -148,19 +153,26 @@ class Batcher(Generic[T, R]):
         pace = self._pace
         if pace is None:
             return
-        due_at = max(self._next_at, loop.time() + self._gather_seconds(pace))
-        while (left := due_at - loop.time()) > _TICK and len(self._waiting) < self._max_size:
-            quiet_seconds = self._arrived_at + pace.quiet_seconds - loop.time()
+        gathered_at = loop.time() + self._gather_seconds(pace)
+        # The pace is known anew when a batch that is handled meanwhile has ended.
+        while (left := max(self._next_at, gathered_at) - loop.time()) > _TICK:
+            if len(self._waiting) >= self._max_size:
+                return
             complete_size = max(self._mean_size, _COMPLETE)
             if len(self._waiting) < complete_size:
                 await self._grow(loop, complete_size, left)
-            elif quiet_seconds > 0:
+            elif (quiet_seconds := self._quiet_until(pace) - loop.time()) > 0:
                 await asyncio.sleep(min(left, quiet_seconds))
             else:
                 return
 
     def _gather_seconds(self, pace: Pace) -> float:
         return pace.gather_seconds if self._mean_size > _COMPANY else 0.0
+
+    def _quiet_until(self, pace: Pace) -> float:
+        """When a batch that is large enough is complete, unless another item comes before."""
+        distance = (self._arrived_at - self._first_at) / max(len(self._waiting) - 1, 1)
+        return self._arrived_at + max(pace.quiet_seconds, _DISTANCES * distance)
 
     async def _grow(self, loop: asyncio.AbstractEventLoop, size: float, seconds: float) -> None:
         """Return once so many items wait, or after the time."""

@@ -41,6 +41,8 @@ from aily.web import cors
 
 #: Largest body of a request without a valid key or session.
 ANONYMOUS_BYTES = 65_536
+#: How long the next bytes of a body are waited for. daphne waits as long by itself.
+SILENT_SECONDS = 60.0
 #: Under these paths every caller needs credentials.
 _API = ("/api/", "/v1/", "/mcp")
 _NO_CREDENTIALS = "Give an API key or a session."
@@ -61,6 +63,12 @@ larger_bodies_between: dict[tuple[str, str], Callable[[], int]] = {}
 _FORM_BYTES = 1_048_576
 #: Returns the caller of a request or handshake by the headers in its scope, or None if unknown.
 Identify = Callable[[dict[str, object]], Awaitable[object | None]]
+
+
+class SlowBody(Problem):
+    """The client has stopped sending its request's body."""
+
+    code, status, title = "request_timeout", 408, "Request timeout"
 
 
 def too_large(max_bytes: int) -> TooLarge:
@@ -187,7 +195,7 @@ class LimitedBodies:
             # Django answers 401, or 404 for an unknown path.
             await self._app(scope, _no_body(), send)
         except Problem as problem:
-            await _refuse(problem, scope, send)
+            await refuse(problem, scope, send)
 
 
 def _head(headers: Headers) -> tuple[int | None, bool, bytes]:
@@ -222,14 +230,24 @@ def _no_body() -> ASGIReceiveCallable:
 
 
 def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallable:
-    """A `receive` that raises TooLarge once the body has more bytes."""
+    """A `receive` that raises TooLarge once the body has more bytes, and SlowBody where its next
+    bytes do not come: each unfinished body holds memory."""
     size = 0
+    is_whole = False
 
     async def counted() -> ASGIReceiveEvent:
-        nonlocal size
-        message = await receive()
+        nonlocal size, is_whole
+        if is_whole:
+            # What comes after the body is that the client has gone.
+            return await receive()
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise SlowBody(f"The rest of the body did not come for {SILENT_SECONDS} s.") from None
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
         if size > max_bytes:
             raise too_large(max_bytes)
         return message
@@ -237,7 +255,8 @@ def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallabl
     return counted
 
 
-async def _refuse(problem: Problem, scope: HTTPScope, send: ASGISendCallable) -> None:
+async def refuse(problem: Problem, scope: HTTPScope, send: ASGISendCallable) -> None:
+    """Respond with a problem, in the form of the path, and let the connection be closed."""
     status, headers, body = problem_response(problem, scope["path"], scope["headers"])
     await send(
         HTTPResponseStartEvent(

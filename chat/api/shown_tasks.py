@@ -25,7 +25,7 @@ SELECT t.id, t.kind, t.owner_id, t.status, t.attempt, s.slug AS scene, m.name AS
        t.api_key_id, t.webhook_id, t.conversation_id, t.history_from, t.usage::text,
        t.error::text, t.served_from, t.metadata::text, t.created_at, t.started_at,
        t.first_token_at, t.finished_at, t.text, t.reasoning, t.finish_reason, t.tool_calls::text,
-       t.earlier_attempts::text
+       t.logprobs::text, t.earlier_attempts::text
   FROM chat_task t
   JOIN chat_llmmodel m ON m.id = t.model_id
   JOIN chat_provider p ON p.id = m.provider_id
@@ -53,7 +53,7 @@ class _EndedTask(Row, frozen=True):
     webhook_id: int | None
     conversation_id: UUID | None
     history_from: UUID | None
-    #: JSON, as are `error`, `metadata`, `tool_calls` and the last one.
+    #: JSON, as are `error`, `metadata`, `tool_calls` and the last two.
     usage: str | None
     error: str | None
     served_from: str
@@ -66,6 +66,7 @@ class _EndedTask(Row, frozen=True):
     reasoning: str
     finish_reason: str
     tool_calls: str
+    logprobs: str | None
     earlier_attempts: str | None
 
 
@@ -140,6 +141,7 @@ def _result(task: _EndedTask) -> dict[str, object]:
             {name: call.get(name, "") for name in names} for call in json.loads(task.tool_calls)
         ],
         "output": None,
+        "logprobs": json.loads(task.logprobs or "null"),
     }
 
 

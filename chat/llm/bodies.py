@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Protocol
 
+from chat.llm import lenient
 from chat.llm.errors import (
     AnswerTooLargeError,
     InvalidResponseError,
@@ -92,7 +93,7 @@ class UnknownBody:
 
     def _body(self, first: bytes) -> Body:
         if first in (b"{", b"["):
-            return JsonBody(self._state, self._on_payload)
+            return JsonBody(self._state, self._on_payload, self._read_as)
         return (
             HtmlBody(self._state)
             if first == b"<"
@@ -156,7 +157,8 @@ class EventStreamBody:
             return True
         if not state.is_named:
             state.name(piece[6 : piece.index(b"\n")])
-        chunks = decode_stream_chunks(data) if state.is_named else None
+        is_usual = state.is_named and not state.has_native_counts
+        chunks = decode_stream_chunks(data) if is_usual else None
         if chunks is None or len(chunks) > LIGHT_EVENTS:
             return False
         self._take(chunks, piece)
@@ -190,25 +192,62 @@ class EventStreamBody:
 
 
 class JsonBody:
-    """A whole answer in one JSON value, from a server that does not stream."""
+    """A whole answer in one JSON value, from a server that does not stream.
 
-    def __init__(self, state: StreamState, on_payload: Callable[[], None]) -> None:
+    Where it turns out to be events of a line each, without `data:`, calls `read_as` with a parser
+    of those.
+    """
+
+    def __init__(
+        self,
+        state: StreamState,
+        on_payload: Callable[[], None],
+        read_as: Callable[[Body], None],
+    ) -> None:
         self._state = state
         self._on_payload = on_payload
+        self._read_as = read_as
         self._body = bytearray()
+        #: Where the first line ends; None until it has come.
+        self._line_end: int | None = None
+        self._may_be_lines = True
 
     def feed(self, piece: bytes) -> bytes:
         limit = self._state.limits.event_bytes
+        start = len(self._body)
         self._body += piece
         if len(self._body) > limit:
             raise AnswerTooLargeError(f"the response is larger than {limit} bytes")
+        if self._may_be_lines and self._has_lines(start):
+            events = EventStreamBody(self._state, self._on_payload)
+            self._read_as(events)
+            return events.feed(bytes(self._body))
         if not piece.isspace():
             self._on_payload()
         return b""
 
+    def _has_lines(self, start: int) -> bool:
+        """Whether more follows a first line that is a JSON object by itself. `start` is where what
+        is new begins."""
+        if self._line_end is None:
+            found = self._body.find(b"\n", start)
+            if found < 0:
+                return False
+            self._line_end = start = found
+        if self._body[start:].isspace():
+            return False
+        self._may_be_lines = False
+        try:
+            return isinstance(lenient.parse(bytes(self._body[: self._line_end])), dict)
+        except InvalidResponseError:
+            return False
+
     def end(self) -> None:
-        self._state.add_json(bytes(self._body))
-        self._state.done = True
+        state = self._state
+        state.add_json(bytes(self._body))
+        # A single event may be the first line of a stream that was cut after it.
+        may_be_cut = self._line_end is not None or state.finish_reason is None
+        state.done = not (state.has_deltas and may_be_cut)
 
     def cut(self, error: ProviderError) -> ProviderError | None:
         return error

@@ -18,6 +18,7 @@ import msgspec
 
 from chat.llm import lenient
 from chat.llm.errors import EmptyAnswerError, InvalidResponseError, ResultTooLargeError
+from chat.llm.lenient_usage import read_counts, read_integer
 from chat.llm.pages import plain_text
 from chat.llm.steps import TURN_SECONDS
 from chat.llm.types import Usage
@@ -122,7 +123,7 @@ def _decode_odd(content: bytes | bytearray) -> _Response:
         data=[item for given in items if (item := _odd_item(given)) is not None]
         if isinstance(items, list)
         else None,
-        usage=lenient.read_usage(parsed.get("usage")),
+        usage=read_counts(parsed),
     )
 
 
@@ -133,7 +134,7 @@ def _odd_item(given: object) -> _Item | None:
         embedding = msgspec.json.encode(given["embedding"])
     except (UnicodeEncodeError, msgspec.EncodeError):
         return None
-    return _Item(msgspec.Raw(embedding), lenient.read_integer(given.get("index")))
+    return _Item(msgspec.Raw(embedding), read_integer(given.get("index")))
 
 
 def _no_vectors(content: bytes | bytearray, secret: str | None) -> Exception:

@@ -7,21 +7,24 @@ answer. Half an emoji, NaN or bytes that are no UTF-8 cost nothing else either.
 from __future__ import annotations
 
 import json
-import math
 
 import msgspec
 
 from chat.llm.errors import InvalidResponseError
+from chat.llm.lenient_usage import (
+    may_have_native_counts,
+    read_counts,
+    read_integer,
+    read_usage,
+)
 from chat.llm.wire import (
     MISSING,
     WireChoice,
     WireChunk,
-    WireCompletionDetails,
     WireFunction,
     WireGroq,
     WireMessage,
     WireName,
-    WirePromptDetails,
     WireToolCall,
     WireUsage,
 )
@@ -31,12 +34,6 @@ MAX_BYTES = 4 * 1024 * 1024
 #: Levels of parts within parts.
 MAX_DEPTH = 4
 MAX_QUOTED_CHARS = 200
-_MAX_DIGITS = 20
-_COUNTS = tuple(
-    name
-    for name in WireUsage.__struct_fields__
-    if name.endswith("_tokens") and not name.endswith("details")
-)
 
 
 def parse(data: bytes) -> object:
@@ -84,19 +81,20 @@ def read_chunk(parsed: object) -> WireChunk:
     groq = parsed.get("x_groq")
     return WireChunk(
         choices=[_choice(choice) for choice in choices or () if isinstance(choice, dict)],
-        usage=_usage(parsed.get("usage")),
-        x_groq=WireGroq(_usage(groq.get("usage"))) if isinstance(groq, dict) else None,
+        usage=read_counts(parsed),
+        x_groq=WireGroq(read_usage(groq.get("usage"))) if isinstance(groq, dict) else None,
     )
 
 
-def read_usage(usage: object) -> WireUsage | None:
-    """Token counts, each of which may be text or missing; None where there are none."""
-    return _usage(usage)
-
-
-def read_integer(value: object) -> int | None:
-    """A whole number, also when the vendor sent a fraction or text."""
-    return _integer(value)
+def native_counts(data: bytes) -> WireUsage | None:
+    """Token counts of an event that has them elsewhere than in `usage`, or by other names."""
+    if len(data) > MAX_BYTES or not may_have_native_counts(data):
+        return None
+    try:
+        parsed = parse(data)
+    except InvalidResponseError:
+        return None
+    return read_counts(parsed) if isinstance(parsed, dict) else None
 
 
 def reasoning_of(details: object) -> str:
@@ -107,12 +105,12 @@ def reasoning_of(details: object) -> str:
 
 def _choice(choice: dict[str, object]) -> WireChoice:
     return WireChoice(
-        index=_integer(choice.get("index")) or 0,
+        index=read_integer(choice.get("index")) or 0,
         delta=_message(choice.get("delta")),
         message=_message(choice.get("message")),
         finish_reason=_reason(choice.get("finish_reason")),
         text=_text(choice.get("text")),
-        usage=_usage(choice.get("usage")),
+        usage=read_usage(choice.get("usage")),
         logprobs=_raw(choice.get("logprobs")),
     )
 
@@ -203,7 +201,7 @@ def _tool_calls(calls: object) -> list[WireToolCall] | None:
 def _tool_call(call: dict[str, object]) -> WireToolCall:
     function, extra = call.get("function"), call.get("extra_content")
     return WireToolCall(
-        index=_integer(call.get("index")),
+        index=read_integer(call.get("index")),
         id=_label(call.get("id")),
         function=_function(function if isinstance(function, dict) else call),
         extra_content=_raw(extra),
@@ -217,33 +215,3 @@ def _function(function: object) -> WireFunction | None:
     if isinstance(arguments, dict | list):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return WireFunction(_label(function.get("name")), _text(arguments))
-
-
-# --- Numbers ------------------------------------------------------------------------------------
-def _usage(usage: object) -> WireUsage | None:
-    if not isinstance(usage, dict):
-        return None
-    counts = WireUsage()
-    for name in _COUNTS:
-        setattr(counts, name, _integer(usage.get(name)))
-    for name in ("prompt_tokens_details", "input_tokens_details"):
-        setattr(counts, name, WirePromptDetails(_detail(usage.get(name), "cached_tokens")))
-    for name in ("completion_tokens_details", "output_tokens_details"):
-        setattr(counts, name, WireCompletionDetails(_detail(usage.get(name), "reasoning_tokens")))
-    return counts
-
-
-def _detail(details: object, name: str) -> int | None:
-    return _integer(details.get(name)) if isinstance(details, dict) else None
-
-
-def _integer(value: object) -> int | None:
-    """A whole number, also when the vendor sent a fraction or text."""
-    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

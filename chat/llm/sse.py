@@ -153,8 +153,8 @@ class EventDecoder:
             self._is_error = value.strip().lower() == b"error"
         elif name == b"error":  # llama.cpp's
             events.append(Event(value, is_error=True))
-        elif line.startswith(b"{") and not self._data:
-            # A JSON error that a server wrote into the stream without `data:`.
+        elif line.startswith(_OBJECT_OR_END) and not self._data:
+            # Lines of JSON without `data:`: a whole stream of them, or an error within one.
             events.append(Event(line))
         elif name not in _FIELDS and len(self.stray) < MAX_STRAY_BYTES:
             self.stray = (self.stray + line + b"\n")[:MAX_STRAY_BYTES]

@@ -8,9 +8,16 @@ from chat.llm import lenient
 from chat.llm.errors import (
     EmptyAnswerError,
     InvalidResponseError,
-    OverloadedError,
     ProviderError,
     TruncatedError,
+)
+from chat.llm.finish_reasons import (
+    BROKEN_OFF,
+    MAY_BE_EMPTY,
+    NO_REASON,
+    PLAIN,
+    SAME_AS,
+    TELLING,
 )
 from chat.llm.logprobs import read_logprobs
 from chat.llm.sse import Event
@@ -27,6 +34,7 @@ from chat.llm.wire import (
     WireName,
     WireStreamChunk,
     WireToolCall,
+    WireUsage,
     decode_chunk,
     decode_name,
     has_value,
@@ -37,44 +45,11 @@ MAX_ID_CHARS = 200
 #: How many first events are searched for the answer's id: some providers send none.
 NAMELESS_EVENTS = 8
 
-# Finish reasons by which a provider says that it gave up.
-_BROKEN_OFF: dict[str, type[ProviderError]] = {
-    "insufficient_system_resource": OverloadedError,
-    **dict.fromkeys(
-        (
-            *("abort", "aborted", "cancelled", "canceled", "error", "network_error"),
-            *("internal_error", "server_error", "engine_error", "upstream_error", "exception"),
-            *("failed", "timeout", "request_timeout", "malformed_function_call"),
-            *("unexpected_tool_call", "too_many_tool_calls"),
-        ),
-        ProviderError,
-    ),
-}
-# Vendors' finish reasons that mean one of OpenAI's.
-_SAME_AS: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            *("sensitive", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
-            *("content_filtered", "content-filter", "content_policy_violation", "error_toxic"),
-            *("image_safety", "image_prohibited_content", "model_armor", "guardrail_intervened"),
-        ),
-        "content_filter",
-    ),
-    **dict.fromkeys(("function_call", "tool_use", "tool_call"), "tool_calls"),
-}
-# Values of finish_reason that mean: not finished.
-_NO_REASON = frozenset({"", "null", "none", "finish_reason_unspecified"})
-# Finish reasons that are valid without any text.
-_MAY_BE_EMPTY = frozenset(
-    {
-        *("length", "content_filter", "max_tokens", "max_output_tokens", "model_length"),
-        "model_context_window_exceeded",
-    }
-)
 _DEFAULT_LIMITS = AnswerLimits()
 _END_MARKS = (b"[DONE]", b'"[DONE]"')
 _PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
 _LONGEST_PING = 10
+_GEMINI_COUNTS = b'"usageMetadata"'
 
 
 class StreamState:
@@ -103,14 +78,19 @@ class StreamState:
         self._model = model
         self._request_id: str | None = None
         self.is_named = False
+        #: Its events have counts beside `usage`: each has to be decoded by itself.
+        self.has_native_counts = False
         self._nameless = 0
         self._upstream_id: str | None = None
         #: We ask for one answer: the first index is its. Some servers count from 1.
         self._choice_index: int | None = None
         self._usage = Usage()
-        self._has_text = self._has_deltas = self._is_refusal = False
+        self._has_text = self._is_refusal = False
+        #: Came in pieces, not as one message.
+        self.has_deltas = False
         #: Whether the finish reason stood by itself; some send one with each piece of text.
         self._finish_was_alone = False
+        self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
         self._text: list[str] = []
@@ -126,7 +106,7 @@ class StreamState:
         if self.finish_reason is None or not self._finish_was_alone or self._went_on:
             return False
         has_answer = self._has_text or bool(self._tool_calls)
-        return has_answer or self.finish_reason.lower() in _MAY_BE_EMPTY | _BROKEN_OFF.keys()
+        return has_answer or self.finish_reason.lower() in MAY_BE_EMPTY | BROKEN_OFF.keys()
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""
@@ -153,6 +133,8 @@ class StreamState:
         chunk = decode_chunk(data)
         if chunk is None or (not chunk.choices and chunk.is_blank):
             chunk = self._read_odd(data)
+        elif chunk.lacks_counts and (self.has_native_counts or chunk.is_last):
+            chunk.usage = lenient.native_counts(data) or chunk.usage
         self._add_chunk(chunk)
 
     def _read_odd(self, data: bytes) -> WireChunk:
@@ -174,6 +156,7 @@ class StreamState:
     def name(self, data: bytes) -> None:
         """Note the answer's id, and the model that gives it, if the event has them."""
         self._take_name(decode_name(data))
+        self.has_native_counts = self.has_native_counts or _GEMINI_COUNTS in data
         self._nameless += 1
         self.is_named = self.is_named or self._nameless >= NAMELESS_EVENTS
 
@@ -200,6 +183,8 @@ class StreamState:
             delta = choice.delta
             if delta is None or choice.finish_reason or choice.index or choice.error is not MISSING:
                 break
+            if chunk.usage is not None and not self._add_usage(chunk.usage):
+                break
             reasoning = delta.reasoning_content or delta.reasoning
             if delta.content:
                 self._text.append(delta.content)
@@ -209,8 +194,6 @@ class StreamState:
                 self._reasoning.append(reasoning)
             if delta.tool_calls:
                 self._add_tool_calls(delta.tool_calls, is_whole=False)
-            if chunk.usage is not None:
-                self._usage = add_usage(self._usage, chunk.usage)
         else:
             position = len(chunks)
         if position > start:
@@ -219,7 +202,7 @@ class StreamState:
 
     def _note_deltas(self, count: int) -> None:
         self.payloads += count
-        self._has_deltas = True
+        self.has_deltas = True
         self._choice_index = 0
         self._has_text = self._has_text or bool(self._text)
         if self.finish_reason is not None:
@@ -262,9 +245,9 @@ class StreamState:
             raise TruncatedError("the stream ended before the answer did")
         reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
         known = reason.lower()
-        if known in _BROKEN_OFF:
-            raise _BROKEN_OFF[known](f"the provider gave up: {reason}")
-        if not self._has_text and not self._tool_calls and known not in _MAY_BE_EMPTY:
+        if known in BROKEN_OFF:
+            raise BROKEN_OFF[known](f"the provider gave up: {reason}")
+        if not self._has_text and not self._tool_calls and known not in MAY_BE_EMPTY:
             raise EmptyAnswerError(f"the answer ({reason}) has neither text nor a tool call")
         return self._completed(reason, with_tool_calls=True)
 
@@ -303,20 +286,25 @@ class StreamState:
             if error is None or says_error(error):
                 raise error_from_event(error, self.secret)
 
+    def _add_usage(self, usage: WireUsage) -> bool:
+        """Returns False where it has no counts by the usual names."""
+        self._usage = add_usage(self._usage, usage)
+        return not usage.is_empty
+
     def _add_choice(self, choice: WireChoice) -> None:
         if choice.error:
             self._check_error(choice.error)
         payloads = self.payloads
         if choice.delta is not None:
             self._add_message(choice.delta, is_whole=False)
-            self._has_deltas = self._has_deltas or self.payloads > payloads
-        elif choice.message is not None and not self._has_deltas:
+            self.has_deltas = self.has_deltas or self.payloads > payloads
+        elif choice.message is not None and not self.has_deltas:
             # Beside deltas it only repeats them.
             self._add_message(choice.message, is_whole=True)
         elif choice.text:
             self._add_text(choice.text)
         if choice.usage is not None:
-            self._usage = add_usage(self._usage, choice.usage)
+            self._add_usage(choice.usage)
         if self.wants_logprobs and has_value(choice.logprobs):
             self._add_logprobs(choice.logprobs)
         has_payload = self.payloads > payloads
@@ -327,13 +315,19 @@ class StreamState:
 
     def _finish(self, reason: str, *, is_alone: bool) -> None:
         known = reason.strip().lower()
-        if known in _NO_REASON:
+        if known in NO_REASON:
             return
+        has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
+        self._payloads_at_finish = self.payloads
         self._finish_was_alone = is_alone
+        earlier = (self.finish_reason or "").lower()
         # A reason that says the provider gave up is final: a later one does not replace it.
-        if (self.finish_reason or "").lower() not in _BROKEN_OFF:
-            self.finish_reason = storable(_SAME_AS.get(known, reason))[:MAX_ID_CHARS]
+        is_final = earlier in BROKEN_OFF
+        # A bare `stop` says less than that the answer was cut, unless more of it has come since.
+        is_less = known in PLAIN and earlier in TELLING and not has_gone_on
+        if not (is_final or is_less):
+            self.finish_reason = storable(SAME_AS.get(known, reason.strip()))[:MAX_ID_CHARS]
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         if message.content:

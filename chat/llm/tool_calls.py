@@ -73,7 +73,8 @@ class ToolCalls:
     def add(self, fragment: WireToolCall, *, is_whole: bool = False) -> None:
         """Take a fragment, or a call that `is_whole`. Raises AnswerTooLargeError."""
         function = fragment.function or WireFunction(fragment.name, fragment.arguments)
-        name, arguments = function.name or "", function.arguments or ""
+        # No function's name has blanks: some models write them around it.
+        name, arguments = (function.name or "").strip(), function.arguments or ""
         if not arguments and function.parameters:
             arguments = _written(function.parameters)
         if not (fragment.id or name or arguments):

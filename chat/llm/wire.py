@@ -80,6 +80,14 @@ class WireUsage(msgspec.Struct, gc=False):
     input_tokens_details: WirePromptDetails | None = None
     output_tokens_details: WireCompletionDetails | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has none of these counts."""
+        return self == _NO_COUNTS
+
+
+_NO_COUNTS = WireUsage()
+
 
 class WireStreamChoice(msgspec.Struct, gc=False):
     index: int = 0
@@ -139,6 +147,16 @@ class WireChunk(msgspec.Struct, gc=False):
     def is_blank(self) -> bool:
         """Neither text nor counts: it may be an error in a form of the vendor's own."""
         return not self.choices and self.usage is None and self.x_groq is None
+
+    @property
+    def lacks_counts(self) -> bool:
+        """Whether neither `usage` nor Groq's field has token counts."""
+        return self.x_groq is None and (self.usage is None or self.usage.is_empty)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends the answer, or comes after its end: there vendors report counts."""
+        return not self.choices or bool(self.choices[0].finish_reason) or self.usage is not None
 
 
 _decoder = msgspec.json.Decoder(WireChunk)

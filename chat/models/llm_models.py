@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -68,6 +69,11 @@ def _price_here(what: str) -> models.DecimalField[Decimal | None, Decimal | None
         validators=[MinValueValidator(0)],
         help_text=f"Per million {what}, in the model's currency. Empty: the model's price.",
     )
+
+
+def _takes_nothing(weight: int, paused_at: datetime | None, provider: Provider) -> bool:
+    """Whether staff have a deployment, or its provider, take no tasks."""
+    return weight == 0 or paused_at is not None or provider.paused_at is not None
 
 
 class LLMModelQuerySet(models.QuerySet["LLMModel"]):
@@ -224,7 +230,8 @@ class LLMModel(models.Model):
     def is_paused(self) -> bool:
         """Whether staff have paused it, or all of its deployments or their providers."""
         return self.paused_at is not None or (
-            self.own_deployment.is_paused
+            # Asked for each task that is accepted: `own_deployment` takes 7 µs.
+            _takes_nothing(self.weight, self.own_paused_at, self.provider)
             and all(deployment.is_paused for deployment in self.further_deployments)
         )
 
@@ -321,7 +328,7 @@ class Deployment(models.Model):
     @property
     def is_paused(self) -> bool:
         """Whether staff have it, or its provider, take no tasks."""
-        return self.weight == 0 or self.paused_at is not None or self.provider.paused_at is not None
+        return _takes_nothing(self.weight, self.paused_at, self.provider)
 
     @property
     def is_held(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from math import ceil
 from types import TracebackType
@@ -12,6 +13,7 @@ from django.conf import settings
 from starlette.requests import Request
 
 from accounts.idempotency import FIELD, parse_key
+from aily.database.threads import in_database
 from aily.redis.rates import Rate
 from aily.web.interruptions import Interruption
 from chat.models import Lane
@@ -19,6 +21,7 @@ from chat.openai.callers import Caller
 from chat.openai.errors import TryAgainError
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.openai.waiting import disconnection, interrupted, seconds_to_wait
+from chat.services.repeats import find_by_key
 from chat.services.submission import TaskRequest
 from chat.services.submit import ResponseDraft, Submission, submit
 from chat.services.waiting import End, Ends
@@ -119,6 +122,7 @@ async def accept(
         request=task,
         default_lane=Lane.named(caller.lane, Lane.INTERACTIVE),
         idempotency_key=key,
+        sent_digest=digest_of_sent(request, body) if key else "",
         api_key_id=caller.api_key_id,
         uncounted=caller.requester,
         response=response,
@@ -130,6 +134,27 @@ async def accept(
     return AcceptedTask(accepted.task_id, accepted.waits_alone, waiter, accepted.rate)
 
 
+async def find_repeated(request: Request, caller: Caller, body: bytes) -> AcceptedTask | None:
+    """Return the task of the request that this one repeats under its Idempotency-Key, if any.
+
+    For requests that can no longer be carried out as something they name is gone. Raises Problem.
+    """
+    key = parse_key(request.headers.get(FIELD))
+    if key is None:
+        return None
+    owned = (caller.owner_id, key)
+    earlier = (await in_database(find_by_key, [owned])).get(owned)
+    if earlier is None or earlier.request_digest != digest_of_sent(request, body):
+        return None
+    return AcceptedTask(str(earlier.task_id), is_new=False, waiter=None)
+
+
+def digest_of_sent(request: Request, body: bytes) -> str:
+    """For `Submission.sent_digest`."""
+    return hashlib.sha256(f"{request.scope['path']}\n".encode() + body).hexdigest()
+
+
 def _is_retry(request: Request) -> bool:
     count = request.headers.get(_RETRY_COUNT, "0")
-    return count.isdigit() and int(count) > 0
+    # Not read as a number: it may have any length.
+    return count.isascii() and count.isdigit() and bool(count.strip("0"))

@@ -72,7 +72,8 @@ class Finisher:
     async def _next_step(self, call: Call) -> NextStep:
         """Decide what is to become of the task, once its text is in the log."""
         await call.check_output()
-        step = next_step(call.task, call.state, can_move_on=call.can_move_on)
+        can_move_on = call.state.error is not None and call.can_move_on
+        step = next_step(call.task, call.state, can_move_on=can_move_on)
         if step.status.is_terminal and not call.is_withheld:
             call.release_held()
         if settings.LOG_PROMPTS:

@@ -42,12 +42,11 @@ async def trace_wait(call: Call) -> str:
 
     Returns the traceparent of the task; empty while traces are off.
     """
-    task_id = str(call.task.id)
-    parent = await traceparent_of(task_id)
+    parent = await traceparent_of(call.task_id)
     if parent and call.task.attempt == 1:
         began_at = time.time() - metrics.seconds_since(call.task.id)
         with tracing.span("queue", kind="consumer", parent=parent, began_at=began_at) as span:
-            span.set_attribute("aily.task.id", task_id)
+            span.set_attribute("aily.task.id", call.task_id)
     return parent
 
 

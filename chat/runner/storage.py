@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 #: The pace of claims and of ends. A batch costs by itself what ten items add, and only the next
-#: task waits for one: so they are ten times as far apart as one takes, up to 60 ms.
+#: task waits for one: so they are twenty times as far apart as one takes, up to 60 ms.
 PACE = Pace()
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 #: Failures of a statement while the database answers others, after which it counts as refused: it

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from pydantic import JsonValue, ValidationError
 
+from accounts.owner_lock import lock_owner
 from aily.database.outages import require_disk_room
 from aily.problems import (
     Conflict,
@@ -104,7 +105,10 @@ def create_run(
 
 
 def insert_run(run: Run) -> None:
-    """Raises Conflict where another request with its idempotency key is making one."""
+    """Insert it, in the caller's transaction. Raises LimitReached, and Conflict where another
+    request with its idempotency key is making one."""
+    lock_owner(run.owner_id)
+    require_room(run.owner_id)
     try:
         with transaction.atomic():
             run.save(force_insert=True)
@@ -217,7 +221,7 @@ def require_room(owner_id: int) -> None:
     unended = Run.objects.filter(owner=owner_id).exclude(state__in=ENDED_RUNS).count()
     if unended >= settings.RUNS_MAX_PER_USER:
         raise LimitReached(
-            f"At most {settings.RUNS_MAX_PER_USER} of your runs may not have ended.",
+            f"At most {settings.RUNS_MAX_PER_USER} of your batches and runs may not have ended.",
             limit_name="runs_max_per_user",
             limit=settings.RUNS_MAX_PER_USER,
             retry_after_seconds=60,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -55,8 +56,7 @@ class CountRow(Row, frozen=True):
     queued: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """At most `limit` tasks of `owner` may be queued, or (`in_flight`) not have ended."""
 
     owner: int

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from accounts.owner_lock import lock_owner
 from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
 from aily.redis.errors import RedisUnavailable
@@ -52,8 +53,7 @@ def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookE
     """Make an endpoint. Returns it with its secret, which is shown this once. Raises Conflict."""
     secret = signing.new_secret()
     with transaction.atomic():
-        # One at a time for each owner, or two requests would both see room for the last one.
-        User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        lock_owner(owner.pk)
         if WebhookEndpoint.objects.filter(owner=owner).count() >= MAX_ENDPOINTS:
             raise Conflict(f"You have {MAX_ENDPOINTS} endpoints, which is the most there can be.")
         endpoint = WebhookEndpoint.objects.create(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from accounts.models import User
@@ -56,11 +57,14 @@ def require_change(user: User, view: View) -> None:
 
 def create_view(user: User, table: Table, given: Mapping[str, object]) -> View:
     """Store a new view. Raises InvalidRequest, TableFull and Forbidden."""
-    if View.objects.filter(table=table).count() >= MAX_VIEWS:
-        raise TableFull(f"A table may have {MAX_VIEWS} views at most.")
     view = View(table=table, owner=user, **given)
     _check(user, view, given)
-    return add(view)
+    with transaction.atomic():
+        # One at a time, or two requests would both see room for the last one.
+        Table.objects.select_for_update(no_key=True).get(pk=table.pk)
+        if View.objects.filter(table=table).count() >= MAX_VIEWS:
+            raise TableFull(f"A table may have {MAX_VIEWS} views at most.")
+        return add(view)
 
 
 def change_view(user: User, view: View, given: Mapping[str, object]) -> View:

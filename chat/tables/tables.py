@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.owner_lock import lock_owner
 from aily.problems import Conflict
 from aily.rest.writes import change
 from chat.tables import ddl
@@ -22,8 +23,9 @@ def create_table(
     owner: User, name: str, fields: Sequence[NewField] = (), description: str = ""
 ) -> Table:
     """Create a table with these fields. Raises TableFull, InvalidRequest and ValidationError."""
-    _check_room(owner.pk)
     with transaction.atomic():
+        lock_owner(owner.pk)
+        _check_room(owner.pk)
         table = Table(owner=owner, name=check_name(name), description=description)
         table.full_clean()
         table.save(force_insert=True)
@@ -33,7 +35,7 @@ def create_table(
 
 
 def _check_room(owner_id: int) -> None:
-    """Two requests at once may exceed the limits by one, which does no harm."""
+    """Users at once may exceed the limit of all by some tables, which does no harm."""
     own = Table.objects.filter(owner_id=owner_id).count()
     if own >= settings.TABLES_MAX_PER_USER:
         message = f"You may have {settings.TABLES_MAX_PER_USER} tables at most."

@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.authentication import identify_key, identify_session
+from accounts.bearer import counted_name
 from accounts.models import KEY_MARK, APIKey, User
 
 
@@ -198,3 +199,20 @@ def test_the_session_of_a_deactivated_user_identifies_nobody(alice: User) -> Non
     User.objects.filter(pk=alice.pk).update(is_active=False)
     assert identify_session(str(client.session.session_key)) is None
     assert client.get("/api/me").status_code == 401
+
+
+def test_requests_are_counted_by_user_or_session(alice: User) -> None:
+    (first, one), (_, other) = (APIKey.create(alice, name) for name in ("a", "b"))
+
+    def name_of(*headers: tuple[bytes, bytes]) -> str | None:
+        return async_to_sync(counted_name)(headers)
+
+    def by_key(secret: str) -> str | None:
+        return name_of((b"cookie", b"sessionid=x"), (b"authorization", f"Bearer {secret}".encode()))
+
+    assert by_key(one) == by_key(other) == f"user:{alice.pk}"
+    APIKey.objects.filter(pk=first.pk).revoke()
+    assert by_key(one) == by_key("no key") == "unknown"
+    assert name_of((b"cookie", b"a=b; sessionid=x")) == "session:x"
+    assert name_of() is None
+    assert name_of((b"cookie", b"\xff=;;")) is None

@@ -70,7 +70,6 @@ _TESTED_BY = {
     "aily/web/chunked_forms.py": "tests/clients/test_transport.py",
     "aily/web/checks.py": "tests/aily/web/test_middleware.py",
     "aily/web/access_revocation.py": "tests/e2e/test_access.py",
-    "aily/web/flow_control.py": "tests/e2e/test_sockets.py",
     "aily/web/servers/daphne.py": "tests/e2e/test_edges.py",
     "aily/web/servers/daphne_server.py": "tests/e2e/test_edges.py",
     "aily/web/servers/daphne_http.py": "tests/e2e/test_edges.py",

@@ -201,6 +201,42 @@ async def test_tables_change_while_they_are_used_behind_pgbouncer(rest: RestClie
     assert (opened.status, opened.body["count"]) == (200, 200)
 
 
+async def test_files_and_runs_of_tables_pass_pgbouncer(rest: RestClient) -> None:
+    """COPY, temporary settings and long transactions, each on whichever connection is free."""
+    rows = 300
+    lines = "".join(f'"Row {number} {QUICK}",{number}\n' for number in range(rows))
+    query = {"file_name": "rows.csv", "name": "Carried"}
+    body = f"Text,Number\n{lines}".encode()
+    headers = {"Content-Type": "application/octet-stream"}
+    path = "/api/tables/imports"
+    sent = await rest.call("POST", path, params=query, data=body, headers=headers)
+    assert sent.status == 201, sent
+
+    async def reached(path: str, state: str) -> Any:
+        answer = await rest.get(path)
+        assert answer.body["state"] not in ("failed", "cancelled"), answer.body
+        return answer.body if answer.body["state"] == state else None
+
+    own = f"{path}/{sent.body['id']}"
+    await eventually(partial(reached, own, "ready"), "the file is read", 30)
+    assert (await rest.post(f"{own}:start", {})).status == 200
+    done = await eventually(partial(reached, own, "done"), "the import", 30)
+    table = f"/api/tables/{done['table']}"
+    text = (await rest.get(table)).body["fields"][0]["key"]
+    field = {"name": "Answer", "scene": "summarize", "mapping": {"text": text}}
+    ai_field = (await rest.post(f"{table}/ai-fields", field)).body
+    run = {"start": "now", "scope": {"first": 40}}
+    made = await rest.post(f"/api/tables/ai-fields/{ai_field['id']}/runs", run)
+    assert made.status == 201, made
+    exported = await rest.post(f"{table}/exports", {"format": "csv", "provenance": True})
+    export = f"/api/tables/exports/{exported.body['id']}"
+    await eventually(partial(reached, export, "done"), "the export", 30)
+    file = await rest.get(f"{export}/file")
+    assert file.body.decode("utf-8-sig").count(QUICK) == rows
+    ended = partial(reached, f"/api/tables/runs/{made.body['id']}", "done")
+    assert (await eventually(ended, "the run", 60))["counts"]["succeeded"] == 40
+
+
 async def test_a_repeated_submit_gives_the_same_task(rest: RestClient) -> None:
     """At the same moment over both web processes: what decides is the lock in the database."""
     body = {"title": "once"}

@@ -43,15 +43,19 @@ async def test_life_cycle_events_go_to_all_sockets_and_text_to_those_that_follow
 
 
 async def test_a_user_is_sent_nothing_of_anothers_tasks(
-    stack: Stack, keys: Keys, socket: ChatSocket
+    stack: Stack, keys: Keys, socket: ChatSocket, rest: RestClient, bob_rest: RestClient
 ) -> None:
     async with chat_socket(stack.base_url, keys.bob) as bob:
         task_id = await socket.submit(f"Not for Bob {ANSWER}")
         await socket.ended(task_id)
         mine = await bob.submit(f"For Bob {ANSWER}")
         await bob.ended(mine)
-        assert set(bob.tasks) == {mine}
-    assert set(socket.tasks) == {task_id}
+    assert mine in bob.tasks
+    assert task_id in socket.tasks
+    # Each has also what its user's earlier tasks are still doing.
+    for seen, owner in ((bob, bob_rest), (socket, rest)):
+        for seen_id in seen.tasks:
+            assert (await owner.get(f"/api/llmchat/tasks/{seen_id}")).status == 200
 
 
 async def test_no_socket_is_sent_a_frame_twice_while_many_tasks_start_and_end(

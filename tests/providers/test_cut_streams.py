@@ -9,8 +9,10 @@ from chat.llm.errors import ProviderError
 from chat.llm.types import ChatRequest, Delta, TimeLimits, Upstream
 from tests.providers.playing import (
     STOP,
+    Response,
     chunk,
     cut,
+    encoded,
     stream,
     text,
     tool,
@@ -34,6 +36,11 @@ RESPONSES = {
     ),
     "text before a call": stream(
         text("Hello"), tools(tool(0, "c", "f", "{}")), chunk(finish="tool_calls")
+    ),
+    "lines of JSON": Response(
+        body=b"".join(
+            encoded(event) + b"\n" for event in (text("Hel"), text("lo", "stop"), "[DONE]")
+        )
     ),
     "one JSON value": whole({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}),
 }

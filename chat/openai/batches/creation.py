@@ -9,13 +9,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from django.conf import settings
 from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aily.problems import IdempotencyMismatch, LimitReached
+from aily.problems import IdempotencyMismatch
 from chat.models import Batch, Run, StoredFile
-from chat.models.runs import ENDED_RUNS, Start
+from chat.models.runs import Start
 from chat.openai.batches.objects import WINDOW
 from chat.openai.batches.requests import check_endpoint
 from chat.openai.callers import Caller
@@ -24,7 +23,7 @@ from chat.openai.files.endpoints import expiry_of
 from chat.openai.files.store import find_file
 from chat.openai.requests import as_object, missing, of_validation
 from chat.runs import clock
-from chat.runs.creation import insert_run
+from chat.runs.creation import insert_run, require_room
 
 KIND = "batch"
 _WINDOWS = {WINDOW: timedelta(hours=24)}
@@ -102,7 +101,7 @@ def create_batch(caller: Caller, new: NewBatch, key: str | None) -> Batch:
     if key is not None and (earlier := _earlier(owner_id, key, new)) is not None:
         return earlier
     file = find_input(owner_id, new.input_file_id)
-    _check_limit(owner_id)
+    require_room(owner_id)
     with transaction.atomic():
         # A delete of the file waits for this row, or has been faster.
         if not StoredFile.objects.select_for_update().filter(pk=file.pk, purpose="batch").exists():
@@ -145,17 +144,6 @@ def _earlier(owner_id: int, key: str, new: NewBatch) -> Batch | None:
         message = "This idempotency key was used with another request."
         raise IdempotencyMismatch(message, field="Idempotency-Key")
     return Batch.objects.select_related("run").get(pk=run.pk)
-
-
-def _check_limit(owner_id: int) -> None:
-    unended = Run.objects.filter(owner=owner_id).exclude(state__in=ENDED_RUNS).count()
-    if unended >= settings.RUNS_MAX_PER_USER:
-        raise LimitReached(
-            f"At most {settings.RUNS_MAX_PER_USER} of your batches and runs may not have ended.",
-            limit_name="runs_max_per_user",
-            limit=settings.RUNS_MAX_PER_USER,
-            retry_after_seconds=60,
-        )
 
 
 def _row(caller: Caller, new: NewBatch, file: StoredFile) -> Run:

@@ -29,6 +29,7 @@ from chat.openai.files.store import (
     file_object,
     find_file,
     own_files,
+    publish,
 )
 from chat.openai.ids import FILE, id_of
 from chat.openai.lists import JsonObject, Page
@@ -78,8 +79,7 @@ def _publish(owner_id: int, writer: FileWriter, form: FormParser) -> StoredFile:
     purpose, expires_at = _options(form.fields)
     if not writer.size:
         raise _invalid("The file is empty.", FILE_FIELD)
-    check_room(owner_id, writer.size)
-    return writer.publish(purpose, expires_at, _file_name(form.file_name or ""))
+    return publish(owner_id, writer, purpose, expires_at, _file_name(form.file_name or ""))
 
 
 def _options(fields: Mapping[str, str]) -> tuple[str, datetime | None]:

@@ -7,7 +7,7 @@ process that died leaves unfinished is purged after a day.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from django.conf import settings
@@ -15,9 +15,10 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
+from accounts.owner_lock import lock_owner
 from aily.database.outages import require_disk_room
 from chat.models import Run, RunState, StoredFile
-from chat.models.files import UNFINISHED, UNFINISHED_KEPT, delete_pieces
+from chat.models.files import UNFINISHED, UNFINISHED_KEPT, FileWriter, delete_pieces
 from chat.openai.errors import OpenAIError
 from chat.openai.ids import FILE, id_of, uuid_of
 from chat.openai.lists import JsonObject
@@ -61,6 +62,16 @@ def check_room(owner_id: int, size: int = 0) -> None:
             param="file",
             code="storage_limit_exceeded",
         )
+
+
+def publish(
+    owner_id: int, writer: FileWriter, purpose: str, expires_at: datetime | None, name: str
+) -> StoredFile:
+    """Let a file that was written be found. Raises as `check_room`."""
+    with transaction.atomic():
+        lock_owner(owner_id)
+        check_room(owner_id, writer.size)
+        return writer.publish(purpose, expires_at, name)
 
 
 # --- Finding and deleting -----------------------------------------------------------------------

@@ -60,13 +60,16 @@ class Prepared:
     def facts(self, task_id: str) -> ResponseFacts:
         return ResponseFacts(UUID(task_id), self.echo, self.call.is_background)
 
-    def submission(self, caller: Caller, idempotency_key: str | None = None) -> Submission:
+    def submission(
+        self, caller: Caller, idempotency_key: str | None = None, sent_digest: str = ""
+    ) -> Submission:
         default = Lane.NORMAL if self.call.is_background else Lane.INTERACTIVE
         return Submission(
             owner_id=caller.owner_id,
             request=self.request,
             default_lane=Lane.named(caller.lane, default),
             idempotency_key=idempotency_key,
+            sent_digest=sent_digest,
             api_key_id=caller.api_key_id,
             uncounted=caller.requester,
             response=self.draft,

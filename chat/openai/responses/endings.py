@@ -71,7 +71,7 @@ async def ending_of_event(end: AnyEvent, *, is_stored: bool) -> Ending:
 def _of_answer(
     finish_reason: str | None, usage: Mapping[str, Any], completed_at: int | None
 ) -> Ending:
-    reason = _INCOMPLETE.get(finish_reason or "")
+    reason = _INCOMPLETE.get((finish_reason or "").lower())
     if reason is not None:
         return Ending("incomplete", incomplete_reason=reason, usage=usage_object(usage))
     return Ending("completed", usage=usage_object(usage), completed_at=completed_at)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, aclosing
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
@@ -16,13 +17,19 @@ from starlette.responses import Response
 from accounts.idempotency import FIELD, parse_key
 from aily.http.bodies import decode_body, read_body
 from aily.http.event_streams import EventStreamResponse
-from aily.problems import InvalidRequest, NotFound, TooLarge
+from aily.problems import InvalidRequest, NotFound, Problem, TooLarge
 from aily.rest.json_input import one_line
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
 from chat.models import Status
-from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
+from chat.openai.accepting import (
+    TASK_ID_HEADER,
+    AcceptedTask,
+    accept,
+    digest_of_sent,
+    find_repeated,
+)
 from chat.openai.callers import Caller, caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.responses.approvals import Answer, answers_of, resume
@@ -66,10 +73,16 @@ async def create_response(request: Request) -> Response:
     call = read_call(decode_body(request, body), request.headers)
     if answers := answers_of(call):
         return await _resumed(request, caller, body, call, answers)
-    prepared = await prepare(call, caller.owner_id)
+    try:
+        prepared = await prepare(call, caller.owner_id)
+    except (OpenAIError, Problem):
+        # What it names may be gone since it was sent for the first time.
+        if (repeated := await find_repeated(request, caller, body)) is None:
+            raise
+        return await _repeated(request, caller, call, repeated)
     try:
         if call.is_background:
-            response = await _in_background(request, caller, prepared)
+            response = await _in_background(request, caller, body, prepared)
         elif call.is_streamed:
             response = await _streamed(request, caller, body, prepared)
         elif prepared.has_tools:
@@ -194,12 +207,33 @@ async def _streamed(request: Request, caller: Caller, body: bytes, prepared: Pre
         return await _stream(held, caller, task.headers(), resources)
 
 
-async def _in_background(request: Request, caller: Caller, prepared: Prepared) -> Response:
+async def _repeated(
+    request: Request, caller: Caller, call: ResponseCall, task: AcceptedTask
+) -> Response:
+    """The response of a request that was sent before, and could not be prepared now."""
+    facts = ResponseFacts(UUID(task.id), call.echo, call.is_background)
+    if call.is_background and not call.is_streamed:
+        response = await load_response(caller.owner_id, facts.id)
+        whole = await current_object(response, response.task, caller.owner_id)
+        return _json(whole, task.headers())
+    events = follow_events(facts, caller.owner_id, is_streamed=call.is_streamed, is_new=False)
+    if not call.is_streamed:
+        return await _last_response(task, facts, events, request, caller)
+    with ExitStack() as resources:
+        resources.enter_context(connections().opened(caller.owner_id))
+        return await _stream(events, caller, task.headers(), resources)
+
+
+async def _in_background(
+    request: Request, caller: Caller, body: bytes, prepared: Prepared
+) -> Response:
     """Nobody waits for it: it goes on whatever becomes of this connection, and of this process."""
     with ExitStack() as resources:
         if prepared.call.is_streamed:
             resources.enter_context(connections().opened(caller.owner_id))
-        accepted = await submit(prepared.submission(caller, parse_key(request.headers.get(FIELD))))
+        key = parse_key(request.headers.get(FIELD))
+        sent_digest = digest_of_sent(request, body) if key else ""
+        accepted = await submit(prepared.submission(caller, key, sent_digest))
         facts, headers = prepared.facts(accepted.task_id), {TASK_ID_HEADER: accepted.task_id}
         if prepared.call.is_streamed:
             is_new = accepted.waits_alone

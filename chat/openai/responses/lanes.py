@@ -51,7 +51,7 @@ class Lanes:
         self._caller = caller
         self._headers = headers
         self._send = send
-        self._memory = Memory()
+        self._memory = Memory(caller.owner_id)
         self._jobs = Jobs("a lane of a socket")
         self._waiting: dict[str | None, deque[tuple[JsonObject, int]]] = {}
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
@@ -76,7 +76,9 @@ class Lanes:
             self._jobs.spawn(self._run(lane))
 
     def cancel(self) -> None:
+        """The connection is closed."""
         self._jobs.cancel()
+        self._memory.clear()
 
     async def _run(self, lane: str | None) -> None:
         waiting = self._waiting[lane]

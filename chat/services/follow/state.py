@@ -18,8 +18,8 @@ from chat.models import Task
 from chat.models.ids import ais_own
 from chat.models.task_states import ACTIVE
 
-#: Rechecks that share a query.
-_RECHECK_PACE = Pace(min_seconds=1.0, max_seconds=1.0)
+#: Rechecks of a tenth of a second share a query; an event that comes meanwhile waits for it.
+_RECHECK_PACE = Pace(min_seconds=0.1, max_seconds=0.1)
 _MAX_RECHECKS = 1000
 
 
@@ -47,7 +47,7 @@ async def load_state(task_id: str) -> TaskState | None:
 
 
 async def recheck_state(task_id: str) -> TaskState | None:
-    """`load_state` up to a second later: for a follower that only checks if it missed something.
+    """`load_state` a little later: for a follower that only checks if it missed something.
 
     Thousands of silent followers would otherwise run a query each.
     """

@@ -52,6 +52,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+#: Callers wait for a submit, unlike for a claim or an end: its batches are less far apart.
+_PACE = Pace(max_seconds=0.04)
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
 _MAX_RENDERINGS = 4
@@ -98,7 +100,7 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(submit_many, submissions)
 
-    return Batcher(handle, max_batches=2, pace=Pace(), name="submit")
+    return Batcher(handle, max_batches=2, pace=_PACE, name="submit")
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:

@@ -60,7 +60,7 @@ def _build(pending: PendingSubmission) -> None:
         webhook_id=target.webhook_id,
         run_id=submission.run_id,
         idempotency_key=submission.idempotency_key,
-        request_digest=submission.digest() if submission.idempotency_key else "",
+        request_digest=submission.stored_digest if submission.idempotency_key else "",
         deadline_at=_deadline(submission),
         needs_settling=True,
     )

@@ -69,7 +69,7 @@ def make_ready(tasks: Sequence[Task]) -> dict[str, scheduler.Place]:
 def _entry(task: Task) -> scheduler.Entry:
     tokens = None
     # The prompt of a repeated request's task is not read for this: its calls count as others do.
-    if "messages" not in task.get_deferred_fields() and task.model.counts_tokens:
+    if "messages" in vars(task) and task.model.counts_tokens:
         tokens = expected_tokens(task)
     return scheduler.Entry(str(task.pk), task.lane, task.owner_id, task.weight, tokens)
 

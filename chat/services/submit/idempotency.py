@@ -24,7 +24,7 @@ def reuse_idempotent(
         earlier = earlier_tasks.get(key) if key else None
         if earlier is None:
             continue
-        if earlier.request_digest != pending.submission.digest():
+        if not pending.submission.repeats(earlier.request_digest):
             pending.refuse(
                 IdempotencyMismatch(
                     "This idempotency key was used with another request.", field="idempotency_key"

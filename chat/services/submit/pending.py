@@ -61,6 +61,9 @@ class Submission:
     request: TaskRequest
     default_lane: Lane = Lane.NORMAL
     idempotency_key: str | None = None
+    #: A digest of what was sent, where `request` was made of it and of what there was then, such as
+    #: a scene's variables: a repeat is the same, whatever its request would be made of now.
+    sent_digest: str = ""
     #: The API key that authenticated the request; None: a session.
     api_key_id: int | None = None
     #: The run that it is a row of, and the id that its task gets.
@@ -86,6 +89,15 @@ class Submission:
     @property
     def owned_key(self) -> OwnedKey | None:
         return (self.owner_id, self.idempotency_key) if self.idempotency_key else None
+
+    @property
+    def stored_digest(self) -> str:
+        """What is stored with the idempotency key."""
+        return self.sent_digest or self.digest()
+
+    def repeats(self, digest: str) -> bool:
+        """Whether it is the request that was stored with this digest."""
+        return digest in (self.sent_digest, self.digest())
 
     def digest(self) -> str:
         # A WebSocket frame has further fields, which are no part of the request.

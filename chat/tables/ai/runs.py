@@ -12,6 +12,7 @@ from django.db import transaction
 from pydantic import JsonValue
 
 from accounts.models import User
+from accounts.owner_lock import lock_owner
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
 from chat.runs import clock, control, estimating, sampling
@@ -130,6 +131,7 @@ def add_run(
     comparison: Comparison | None = None,
 ) -> AiRun:
     """Insert a run without its rows, in the caller's transaction. Raises Problem."""
+    lock_owner(user.pk)
     require_room(user.pk)
     _check_may_ask(user, api_key_id, source, new)
     row = source.ai_field

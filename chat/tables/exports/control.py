@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.owner_lock import lock_owner
 from aily.database.outages import require_disk_room
 from aily.problems import Conflict, LimitReached, NotFound
 from chat.models.files import delete_file
@@ -23,7 +25,6 @@ def begin(
     owner: User, table: Table, view: View | None, form: str, options: Mapping[str, Any]
 ) -> Export:
     """Make an export for a worker to write. Raises InvalidRequest, LimitReached and StorageFull."""
-    _check_room(owner.pk)
     job = Export(
         table=table,
         view=view,
@@ -34,7 +35,10 @@ def begin(
     )
     # What it names must be there.
     selection_of(job, owner)
-    job.save(force_insert=True)
+    with transaction.atomic():
+        lock_owner(owner.pk)
+        _check_room(owner.pk)
+        job.save(force_insert=True)
     return job
 
 

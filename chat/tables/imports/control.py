@@ -98,8 +98,9 @@ def _key_id(job: Import, key: str | None) -> int | None:
         return None
     number = key.removeprefix("f")
     fields = Field.objects.filter(table=job.table_id, deleted_at=None, ai_field=None)
-    field = fields.filter(pk=int(number)).first() if number.isdecimal() else None
-    if job.table_id is None or field is None or len(number) > 18:
+    is_number = number.isascii() and number.isdecimal() and len(number) <= 18
+    field = fields.filter(pk=int(number)).first() if is_number else None
+    if job.table_id is None or field is None:
         raise InvalidRequest("The table has no such field.", field="key_field")
     if field.kind not in KEY_KINDS:
         message = f"A field of the kind {field.kind} is no key."

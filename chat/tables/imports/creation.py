@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.owner_lock import lock_owner
 from aily.database.outages import require_disk_room
 from aily.problems import (
     Conflict,
@@ -89,6 +90,8 @@ def create_import(new: NewImport, content: Iterable[bytes]) -> tuple[Import, boo
 def _publish(job: Import, writer: FileWriter) -> None:
     try:
         with transaction.atomic():
+            lock_owner(job.owner_id)
+            _check_room(job.owner_id)
             job.file = writer.publish(PURPOSE, timezone.now() + KEPT)
             job.save(force_insert=True)
     except IntegrityError:

@@ -28,6 +28,12 @@ class Handler:
         return [ValueError(str(item)) if item < 0 else item * 10 for item in items]
 
 
+async def turns() -> None:
+    """Let the loop run all that is ready, and what that makes ready."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def test_what_comes_while_a_batch_is_handled_is_the_next_batch() -> None:
     handler = Handler()
     batcher = Batcher(handler)
@@ -47,8 +53,7 @@ async def test_a_paced_batcher_begins_at_once_after_a_pause_and_then_waits() -> 
     handler.go.release()
     assert await batcher.submit(1) == 10
     waiting = asyncio.gather(*(batcher.submit(item) for item in (2, 3)))
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await turns()
     assert handler.batches == [[1]]
     waiting.cancel()
 
@@ -138,6 +143,59 @@ def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
     asyncio.run(end_midway())
     gc.collect()
     assert faults == []
+
+
+class Clock:
+    """The loop's time, which `passes` beside what really goes by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._passed, time = 0.0, loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + self._passed)
+
+    async def passes(self, seconds: float) -> None:
+        self._passed += seconds
+        await turns()
+
+
+async def test_a_batch_that_ends_delays_the_one_that_is_collected_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, handler = Clock(monkeypatch), Handler()
+    pace = Pace(min_seconds=LONG, share=1e-12, max_seconds=3 * LONG, gather_seconds=0)
+    batcher = Batcher(handler, max_batches=2, pace=pace)
+    first = asyncio.create_task(batcher.submit(1))
+    await handler.arrived.acquire()
+    second = asyncio.create_task(batcher.submit(2))
+    await turns()
+    handler.go.release()
+    await first
+    await clock.passes(2 * LONG)
+    assert handler.batches == [[1]]
+    handler.go.release()
+    await clock.passes(2 * LONG)
+    assert await second == 20
+
+
+async def test_items_that_keep_coming_are_not_taken_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, handler = Clock(monkeypatch), Handler()
+    pace = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=0, quiet_seconds=0.01)
+    batcher = Batcher(handler, pace=pace)
+    handler.go.release()
+    await batcher.submit(0)
+    callers = []
+    for item in range(1, 13):
+        callers.append(asyncio.create_task(batcher.submit(item)))
+        await turns()
+        # A hundred times what ends the wait where items come at once.
+        await clock.passes(1)
+    assert handler.batches == [[0]]
+    await clock.passes(10)
+    assert [len(batch) for batch in handler.batches] == [1, 12]
+    handler.go.release()
+    await asyncio.gather(*callers)
 
 
 async def test_an_item_that_may_expect_company_waits_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +13,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from aily.problems import TooLarge, Unauthenticated, Unavailable
+from aily.web import body_limits
 from aily.web.body_limits import (
     ANONYMOUS_BYTES,
     BodyLimits,
@@ -100,13 +102,18 @@ async def test_paths_with_an_id_may_take_larger_bodies(
 
 
 async def answer(
-    limits: BodyLimits, headers: Sequence[tuple[bytes, bytes]], pieces: Sequence[bytes]
+    limits: BodyLimits,
+    headers: Sequence[tuple[bytes, bytes]],
+    pieces: Sequence[bytes],
+    *,
+    stops: bool = False,
 ) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """What is sent for a request with this body, and what the application read of it."""
+    """What is sent for a request with this body, and what the application read of it. `stops`: the
+    client sends no more, though there is more."""
     sent: list[dict[str, Any]] = []
     read: list[bytes] = []
     messages = [
-        {"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]}
+        {"type": "http.request", "body": piece, "more_body": stops or piece is not pieces[-1]}
         for piece in pieces
     ]
 
@@ -117,6 +124,8 @@ async def answer(
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def receive() -> Any:
+        if not messages:
+            await asyncio.get_running_loop().create_future()
         return messages.pop(0)
 
     async def send(message: Any) -> None:
@@ -139,6 +148,16 @@ async def test_chunks_are_counted_as_they_come(limits: BodyLimits) -> None:
     assert json.loads(sent[1]["body"])["code"] == TooLarge.code
     sent, read = await answer(BodyLimits(known), chunked, [b"x" * MAX_BYTES])
     assert (sent[0]["status"], len(read[0])) == (200, MAX_BYTES)
+
+
+async def test_a_body_that_does_not_go_on_is_given_up(
+    limits: BodyLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limits, "SILENT_SECONDS", 0.05)
+    headers = [*KNOWN, (b"content-length", b"9")]
+    sent, read = await answer(limits, headers, [b"hello"], stops=True)
+    assert (sent[0]["status"], read) == (408, [b"hello"])
+    assert (b"connection", b"close") in sent[0]["headers"]
 
 
 async def test_of_a_caller_without_credentials_nothing_is_read(limits: BodyLimits) -> None:

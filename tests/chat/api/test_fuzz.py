@@ -234,6 +234,8 @@ def _operations() -> list[Any]:
 
 # The server's and the worker's threads in this process draw numbers while Hypothesis looks on.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+# The first part also reads the document; CI's machine needs more than a minute for it.
+@pytest.mark.timeout(300 * EXAMPLES)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_no_answer_is_a_fault_or_undocumented(
     base_url: str, settings: Settings, subtests: pytest.Subtests, part: int

@@ -174,6 +174,7 @@ ENDED: list[dict[str, Any]] = [
     {"status": "failed", "error": {"code": "internal", "message": "x", "more": 1}},
     {"status": "cancelled", "reasoning": "so far", "finish_reason": ""},
     {"status": "expired", "deployment": "gone"},
+    {"status": "succeeded", "text": "\u00e9", "logprobs": [{"token": "\u00e9", "logprob": -0.25}]},
 ]
 
 

@@ -234,7 +234,7 @@ async def test_a_whole_answer_that_is_too_long_is_cut(client: ProviderClient) ->
     limits = AnswerLimits(text_bytes=500)
     async with raw_provider(response(body, kind="application/json")) as provider:
         completion, deltas = await _ask(client, provider.url, limits)
-    assert (completion.finish_reason, deltas) == ("length", [Delta("a" * 500, "")])
+    assert (completion.finish_reason, deltas) == ("length", [Delta("a" * 500, "", [])])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from chat.llm.types import Usage
 from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, whole
+
+_TOKENS = {"input_tokens": 71, "output_tokens": 2}
+_USAGE = {"billed_units": {"input_tokens": 5, "output_tokens": 2}, "tokens": _TOKENS}
 
 CASES: list[Case] = [
     Answered(
@@ -21,6 +25,41 @@ CASES: list[Case] = [
         name="content as one part",
         response=stream(text({"type": "text", "text": "Hi"}), chunk(finish="stop")),
         text="Hi",
+    ),
+    Answered(
+        name="its native usage: what it bills, not what the model read",
+        response=stream(text("Hi"), chunk(finish="COMPLETE", usage=_USAGE)),
+        text="Hi",
+        finish_reason="COMPLETE",
+        usage=Usage(5, 2, 7),
+    ),
+    Answered(
+        name="its native usage beside the text",
+        response=stream(text("Hi", usage=_USAGE), chunk(finish="COMPLETE")),
+        text="Hi",
+        finish_reason="COMPLETE",
+        usage=Usage(5, 2, 7),
+    ),
+    Answered(
+        name="its native usage in a chunk of its own, without what it bills",
+        response=stream(
+            text("Hi"), chunk(finish="COMPLETE"), {"choices": [], "usage": {"tokens": _TOKENS}}
+        ),
+        text="Hi",
+        finish_reason="COMPLETE",
+        usage=Usage(71, 2, 73),
+    ),
+    Answered(
+        name="usage of its older API, in a whole answer",
+        response=whole(
+            {
+                "choices": [{"message": {"content": "Hi"}, "finish_reason": "MAX_TOKENS"}],
+                "meta": {"api_version": {"version": "1"}, **_USAGE},
+            }
+        ),
+        text="Hi",
+        finish_reason="MAX_TOKENS",
+        usage=Usage(5, 2, 7),
     ),
     Failed(
         name="a failure",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chat.llm.types import ToolCall
+from chat.llm.types import ToolCall, Usage
 from tests.providers.playing import (
     MADE_UP,
+    STOP,
     Answered,
     Case,
     Failed,
@@ -18,6 +19,14 @@ from tests.providers.playing import (
     whole,
 )
 
+_COUNTS = {
+    "promptTokenCount": 9,
+    "candidatesTokenCount": 2,
+    "thoughtsTokenCount": 5,
+    "cachedContentTokenCount": 4,
+    "totalTokenCount": 16,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}],
+}
 _SIGNED = {"google": {"thought_signature": "c2lnbmVk"}}
 
 
@@ -140,6 +149,45 @@ CASES: list[Case] = [
         ),
         "provider_bad_request",
         "SAFETY",
+    ),
+    Answered(
+        name="its native counts beside the choices of each chunk",
+        response=stream(
+            text("Hel", usageMetadata={"promptTokenCount": 9, "totalTokenCount": 9}),
+            text("lo", usageMetadata={"promptTokenCount": 9, "candidatesTokenCount": 1}),
+            chunk(finish="STOP", usageMetadata=_COUNTS),
+        ),
+        text="Hello",
+        finish_reason="STOP",
+        usage=Usage(9, 7, 16, cached_tokens=4, reasoning_tokens=5),
+    ),
+    Answered(
+        name="its native counts on the text alone",
+        response=stream(text("Hello", usageMetadata=_COUNTS), STOP),
+        text="Hello",
+        usage=Usage(9, 7, 16, cached_tokens=4, reasoning_tokens=5),
+    ),
+    Answered(
+        name="its native counts in a chunk of their own",
+        response=stream(text("Hello"), STOP, {"choices": [], "usage_metadata": _COUNTS}),
+        text="Hello",
+        usage=Usage(9, 7, 16, cached_tokens=4, reasoning_tokens=5),
+    ),
+    Answered(
+        name="its native counts in a whole answer, thoughts counted with the answer's",
+        response=whole(
+            {
+                "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}],
+                "usageMetadata": {
+                    "promptTokenCount": 9,
+                    "candidatesTokenCount": 7,
+                    "thoughtsTokenCount": 5,
+                    "totalTokenCount": 16,
+                },
+            }
+        ),
+        text="Hi",
+        usage=Usage(9, 7, 16, reasoning_tokens=5),
     ),
     Answered(
         name="a filter of images",

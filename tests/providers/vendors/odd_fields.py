@@ -39,6 +39,15 @@ def _finish(name: str, reason: Any, expected: str = "stop") -> Answered:
     )
 
 
+def _finishes(name: str, *reasons: str, expected: str) -> Answered:
+    return Answered(
+        name=f"finish reasons: {name}",
+        response=stream(text("Hi"), *(chunk(finish=reason) for reason in reasons)),
+        text="Hi",
+        finish_reason=expected,
+    )
+
+
 def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...]) -> Answered:
     return Answered(
         name=f"calls: {name}",
@@ -93,6 +102,15 @@ CASES: list[Case] = [
     _finish("a number", 1),
     _finish("a list of one", ["length"], "length"),
     _finish("an object", {"type": "length"}, "length"),
+    _finishes("stop after length", "length", "stop", expected="length"),
+    _finishes("stop after another's word for it", "MAX_TOKENS", "STOP", expected="MAX_TOKENS"),
+    _finishes("eos after a filter", "content_filter", "eos", expected="content_filter"),
+    _finishes("length after stop", "stop", "length", expected="length"),
+    Answered(
+        name="finish reasons: length was premature, as more text shows",
+        response=stream(text("H", "length"), text("i"), STOP),
+        text="Hi",
+    ),
     Answered(
         name="ids and indices of other types",
         response=stream(
@@ -214,6 +232,15 @@ CASES: list[Case] = [
         tool(0, None, "f", '"}{"'),
         tool(0, None, "f", "}"),
         expected=(ToolCall(MADE_UP, "f", '{"a":"}{"}'),),
+    ),
+    _call(
+        "blanks around a name, also where it comes in pieces",
+        tool(0, "c1", " get_", None),
+        tool(0, None, "weather \n", "{}"),
+        tool(1, "c2", "\tget_time ", "{"),
+        tool(1, None, "get_time", "}"),
+        tool(2, "c3", " ", None),
+        expected=(ToolCall("c1", "get_weather", "{}"), ToolCall("c2", "get_time", "{}")),
     ),
     _call(
         "the id only with the second fragment",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import httpx
@@ -221,6 +221,28 @@ def make_scene() -> None:
     scenes.publish(scenes.create_version(scene, None, fields))
 
 
+def publish_without_variables() -> None:
+    scenes.publish(scenes.create_version(Scene.objects.get(), None, {"user_template": "Hi"}))
+
+
+@pytest.mark.parametrize(
+    "change", [publish_without_variables, lambda: Scene.objects.update(is_enabled=False)]
+)
+async def test_a_repeat_gets_its_task_though_the_scene_now_reads_it_otherwise(
+    client: httpx.AsyncClient, worker: Runtime, change: Callable[[], object]
+) -> None:
+    await in_database(make_scene)
+    metadata = {"names": "[]", "count": "2", "greeting": "7"}
+    body = {"model": "scene:typed", "messages": [], "metadata": metadata}
+    headers = {"Idempotency-Key": "once"}
+    first = await client.post(PATH, json=body, headers=headers)
+    await in_database(change)
+    again = await client.post(PATH, json=body, headers=headers)
+    assert (again.status_code, again.json()) == (200, first.json())
+    other = await client.post(PATH, json={**body, "seed": 1}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_mismatch")
+
+
 # --- Streams ------------------------------------------------------------------------------------
 async def test_a_stream_that_waits_is_kept_alive_and_then_answered(
     client: httpx.AsyncClient, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
@@ -325,6 +347,14 @@ async def test_a_retry_gets_no_task_that_another_request_waits_for(
     await start_worker()
     answers = await asyncio.gather(waiting, *retries)
     assert len({answer.headers["aily-task-id"] for answer in answers}) == 3
+
+
+@pytest.mark.parametrize("count", [b"\xb2", b"9" * 5_000, b"-1", b"000"])
+async def test_an_odd_count_of_retries_harms_nothing(
+    client: httpx.AsyncClient, worker: Runtime, count: bytes
+) -> None:
+    retry = [(b"x-stainless-retry-count", count)]
+    assert (await client.post(PATH, json=asks("x"), headers=retry)).status_code == 200
 
 
 async def test_another_key_or_body_finds_nothing(

@@ -217,6 +217,25 @@ async def test_the_same_key_gives_the_same_response(responses: ResponsesClient) 
     assert await counts() == (1, 1)
 
 
+@pytest.mark.parametrize("fields", [{}, {"background": True}, {"stream": True}])
+async def test_a_repeat_gets_its_response_though_the_one_before_is_gone(
+    responses: ResponsesClient, fields: dict[str, Any]
+) -> None:
+    before = await responses.create("My name is Ada.", **PLAIN)
+    body = {**PLAIN, "input": "Once", "previous_response_id": before["id"], **fields}
+    first = await responses.post(body, Idempotency_Key="k1")
+    assert (await responses.http.delete(f"/responses/{before['id']}")).status_code == 200
+    again = await responses.post(body, Idempotency_Key="k1")
+    assert again.status_code == 200
+    task_id = first.headers["aily-task-id"]
+    assert again.headers["aily-task-id"] == task_id
+    if not fields:
+        assert again.json()["output"] == first.json()["output"]
+    for other, key in (({**body, "input": "Twice"}, "k1"), (body, "k2")):
+        assert (await responses.post(other, Idempotency_Key=key)).status_code == 400
+    assert await in_database(Task.objects.count) == 2
+
+
 # --- Conversations ------------------------------------------------------------------------------
 async def test_a_response_goes_on_from_the_one_before(responses: ResponsesClient) -> None:
     first = await responses.create("My name is Ada.", instructions="Be kind.", **PLAIN)

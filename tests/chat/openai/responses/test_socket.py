@@ -114,6 +114,29 @@ async def test_what_is_not_stored_is_remembered(
     assert not await in_database(StoredResponse.objects.exists)
 
 
+def test_connections_of_one_owner_remember_so_much_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "MAX_OWNER_BYTES", 1_000)
+    first, second, another = memory.Memory(1), memory.Memory(1), memory.Memory(2)
+
+    def remembers(connection: memory.Memory, name: str) -> bool:
+        connection.add({"id": name, "output": []}, [{"role": "user", "content": "x" * 600}])
+        return connection.messages(name) is not None
+
+    assert [remembers(first, "a"), remembers(second, "b"), remembers(another, "c")] == [
+        True,
+        False,
+        True,
+    ]
+    first.clear()
+    another.clear()
+    assert remembers(second, "d")
+    assert not remembers(first, "e")
+    second.clear()
+    assert not memory._of_owners
+
+
 async def test_a_closed_socket_ends_what_is_being_made(
     socket: Socket, worker: Runtime, settings: Any
 ) -> None:
