@@ -100,21 +100,26 @@ class Claimer:
             # So that the next claim takes several tasks. Where tasks wait for capacity, what
             # gets free is taken at once.
             busy_seconds = time.monotonic() - began
-            await self._pause(pool, PACE.after(busy_seconds) - busy_seconds)
+            await self._pause(pool, busy_seconds)
 
-    async def _pause(self, pool: Pool, seconds: float) -> None:
-        """Let a pool rest between two claims. What a ring announces does not wait because of tasks
-        of lane batch: those that a feeder submits together come with one ring."""
-        if seconds <= 0:
-            return
-        if not pool.is_bulk:
-            await asyncio.sleep(seconds)
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await pool.woken.wait()
-        except TimeoutError:
-            pass
+    async def _pause(self, pool: Pool, busy_seconds: float) -> None:
+        """Let a pool rest after a claim that took so long.
+
+        What a ring announces does not wait because of tasks of lane batch, those that a feeder
+        submits together come with one ring: it waits as after a claim of the other tasks alone.
+        """
+        rest = PACE.after(busy_seconds) - busy_seconds
+        least = 0.0
+        if pool.started_for_people:
+            share = pool.started_for_people / pool.started
+            least = max(PACE.after(busy_seconds * share) - busy_seconds, 0.0)
+        await asyncio.sleep(least)
+        if rest > least:
+            try:
+                async with asyncio.timeout(rest - least):
+                    await pool.woken.wait()
+            except TimeoutError:
+                pass
 
     async def _claim(self, pool: Pool) -> None:
         may_claim = self._held.is_held and not (self._is_stopping or pool.is_held)
@@ -186,7 +191,7 @@ class Claimer:
     # --- Starting -------------------------------------------------------------------------------
     async def _start_taken(self, pool: Pool, claimed: scheduler.Claim, probing: str = "") -> None:
         """Start the tasks of each deployment. What one raises is raised after the others."""
-        pool.is_bulk = True
+        pool.started = pool.started_for_people = 0
         batches = [
             self._start_calls(pool, pool.deployments[name], taken.task_ids, claimed, probing)
             for name, taken in claimed.taken.items()
@@ -214,8 +219,8 @@ class Claimer:
             started = await self._start(worker_id, deployment.route(pool.model_id), task_ids)
             # People first.
             started.sort(key=lambda task: task.lane)
-            if started and started[0].lane != Lane.BATCH:
-                pool.is_bulk = False
+            pool.started += len(started)
+            pool.started_for_people += sum(task.lane != Lane.BATCH for task in started)
             for place, task in enumerate(started):
                 if task.lane == Lane.BATCH and place % BULK_STARTS == BULK_STARTS - 1:
                     # What has come for other calls takes its turn in between.

@@ -178,8 +178,9 @@ class Pool:
     #: Seconds after the last claim when a limit of a minute has room again, if one keeps tasks
     #: waiting.
     wait_seconds: float | None = None
-    #: Whether the tasks that were started last were all of lane batch.
-    is_bulk: bool = True
+    #: Tasks that the last claim has started, and how many of them are not of lane batch.
+    started: int = 0
+    started_for_people: int = 0
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -7,6 +7,7 @@ no row is paid for twice.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -17,6 +18,7 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
+from aily.database.threads import release_connections
 from aily.problems import (
     IdempotencyMismatch,
     LimitReached,
@@ -38,6 +40,8 @@ from chat.services.validation import invalid_request_of
 #: Rows that become tasks by one batch of submits. More would hold the interpreter for longer, which
 #: the worker's calls need as well.
 PAGE = 50
+#: Between two pages. A page of 50 rows takes 0.07 s.
+MAX_REST_SECONDS = 0.2
 #: Least and most tasks of a run in the queue or running; in between twice its model's cap. They are
 #: more than run at once, as there is room for others only once ends are settled, every second.
 MIN_WINDOW = 500
@@ -172,6 +176,7 @@ def feed(run: Run, lease: Lease, most: int | None = None) -> Problem | None:
     room = window_of(run) - _count_unfinished(run)
     if most is not None:
         room = min(room, most)
+    began = time.monotonic()
     while room > 0:
         limit = affordable(run, min(room, PAGE))
         if limit <= 0:
@@ -189,7 +194,17 @@ def feed(run: Run, lease: Lease, most: int | None = None) -> Problem | None:
         run.refresh_from_db()
         if run.state != RunState.RUNNING:
             return None
+        if room > 0 and run.pending:
+            rest(time.monotonic() - began)
+            began = time.monotonic()
     return None
+
+
+def rest(page_seconds: float) -> None:
+    """Let the calls of this process go on, after a page that took so long: feeding has half of the
+    interpreter's time at the most."""
+    release_connections()
+    time.sleep(min(page_seconds, MAX_REST_SECONDS))
 
 
 def window_of(run: Run) -> int:

@@ -567,3 +567,16 @@ def test_staff_see_runs_and_have_the_brake(
     turn()
     turn()
     assert runs.get(made["id"])["state"] == "cancelled"
+
+
+# --- Feeding ------------------------------------------------------------------------------------
+def test_the_feeder_rests_between_two_pages(
+    runs: RunClient, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[int] = []
+    monkeypatch.setattr(feeding, "rest", lambda _: fed.append(Task.objects.count()))
+    made = runs.create("text\n" + "x\n" * (2 * feeding.PAGE + 1), scene="echo", start="now")
+    turn()
+    turn()
+    assert runs.get(made["id"])["state"] == "running"
+    assert fed == [feeding.PAGE, 2 * feeding.PAGE]
