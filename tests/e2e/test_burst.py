@@ -35,7 +35,7 @@ async def check_all(
         result = task["result"]
         assert (task["status"], task["attempt"]) == ("succeeded", 1)
         # Only the event of a task with a JSON Schema has an output.
-        assert stream.end["result"] | {"output": None} == result
+        assert stream.end["result"] | {"output": None, "logprobs": None} == result
         assert (stream.text, stream.reasoning) == (result["text"], result["reasoning"])
         assert (result["text"], result["reasoning"]) == answer_to(prompt)
 
