@@ -244,7 +244,7 @@ def _counted(receive: ASGIReceiveCallable, max_bytes: int) -> ASGIReceiveCallabl
             async with asyncio.timeout(SILENT_SECONDS):
                 message = await receive()
         except TimeoutError:
-            raise SlowBody(f"The rest of the body did not come for {SILENT_SECONDS} s.") from None
+            raise SlowBody(f"The rest of the body did not come for {SILENT_SECONDS:g} s.") from None
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)

@@ -403,7 +403,9 @@ def power() -> dict[str, Any]:
     limits = ("requests_per_minute", "max_tasks_in_flight", "max_tasks_queued", "queue_weight")
     return {
         "users": list(User.objects.order_by("pk").values_list("pk", *users, *limits)),
-        "of users": list(User.objects.order_by("pk").values_list("pk", "user_permissions")),
+        "of users": sorted(
+            User.user_permissions.through.objects.values_list("user_id", "permission_id")
+        ),
         "members": sorted(User.groups.through.objects.values_list("user_id", "group_id")),
         "roles": list(
             Role.objects.order_by("pk", "permissions").values_list("pk", "name", "permissions")),

@@ -99,6 +99,15 @@ class Reader:
         assert answer.status < 300, answer
         return answer.body
 
+    async def is_let_in(self, path: str) -> bool:
+        """Whether `SEVERAL` requests are answered. A process may use its copy of what somebody may
+        do for half a second."""
+        for _ in range(SEVERAL):
+            async with RestClient(self._site.stack.base_url, self._key) as client:
+                if (await client.get(path)).status == 404:
+                    return False
+        return True
+
     async def reads_at_replica(self, path: str, table: str) -> int:
         """How many statements on this table the replica is sent by `SEVERAL` requests."""
         before = self._site.replica.reads_of(table)
@@ -191,6 +200,7 @@ async def test_rows_of_tables_are_read_where_they_are_written(
         shares = {"shares": [{"user": "bob", "access": ["read"]}]}
         async with RestClient(site.stack.base_url, site.alice) as client:
             assert (await client.call("PUT", f"{path}/shares", json=shares)).status == 200
+        await eventually(lambda: bob.is_let_in(path), "Bob's access")
         for place in range(SEVERAL // 3):
             created = [{"op": "create", "values": {key: f"Row {place}"}}]
             await alice.post(f"{path}/rows:batch", {"operations": created})

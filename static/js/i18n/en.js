@@ -497,6 +497,8 @@ export default {
   "error.precondition_failed.help": "This was changed elsewhere. Load the page again.",
   "error.unsupported_media_type.title": "Not understood",
   "error.unsupported_media_type.help": "The server could not read the request.",
+  "error.request_timeout.title": "The upload stopped",
+  "error.request_timeout.help": "The rest of the request did not come in time. Try again.",
   "error.internal_server_error.title": "Something went wrong",
   "error.internal_server_error.help": "The server failed, and has logged why. Try again.",
   "error.internal.title": "Something went wrong",

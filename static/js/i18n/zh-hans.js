@@ -474,6 +474,8 @@ export default {
   "error.precondition_failed.help": "内容已在别处修改。请重新加载页面。",
   "error.unsupported_media_type.title": "无法理解",
   "error.unsupported_media_type.help": "服务器无法读取此请求。",
+  "error.request_timeout.title": "上传中断",
+  "error.request_timeout.help": "请求的其余部分没有及时到达，请重试。",
   "error.internal_server_error.title": "出错了",
   "error.internal_server_error.help": "服务器发生故障，原因已记录。请重试。",
   "error.internal.title": "出错了",

@@ -267,15 +267,14 @@ async def test_a_repeated_request_gets_the_same_vectors(
     monkeypatch.setattr(follower, "CLOSE_SECONDS", 0.1)
     await start_worker()
     headers = {"Idempotency-Key": "k1"}
-    body = {"model": MODEL, "input": TEXTS}
+    body = {"model": MODEL, "input": TEXTS, "encoding_format": "base64"}
     first = await alice_v1.post("/embeddings", json=body, headers=headers)
-    again = await alice_v1.post(
-        "/embeddings", json={**body, "encoding_format": "base64"}, headers=headers
-    )
+    again = await alice_v1.post("/embeddings", json=body, headers=headers)
     assert vectors_in(first) == vectors_in(again)
     assert simulator.stats.requests == 1
-    other = await alice_v1.post("/embeddings", json={**body, "input": "x"}, headers=headers)
-    assert other.status_code == 409
+    for field in ({"input": "x"}, {"encoding_format": "float"}):
+        other = await alice_v1.post("/embeddings", json={**body, **field}, headers=headers)
+        assert other.status_code == 409
     # The log is gone first, then the vectors; the task still stands for the key.
     await async_redis().flushdb()
     assert vectors_in(await alice_v1.post("/embeddings", json=body, headers=headers))
