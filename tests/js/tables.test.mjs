@@ -334,7 +334,7 @@ test("what follows a new view is stored although the page is left while it is on
   await settled();
   open.change({ hidden: ["f2"] });
   globalThis.dispatchEvent(new Event("pagehide"));
-  const { key } = kept.left;
+  const { key } = kept.left.creation;
   // The page is opened again; its first request has arrived.
   const finished = finishLeftView(api, 1, draft);
   assert.deepEqual(calls[1], { ...calls[1], name: "add", given: [1, calls[0].given[1], key] });
@@ -345,13 +345,51 @@ test("what follows a new view is stored although the page is left while it is on
   await finished;
   assert.equal(kept.left, null);
   // Without a connection it is kept for later, and what is refused is not.
-  kept.left = { key, body: {}, changes: {} };
+  kept.left = { id: null, creation: { key, body: {} }, changes: {} };
   for (const [status, isKept] of [[0, true], [404, false]]) {
     const again = finishLeftView(api, 1, draft);
     calls.at(-1).reject(Object.assign(new Error(), { status, code: status ? "" : "network" }));
     await again;
     assert.equal(kept.left !== null, isKept);
   }
+});
+
+test("a new view of which nothing was sent before the page is left is finished by the next", async () => {
+  const { calls, view, settled, open, api, kept, draft } = openView();
+  open.change({ frozen: 1 });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  // At once: no code of the page may run again.
+  assert.equal(kept.left.creation.body.frozen, 1);
+  assert.deepEqual(kept.left.changes, {});
+  const finished = finishLeftView(api, 1, draft);
+  await settled();
+  // By both pages, as one.
+  assert.deepEqual(calls.map(({ name }) => name), ["add", "add"]);
+  assert.deepEqual(calls[0].given, calls[1].given);
+  for (const call of calls) call.resolve({ ...view, id: 5, frozen: 1 });
+  await finished;
+  await settled();
+  assert.equal(calls.length, 2);
+  assert.equal(kept.left, null);
+});
+
+test("changes on their way when the page is left are sent again by the next", async () => {
+  const { calls, view, settled, api, kept, draft } = openView();
+  const open = new OpenView(api, 1, { ...view, id: 5 }, draft);
+  open.change({ frozen: 1 });
+  open.store();
+  await settled();
+  open.change({ hidden: ["f2"] });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  const all = { frozen: 1, hidden: ["f2"] };
+  assert.deepEqual(kept.left, { id: 5, creation: null, changes: all });
+  const finished = finishLeftView(api, 1, draft);
+  await settled();
+  assert.deepEqual(calls.map(({ given }) => given[1]), [{ frozen: 1 }, { hidden: ["f2"] }, all]);
+  for (const call of calls) call.resolve({ ...view, id: 5 });
+  await finished;
+  await settled();
+  assert.equal(kept.left, null);
 });
 
 test("a view that is stored leaves nothing to be finished", async () => {

@@ -9,9 +9,14 @@ import { randomKey } from "../../client/tasks.js";
  */
 
 /**
- * @typedef {object} LeftView a new view that was on its way when the page was left
+ * @typedef {object} NewView a new view on its way: what is sent again is the same, and makes no
+ *   second one
  * @property {string} key of its request
  * @property {object} body
+ *
+ * @typedef {object} LeftView what was not known to be stored when the page was left
+ * @property {number|null} id
+ * @property {NewView|null} creation of a view without an id
  * @property {Partial<ViewState>} changes that were to follow
  *
  * @typedef {{read: () => LeftView|null, write: (left: LeftView|null) => void}} Draft
@@ -51,9 +56,10 @@ export class OpenView extends EventTarget {
   /** One request at a time. @type {Promise<unknown>} */
   #writing = Promise.resolve();
   #isWriting = false;
-  /** A new view on its way: what is sent again is the same, and makes no second one.
-   * @type {{key: string, body: object}|null} */
+  /** @type {NewView|null} */
   #creation = null;
+  /** Changes on their way. @type {Partial<ViewState>} */
+  #sent = {};
   #left = new AbortController();
   #draft;
 
@@ -113,13 +119,19 @@ export class OpenView extends EventTarget {
   /** The page may never run again: what is changed is sent now, not after what is on its way. */
   #storeOnLeaving() {
     const { id } = this.#view;
-    if (!this.#isWriting || id === null) {
-      // What follows a new view has no address yet.
-      if (this.#creation) this.#draft.write({ ...this.#creation, changes: this.#unstored });
-      return void this.store();
-    }
+    this.#keepDraft();
+    if (!this.#isWriting || id === null) return void this.store();
     clearTimeout(this.#timer);
     if (this.#hasUnstored) this.#writeChanges(id).catch(console.warn);
+  }
+
+  /** Whoever opens the table next reads it before what is sent now may have arrived. */
+  #keepDraft() {
+    const { id } = this.#view;
+    if (id === null && this.#hasUnstored && !this.#creation) this.#beginCreation({});
+    const changes = { ...this.#sent, ...(this.#view.is_own ? this.#unstored : {}) };
+    if (!this.#creation && !Object.keys(changes).length) return;
+    this.#draft.write({ id, creation: this.#creation, changes });
   }
 
   /** Its name, whether others see it. @param {Partial<View>} changes */
@@ -151,7 +163,7 @@ export class OpenView extends EventTarget {
 
   async #writeUnstored() {
     // What is changed while a new view is on its way follows it.
-    while (this.#hasUnstored) {
+    while (this.#hasUnstored || this.#creation) {
       const { id } = this.#view;
       if (id === null) await this.#create({});
       else await this.#writeChanges(id);
@@ -163,24 +175,21 @@ export class OpenView extends EventTarget {
   async #writeChanges(id) {
     const changes = this.#unstored;
     this.#unstored = {};
+    this.#sent = { ...this.#sent, ...changes };
     try {
       this.#view = await this.#api.changeView(id, changes);
     } catch (error) {
       // What is refused would bar all that is changed later.
       if (isPassing(error)) this.#unstored = { ...changes, ...this.#unstored };
       throw error;
+    } finally {
+      this.#sent = {};
     }
   }
 
   /** @param {Partial<View>} changes */
   async #create(changes) {
-    const { name, is_shared } = this.#view;
-    if (!this.#creation) {
-      const body = { name, is_shared, ...this.#state, ...changes };
-      this.#creation = { key: randomKey(), body };
-      this.#unstored = {};
-    }
-    const { body, key } = this.#creation;
+    const { body, key } = this.#creation ?? this.#beginCreation(changes);
     try {
       this.#view = await this.#api.addView(this.#tableId, body, key);
     } catch (error) {
@@ -190,6 +199,15 @@ export class OpenView extends EventTarget {
     }
     this.#creation = null;
     this.dispatchEvent(new Event("stored"));
+  }
+
+  /** @param {Partial<View>} changes @returns {NewView} */
+  #beginCreation(changes) {
+    const { name, is_shared } = this.#view;
+    const body = { name, is_shared, ...this.#state, ...changes };
+    this.#creation = { key: randomKey(), body };
+    this.#unstored = {};
+    return this.#creation;
   }
 
   /** @param {Field[]} fields of the table @returns {Field[]} those shown, in the view's order */
@@ -229,7 +247,8 @@ export class OpenView extends EventTarget {
 }
 
 /**
- * Store what was changed of a new view while it was on its way and the page was left.
+ * Store what was changed of a view just before the page was left. It may be stored already: sent
+ * again, it is the same.
  *
  * @param {TablesApi} api @param {number} tableId @param {Draft} draft
  */
@@ -237,14 +256,19 @@ export async function finishLeftView(api, tableId, draft) {
   const left = draft.read();
   if (!left) return;
   try {
-    // The same key: the view that was made then, or else it is made now.
-    const { id } = await api.addView(tableId, left.body, left.key);
+    const id = left.creation ? await idOf(api, tableId, left.creation) : left.id;
     if (id !== null && Object.keys(left.changes).length) await api.changeView(id, left.changes);
   } catch (error) {
     if (isPassing(error)) return;
     console.warn("view", error);
   }
   draft.write(null);
+}
+
+/** The same key: the view that was made then, or else it is made now.
+ * @param {TablesApi} api @param {number} tableId @param {NewView} creation */
+async function idOf(api, tableId, { body, key }) {
+  return (await api.addView(tableId, body, key)).id;
 }
 
 /** @param {View} view @returns {ViewState} */
