@@ -356,10 +356,11 @@ test("what follows a new view is stored although the page is left while it is on
 
 test("a new view of which nothing was sent before the page is left is finished by the next", async () => {
   const { calls, view, settled, open, api, kept, draft } = openView();
+  open.change({ frozen: 2 });
   open.change({ frozen: 1 });
-  globalThis.dispatchEvent(new Event("pagehide"));
   // At once: no code of the page may run again.
   assert.equal(kept.left.creation.body.frozen, 1);
+  globalThis.dispatchEvent(new Event("pagehide"));
   assert.deepEqual(kept.left.changes, {});
   const finished = finishLeftView(api, 1, draft);
   await settled();

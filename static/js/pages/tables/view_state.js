@@ -58,6 +58,8 @@ export class OpenView extends EventTarget {
   #isWriting = false;
   /** @type {NewView|null} */
   #creation = null;
+  /** Of the request that will make a new view. */
+  #key = randomKey();
   /** Changes on their way. @type {Partial<ViewState>} */
   #sent = {};
   #left = new AbortController();
@@ -101,7 +103,10 @@ export class OpenView extends EventTarget {
     this.#state = { ...this.#state, ...changes };
     this.#unstored = { ...this.#unstored, ...changes };
     clearTimeout(this.#timer);
-    if (this.#view.is_own) this.#timer = setTimeout(() => this.store(), STORE_MS);
+    if (this.#view.is_own) {
+      this.#keepDraft();
+      this.#timer = setTimeout(() => this.store(), STORE_MS);
+    }
     const isOfRows = Object.keys(changes).some((name) => OF_ROWS.includes(name));
     this.dispatchEvent(new Event(isOfRows ? "rows" : "layout"));
   }
@@ -125,13 +130,23 @@ export class OpenView extends EventTarget {
     if (this.#hasUnstored) this.#writeChanges(id).catch(console.warn);
   }
 
-  /** Whoever opens the table next reads it before what is sent now may have arrived. */
+  /** With each change: a page that is left may run no code before the next one has read this. */
   #keepDraft() {
     const { id } = this.#view;
-    if (id === null && this.#hasUnstored && !this.#creation) this.#beginCreation({});
-    const changes = { ...this.#sent, ...(this.#view.is_own ? this.#unstored : {}) };
+    const unstored = this.#view.is_own ? this.#unstored : {};
+    if (id === null && !this.#creation && this.#hasUnstored) {
+      this.#draft.write({ id, creation: this.#newView({}), changes: {} });
+      return;
+    }
+    const changes = { ...this.#sent, ...unstored };
     if (!this.#creation && !Object.keys(changes).length) return;
     this.#draft.write({ id, creation: this.#creation, changes });
+  }
+
+  /** @param {Partial<View>} changes @returns {NewView} */
+  #newView(changes) {
+    const { name, is_shared } = this.#view;
+    return { key: this.#key, body: { name, is_shared, ...this.#state, ...changes } };
   }
 
   /** Its name, whether others see it. @param {Partial<View>} changes */
@@ -194,7 +209,10 @@ export class OpenView extends EventTarget {
       this.#view = await this.#api.addView(this.#tableId, body, key);
     } catch (error) {
       if (isPassing(error)) this.#unstored = { ...this.#state, ...this.#unstored };
-      else this.#creation = null;
+      else {
+        this.#creation = null;
+        this.#key = randomKey();
+      }
       throw error;
     }
     this.#creation = null;
@@ -203,9 +221,7 @@ export class OpenView extends EventTarget {
 
   /** @param {Partial<View>} changes @returns {NewView} */
   #beginCreation(changes) {
-    const { name, is_shared } = this.#view;
-    const body = { name, is_shared, ...this.#state, ...changes };
-    this.#creation = { key: randomKey(), body };
+    this.#creation = this.#newView(changes);
     this.#unstored = {};
     return this.#creation;
   }
