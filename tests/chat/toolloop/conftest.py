@@ -10,6 +10,7 @@ import pytest
 from accounts.models import User
 from aily.database.threads import in_database
 from chat.models import LLMModel, Scene, SceneVersion, Status, Task, ToolCall
+from chat.runner.runtime import Runtime
 from chat.services import scenes
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Submission, submit
@@ -56,6 +57,16 @@ def submit_plan(alice: User, service: ToolService) -> Plan:
 
 async def calls_of(task_id: str) -> list[ToolCall]:
     return await in_database(lambda: list(ToolCall.objects.filter(task_id=task_id)))
+
+
+async def no_calls(worker: Runtime, tools: int = 0) -> None:
+    """Wait until the worker has no call of a model, and so many of tools. It gives a slot back a
+    moment after the row is stored."""
+
+    async def are_gone() -> bool:
+        return (len(worker.calls), len(worker.tools)) == (0, tools)
+
+    await eventually(are_gone, "the end of the worker's calls")
 
 
 async def ended(task_id: str) -> Task:

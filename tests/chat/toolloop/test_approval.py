@@ -23,7 +23,7 @@ from chat.services.tool_approvals import approve, reject
 from chat.tools import calling
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import frames_of, until
-from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls
 from tests.chat.toolloop.service import ToolService
 from tests.client import TaskFrames
 
@@ -39,7 +39,7 @@ async def test_a_loop_of_three_steps_with_an_approval_in_the_middle(
     task_id = await submit_plan('add {"a": 1} ; ask {"a": 2} ; again {"a": 3}')
     call = await asked(task_id)
     assert service.begun == {"add": 1}
-    assert len(worker.calls) == len(worker.tools) == 0
+    await no_calls(worker)
 
     shown = (await api.get(f"{API}/tasks/{task_id}")).json()
     assert shown["status"] == "requires_action"

@@ -20,7 +20,7 @@ from chat.runner.runtime import Runtime
 from chat.services import tool_approvals
 from chat.services.cancel import cancel
 from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
-from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls, publish_scene
 from tests.chat.toolloop.service import ToolService
 
 
@@ -297,7 +297,7 @@ async def test_calls_of_tools_hold_no_slot_of_the_model(
     waiting = [await submit_plan(f'add {{"a": {number}}}') for number in range(5)]
     await until(lambda: len(service.calls) == 5, "five calls at once")
     assert {(await row(task_id)).status for task_id in waiting} == {Status.CALLING_TOOLS}
-    assert len(worker.calls) == 0
+    await no_calls(worker, tools=5)
     plain = await submit_as_alice("hello")
     assert (await ended(plain)).status == Status.SUCCEEDED
     held.set()
@@ -330,7 +330,7 @@ async def test_cancelling_during_a_call_stops_it(
     assert frames.types[-1] == "task.cancelled"
     assert [call.state for call in await calls_of(task_id)] == ["cancelled"]
     assert service.begun == {"add": 1}
-    assert len(worker.tools) == 0
+    await no_calls(worker)
 
 
 async def test_the_deadline_ends_a_task_that_waits_for_a_tool(

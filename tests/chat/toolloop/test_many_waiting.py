@@ -17,7 +17,7 @@ from chat.models import Status, Task, ToolCall, ToolServer
 from chat.runner.runtime import Runtime
 from chat.services.tool_approvals import approve
 from tests.chat.conftest import StartWorker, Submit, eventually
-from tests.chat.toolloop.conftest import Plan, ended
+from tests.chat.toolloop.conftest import Plan, ended, no_calls
 from tests.chat.toolloop.service import ToolService
 
 _SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -65,7 +65,7 @@ async def test_tasks_that_wait_for_their_users_hold_nothing(
     await asyncio.gather(*(submit_plan(f'ask {{"a": {n}}}') for n in range(20, count)))
     await have_status(count, Status.REQUIRES_ACTION)
     assert resident_bytes() - memory < SLACK_BYTES + count * TASK_BYTES
-    assert len(narrow_worker.calls) == len(narrow_worker.tools) == 0
+    await no_calls(narrow_worker)
     assert threading.active_count() <= threads + POOLED_THREADS
     assert (await ended(await submit_as_alice("hello"))).status == Status.SUCCEEDED
     waiting = await in_database(lambda: list(ToolCall.objects.values_list("task_id", "pk")))
@@ -92,8 +92,7 @@ async def test_tasks_that_wait_for_slow_tools_hold_their_connections_alone(
         return service.at_once == count
 
     await eventually(all_are_called, "all calls at once", PATIENCE_SECONDS)
-    assert len(narrow_worker.calls) == 0
-    assert len(narrow_worker.tools) == count
+    await no_calls(narrow_worker, tools=count)
     assert resident_bytes() - memory < SLACK_BYTES + count * TASK_BYTES
     assert threading.active_count() <= threads + POOLED_THREADS
     assert (await ended(await submit_as_alice("hello"))).status == Status.SUCCEEDED

@@ -42,7 +42,7 @@ from tests.chat.mcp_server.conftest import address as address
 from tests.chat.mcp_server.conftest import http as http
 from tests.chat.mcp_server.conftest import key as key
 from tests.chat.mcp_server.rpc import TASKS, modern
-from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, publish_scene
+from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls, publish_scene
 from tests.client import TaskFrames
 
 MODERN = "2026-07-28"
@@ -153,7 +153,7 @@ async def test_the_user_is_asked_and_the_call_goes_on_with_the_answer(
     task_id = await submit_booking()
     reading = asyncio.create_task(frames_of(task_id, alice, frames))
     call = await asked(task_id)
-    assert len(worker.calls) == len(worker.tools) == 0
+    await no_calls(worker)
     shown = (await api.get(f"{API}/tasks/{task_id}")).json()
     assert shown["status"] == "requires_action"
     [row_of_call] = shown["tool_calls"]
