@@ -40,8 +40,6 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(os.environ)
 _GIBIBYTE = 2**30
 
-_GIBIBYTE = 2**30
-
 # --- Core ---------------------------------------------------------------------------------------
 DATA_DIR = env.path("AILY_DATA_DIR", default=BASE_DIR / "var")
 DEBUG = env.boolean("DEBUG", default=False)

@@ -14,6 +14,13 @@ refuse() {
     exit 2
 }
 
+# Name, unit and value of a variable.
+require_number() {
+    case "$3" in
+        *[!0-9]*) refuse "$1 must be a number of $2, not '$3'" ;;
+    esac
+}
+
 # Twisted separates the parts of an address by colons: those of an IPv6 address are escaped.
 escaped_host() {
     echo "${HOST:-127.0.0.1}" | sed 's/[][]//g; s/:/\\:/g'
@@ -39,13 +46,9 @@ case "${1:-}" in
     worker)
         # How often, in milliseconds, an idle worker polls for Dramatiq's messages.
         export dramatiq_worker_timeout="${dramatiq_worker_timeout:-500}"
-        case "$dramatiq_worker_timeout" in
-            *[!0-9]*) refuse "dramatiq_worker_timeout must be a number of milliseconds, not '$dramatiq_worker_timeout'" ;;
-        esac
+        require_number dramatiq_worker_timeout milliseconds "$dramatiq_worker_timeout"
         # Dramatiq waits longer than the calls do, and the process manager longer still.
-        case "${WORKER_GRACE_SECONDS:-25}" in
-            *[!0-9]*) refuse "WORKER_GRACE_SECONDS must be a number of seconds, not '$WORKER_GRACE_SECONDS'" ;;
-        esac
+        require_number WORKER_GRACE_SECONDS seconds "${WORKER_GRACE_SECONDS:-25}"
         timeout_ms="$(((${WORKER_GRACE_SECONDS:-25} + 10) * 1000))"
         exec python -m dramatiq aily.worker --processes 1 --threads 2 \
             --worker-shutdown-timeout "$timeout_ms"

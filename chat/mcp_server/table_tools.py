@@ -1,5 +1,5 @@
-"""Tools for tables: their rows are read and written, and an AI field is run once its caller has
-been told what that costs."""
+"""Tools for tables: their rows are read and written, and an AI field is run once its caller
+knows what that costs."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def _start(caller: TableCaller, arguments: Mapping[str, JsonValue]) -> Json:
         shares_equal_rows=given.share_equal,
         run_id=run_id,
     )
-    made = _made(run_id) or _make(caller, row, new)
+    made = _made(run_id) or _make(caller, row, new, run_id)
     return {"run": str(made.pk), "state": made.run.state, "rows": made.run.pending}
 
 
@@ -259,12 +259,14 @@ def _made(run_id: UUID) -> AiRun | None:
     return AiRun.objects.select_related("run").filter(pk=run_id).first()
 
 
-def _make(caller: TableCaller, row: AiField, new: NewAiRun) -> AiRun:
+def _make(caller: TableCaller, row: AiField, new: NewAiRun, run_id: UUID) -> AiRun:
     try:
         [made] = create_runs(caller.user, caller.api_key_id, row, new)
     except IntegrityError:
-        # By a start of the same estimate at the same moment.
-        made = AiRun.objects.select_related("run").get(pk=new.run_id)
+        # A start of the same estimate at the same moment has made it.
+        if (other := _made(run_id)) is None:
+            raise
+        return other
     ring_feeder()
     note_write(caller.user.pk)
     return made

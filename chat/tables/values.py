@@ -55,7 +55,7 @@ _is_email = EmailValidator()
 
 
 class UnfitValueError(ReasonError):
-    """A value that does not fit its field, with what people are told about it."""
+    """A value that does not fit its field, and the words for it that people read."""
 
 
 # --- From JSON ----------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ _LIMITED |= {"wait_until", "until", "eventually", "receive_from", "receive_json_
 _SHORTEST_SECONDS, _LONG_SECONDS = 1, 10
 
 
-#: Their clients and functions wait for 5 s unless they are told otherwise.
+#: Their clients and functions wait for 5 s by default.
 _IMPATIENT = {"httpx", "httpx2"}
 _REQUESTS = {"AsyncClient", "Client", "delete", "get", "patch", "post", "put", "stream"}
 

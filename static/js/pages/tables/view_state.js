@@ -124,7 +124,6 @@ export class OpenView extends EventTarget {
   /** The page may never run again: what is changed is sent now, not after what is on its way. */
   #storeOnLeaving() {
     const { id } = this.#view;
-    this.#keepDraft();
     if (!this.#isWriting || id === null) return void this.store();
     clearTimeout(this.#timer);
     if (this.#hasUnstored) this.#writeChanges(id).catch(console.warn);
@@ -133,14 +132,13 @@ export class OpenView extends EventTarget {
   /** With each change: a page that is left may run no code before the next one has read this. */
   #keepDraft() {
     const { id } = this.#view;
-    const unstored = this.#view.is_own ? this.#unstored : {};
-    if (id === null && !this.#creation && this.#hasUnstored) {
-      this.#draft.write({ id, creation: this.#newView({}), changes: {} });
-      return;
-    }
-    const changes = { ...this.#sent, ...unstored };
-    if (!this.#creation && !Object.keys(changes).length) return;
-    this.#draft.write({ id, creation: this.#creation, changes });
+    // Of a new view that was not sent yet all is in its body.
+    const isUnsent = id === null && !this.#creation;
+    this.#draft.write({
+      id,
+      creation: isUnsent ? this.#newView({}) : this.#creation,
+      changes: isUnsent ? {} : { ...this.#sent, ...this.#unstored },
+    });
   }
 
   /** @param {Partial<View>} changes @returns {NewView} */
