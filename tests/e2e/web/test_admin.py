@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, StorageState, expect
 
-from tests.e2e.web.browsing import send, wait_for_connection, wait_for_end
+from tests.e2e.web.browsing import send, use_session, wait_for_connection, wait_for_end
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,7 @@ PHONE = {"width": 390, "height": 844}
 @pytest.fixture
 def admin(context: BrowserContext, staff_session: StorageState) -> Iterator[Page]:
     """A page of a superuser. What fails in it, or what the CSP refuses, fails the test."""
-    context.set_storage_state(staff_session)
+    use_session(context, staff_session)
     page = context.new_page()
     faults: list[str] = []
 
