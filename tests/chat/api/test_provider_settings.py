@@ -18,6 +18,7 @@ from chat.runner.upstreams import load_pools, upstream_of
 from chat.services import catalog
 from tests.chat.llm.recorder import private_authority
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 PUBLIC = "https://api.acme.example"
@@ -86,7 +87,7 @@ def test_any_http_url_may_be_a_providers(root: Client, url: str) -> None:
     assert made.json()["secrets_changed_at"] is None
 
 
-@pytest.mark.parametrize(
+@subtested(
     "url",
     [
         "ftp://llm.example", "llm.example/v1", "https://", "https:///v1", "https://u:p@llm.example",
@@ -105,7 +106,7 @@ def test_other_urls_are_refused(root: Client, url: Any) -> None:
     assert not Provider.objects.exists()
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "value"),
     [
         ("api_key_env", "SECRET_KEY"),

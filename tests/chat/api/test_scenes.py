@@ -13,6 +13,7 @@ from accounts.models import User
 from chat.models import Scene, SceneVersion
 from chat.services.scenes import create_version, publish
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 
@@ -137,7 +138,7 @@ def test_what_is_published_stays_and_what_is_not_cannot_be_live(
     assert Scene.objects.get().live_version_id == greet.live_version_id
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("path", "body", "status", "field"),
     [
         ("", {"slug": "no spaces", "title": "x"}, 422, "slug"),

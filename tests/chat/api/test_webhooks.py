@@ -13,6 +13,7 @@ from chat import actors
 from chat.models import Delivery, WebhookEndpoint
 from chat.services import webhooks
 from tests.chat.api.conftest import Api
+from tests.subtests import subtested
 
 HOOK = {"url": "https://1.1.1.1/hook"}
 
@@ -280,7 +281,7 @@ async def test_of_two_endpoints_with_a_url_the_active_one_is_taken(api: Api) -> 
     assert task.json()["webhook"] == second
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("given", "status"),
     [
         ("bob's", 400),

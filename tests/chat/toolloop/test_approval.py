@@ -26,6 +26,7 @@ from tests.chat.conftest import frames_of, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls
 from tests.chat.toolloop.service import ToolService
 from tests.client import TaskFrames
+from tests.subtests import subtested
 
 
 def path(task_id: str, call: ToolCall | None = None) -> str:
@@ -127,7 +128,7 @@ async def test_edited_arguments_are_checked_and_used(
     assert (call.arguments, call.edited_arguments) == ('{"a": 2}', '{"a":7}')
 
 
-@pytest.mark.parametrize(
+@subtested(
     "body",
     [
         {},

@@ -44,6 +44,7 @@ from tests.chat.mcp_server.conftest import key as key
 from tests.chat.mcp_server.rpc import TASKS, modern
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls, publish_scene
 from tests.client import TaskFrames
+from tests.subtests import subtested
 
 MODERN = "2026-07-28"
 MESSAGE = "Which room?"
@@ -185,7 +186,7 @@ async def test_the_user_is_asked_and_the_call_goes_on_with_the_answer(
     assert numbers == [f"1-{n}" for n in range(1, len(numbers) + 1)]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("body", "status"),
     [
         ({"decision": "approve"}, 400),
