@@ -310,7 +310,7 @@ def test_a_draft_is_edited_and_a_published_version_is_not(admin: Client, scene: 
     assert draft.user_template == "after"
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "field"),
     [
         ({"user_template": "{{"}, "user_template"),

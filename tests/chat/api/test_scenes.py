@@ -207,7 +207,7 @@ WRITES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+@subtested(("method", "path", "body"), WRITES)
 def test_only_staff_with_permission_writes_or_reads_prompts(
     alice: User, greet: Scene, client_of: ClientOf, method: str, path: str, body: Any
 ) -> None:
@@ -223,6 +223,7 @@ def test_only_staff_with_permission_writes_or_reads_prompts(
     alice.user_permissions.set(Permission.objects.filter(content_type__app_label="chat"))
     User.objects.filter(pk=alice.pk).update(is_staff=False)
     assert attempt(client_of(alice)).status_code == 403
+    alice.user_permissions.clear()
     assert (list(Scene.objects.values()), list(SceneVersion.objects.values())) == before
 
 

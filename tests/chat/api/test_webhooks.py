@@ -78,7 +78,7 @@ async def test_a_secret_is_shown_when_made_and_when_replaced_and_never_again(api
         assert rotated["secret"].removeprefix("whsec_") not in text
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "field"),
     [
         ({"url": "http://1.1.1.1/"}, "url"),
@@ -238,7 +238,7 @@ async def test_an_endpoint_has_filters(api: Api) -> None:
     assert (await api.get(path)).json()["only_metadata"] == FILTERS["only_metadata"]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "value"),
     [
         ("only_scenes", [""]),

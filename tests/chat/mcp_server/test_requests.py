@@ -30,7 +30,7 @@ async def test_a_key_is_needed(http: httpx.AsyncClient, authorization: str | Non
     assert answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("origin", "status"),
     [
         ("https://evil.example", 403),

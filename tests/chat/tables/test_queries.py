@@ -186,7 +186,7 @@ def test_all_rows_as_one_group(grid: Grid) -> None:
     assert _aggregate(grid, aggregates=keys) == [([], 7, [3.8, 7, 4])]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("body", "field"),
     [
         ({"groups": ["Data"]}, "groups.0.field"),

@@ -71,8 +71,8 @@ def _new_context(browser: Browser, stack: Stack, options: dict[str, Any]) -> Bro
 def use_session(context: BrowserContext, session: StorageState | None) -> None:
     """Replace what the context knows of its user. Playwright's own way also empties the cache."""
     context.clear_cookies()
-    if session:
-        context.add_cookies(session["cookies"])
+    cookies: Any = session["cookies"] if session else []
+    context.add_cookies(cookies)
     context.pages[0].evaluate("localStorage.clear()")
 
 

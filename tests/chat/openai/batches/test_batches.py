@@ -282,7 +282,7 @@ async def test_a_file_with_too_many_lines_is_refused(
 
 
 # --- Requests -----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "status", "param"),
     [
         ({"endpoint": "/v1/completions"}, 400, "endpoint"),
