@@ -136,12 +136,17 @@ async def claim(
     want: int,
     lease_seconds: int,
     probe: Probe | None = None,
+    may_be_preferred: bool = False,
 ) -> Claim:
     """Give slots back and take up to `want` tasks for these deployments, never more than the cap of
     each over all workers, nor than its limits of a minute. Raises RedisUnavailable.
 
     Fewer while a provider says that there are too many calls. Of a deployment whose breaker is open
     none but `probe`, if one may be made.
+
+    `may_be_preferred`: if this takes all that there is, the doorbell is rung for this worker alone
+    from now on. That ends with a claim that leaves tasks behind, and with its first claim without
+    `may_be_preferred`.
     """
     names = tuple(deployment.name for deployment in deployments)
     arguments: list[Argument] = [
@@ -156,6 +161,7 @@ async def claim(
         *((probe.task_id, probe.kind, names.index(probe.deployment) + 1) if probe else ("", "", 0)),
         settings.BATCH_MAX_SHARE,
         BUCKET_MS,
+        int(may_be_preferred),
         len(deployments),
         *(argument for deployment in deployments for argument in deployment.arguments()),
     ]
