@@ -14,7 +14,7 @@ from django.conf import settings
 
 from aily.redis.scripts import Argument, LuaScript
 from chat.scheduler.breakers import WINDOW_SECONDS
-from chat.scheduler.keys import deployment_keys, pool_keys
+from chat.scheduler.keys import deployment_keys, doorbell_of, pool_keys
 from chat.scheduler.ready import LANE_WIDTH
 
 #: Of each deployment: which task may probe it, whether it may be called, and the ids of its tasks.
@@ -161,6 +161,7 @@ async def claim(
         *((probe.task_id, probe.kind, names.index(probe.deployment) + 1) if probe else ("", "", 0)),
         settings.BATCH_MAX_SHARE,
         BUCKET_MS,
+        doorbell_of(worker_id),
         int(may_be_preferred),
         len(deployments),
         *(argument for deployment in deployments for argument in deployment.arguments()),

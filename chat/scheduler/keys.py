@@ -37,7 +37,7 @@ class PoolKeys:
     #: hash  now:<lane> -> virtual time; owner:<lane>:<owner id> -> that owner's finish
     virtual_times: str
     #: hash  seconds (mean of a call), in_use, cap, blocked_by, blocked_until: as of the last claim;
-    #: preferred: the worker that is rung alone
+    #: preferred: the doorbell of the worker that is rung alone
     stats: str
     #: string  set while a ring of the doorbell is under way
     rung: str

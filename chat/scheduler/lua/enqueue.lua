@@ -5,8 +5,7 @@
 -- ARGV[1]  pool
 -- ARGV[2]  lane width: scores of lane L lie in [L * width, (L + 1) * width)
 -- ARGV[3]  milliseconds for which one ring of the doorbell is enough
--- ARGV[4]  the doorbell: channel that idle workers are subscribed to; each also to one with its id,
---          '<doorbell>:<worker id>'
+-- ARGV[4]  the doorbell: channel that idle workers are subscribed to
 -- ARGV[5…] six values a task: task id, lane, owner id, cost (1 / weight), tokens that it may use at
 --          most ('': they are not counted), deployments that it has tried (',name,name,'; '': none)
 --
@@ -43,7 +42,7 @@ for i = 5, #ARGV, 6 do
 end
 if redis.call('SET', KEYS[4], 1, 'NX', 'PX', ring_ms) then
   local subscribers, preferred = 0, stats[6]
-  if preferred then subscribers = redis.call('PUBLISH', doorbell .. ':' .. preferred, pool) end
+  if preferred then subscribers = redis.call('PUBLISH', preferred, pool) end
   if subscribers == 0 then
     -- It is gone, if there was one.
     if preferred then redis.call('HDEL', KEYS[3], 'preferred') end
