@@ -77,8 +77,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def prepared_cursor(self) -> CursorWrapper:
         """A cursor whose statements the server parses and plans once a connection, where settings
-        allow it. Parameters are bound by the server, which must know their types."""
-        self._is_preparing = settings.DATABASE_PREPARED_STATEMENTS
+        allow it. Parameters are bound by the server, which must know their types.
+
+        While Django logs queries with their parameters nothing is prepared: it reads them from what
+        is sent.
+        """
+        may_prepare: bool = settings.DATABASE_PREPARED_STATEMENTS
+        self._is_preparing = may_prepare and not self.queries_logged
         try:
             cursor: CursorWrapper = self.cursor()
             if self._is_preparing:
