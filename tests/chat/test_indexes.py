@@ -462,5 +462,5 @@ def test_a_prepared_plan_finds_tasks_by_their_ids(site: Site, db: None, sql: str
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (GENERIC_PLAN) " + sql)
         plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "chat_task_pkey" in plan
     assert "Seq Scan on chat_task" not in plan
+    assert re.search(r"Index Cond: \(\(?(t\.)?id = ANY", plan), plan
