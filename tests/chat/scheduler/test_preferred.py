@@ -31,7 +31,7 @@ class Rings:
     def drain(self) -> list[str]:
         """What has rung since the last call. A message of its own comes after all others."""
         sync_redis().publish(scheduler.DOORBELL, "that is all")
-        heard = []
+        heard: list[str] = []
         while True:
             message = self._pubsub.get_message(timeout=20)
             assert message is not None
