@@ -8,9 +8,11 @@ from typing import cast
 
 import msgspec
 
+from accounts.models import User
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from chat.tables.models import Field, Table
 from chat.tables.names import links_table, rows_table, statement
+from chat.tables.permissions import Access, has_access
 
 # Rows that were deleted stay in the pairs, and come back with them when that is undone.
 _READ = """
@@ -66,6 +68,17 @@ def missing_rows(field: Field, ids: Collection[int]) -> set[int]:
         return set(ids)
     find = statement("SELECT id FROM {table} WHERE id = ANY(%s)", table=rows_table(target(field)))
     return set(ids) - set(fetch_column(int, find, [list(ids)]))
+
+
+def hidden_targets(fields: Collection[Field], user_id: int | None) -> set[int]:
+    """Return the ids of those fields that link to a table which the user may not read. One query;
+    none for the program itself, without a user."""
+    if user_id is None:
+        return set()
+    tables = Table.objects.filter(pk__in={target(field) for field in fields})
+    reader = User(pk=user_id)
+    readable = {table.pk for table in tables if has_access(reader, table, Access.READ)}
+    return {field.pk for field in fields if target(field) not in readable}
 
 
 def write_links(field: Field, cells: Mapping[int, list[int] | None]) -> None:
