@@ -130,7 +130,7 @@ def _publish(access: Access, *, is_revoked: bool, is_of_grants: bool = False) ->
     try:
         async_to_sync(_channel_layer().group_send)(GROUP, message)
     except (*RedisUnavailable, OSError) as error:
-        logger.warning("sockets of user %d stay open: %s", access.user_id, error)
+        logger.warning("user %d: open sockets are not checked now: %s", access.user_id, error)
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from chat.tables.locks import share_table
 from chat.tables.models import Field, Table
 from chat.tables.rows import writes
 from chat.tables.rows.conflicts import find_conflicts
-from chat.tables.rows.links import hidden_targets, missing_rows
+from chat.tables.rows.links import hidden_fields, linked_tables, missing_rows
 from chat.tables.rows.operations import (
     Create,
     Delete,
@@ -183,14 +183,15 @@ class _Writer:
             for field in self._schema.links
             if any(step.cells.get(field.pk) for step in self._open())
         ]
-        if written and not self._batch.is_undo:
-            self._hidden = hidden_targets(written, self._author.user_id)
+        tables = linked_tables(written)
+        if not self._batch.is_undo:
+            self._hidden = hidden_fields(written, self._author.user_id, tables)
         for field in written:
             steps = [step for step in self._open() if step.cells.get(field.pk)]
             if field.pk in self._hidden:
                 steps = [step for step in steps if isinstance(step.operation, Create)]
             wanted = {other for step in steps for other in _ids(step.cells[field.pk])}
-            missing = wanted if field.pk in self._hidden else missing_rows(field, wanted)
+            missing = wanted if field.pk in self._hidden else missing_rows(field, wanted, tables)
             for step in steps:
                 self._refuse_links(step, field, missing.intersection(_ids(step.cells[field.pk])))
 

@@ -62,22 +62,29 @@ def read_links(
     return found
 
 
-def missing_rows(field: Field, ids: Collection[int]) -> set[int]:
-    """Return the ids that no row of the linked table has."""
-    if target(field) not in live_targets([field]):
+def missing_rows(field: Field, ids: Collection[int], tables: Mapping[int, Table]) -> set[int]:
+    """Return the ids that no row of the linked table has. `tables`: what `linked_tables` found."""
+    if target(field) not in tables or not ids:
         return set(ids)
     find = statement("SELECT id FROM {table} WHERE id = ANY(%s)", table=rows_table(target(field)))
     return set(ids) - set(fetch_column(int, find, [list(ids)]))
 
 
-def hidden_targets(fields: Collection[Field], user_id: int | None) -> set[int]:
-    """Return the ids of those fields that link to a table which the user may not read. One query;
-    none for the program itself, without a user."""
+def linked_tables(fields: Collection[Field]) -> dict[int, Table]:
+    """Return the tables that these fields link to and that still exist, by their ids. One query."""
+    wanted = {target(field) for field in fields}
+    return Table.objects.in_bulk(wanted) if wanted else {}
+
+
+def hidden_fields(
+    fields: Collection[Field], user_id: int | None, tables: Mapping[int, Table]
+) -> set[int]:
+    """Return the ids of those fields that link to a table which the user may not read: none for the
+    program itself, without a user. No query when grants are cached."""
     if user_id is None:
         return set()
-    tables = Table.objects.filter(pk__in={target(field) for field in fields})
     reader = User(pk=user_id)
-    readable = {table.pk for table in tables if has_access(reader, table, Access.READ)}
+    readable = {pk for pk, table in tables.items() if has_access(reader, table, Access.READ)}
     return {field.pk for field in fields if target(field) not in readable}
 
 

@@ -73,9 +73,10 @@ def _absent(value: Any) -> Any:
     if isinstance(value, int):
         return value + 10**9
     try:
-        return str(tagged_id()) if UUID(value) else None
+        UUID(value)
     except ValueError:
         return f"{value}-none"
+    return str(tagged_id())
 
 
 def _ask(client: Client, call: Call) -> Any:
