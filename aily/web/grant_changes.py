@@ -1,7 +1,7 @@
-"""Has what users follow checked again when something was taken from them: a grant, or a role.
+"""Checks what users follow of others again when a grant, a role or a flag was taken from them.
 
-Whoever follows an object of another user, such as a table, checks with each change of it whether
-that is still allowed. Without changes the follower would learn of the loss only much later.
+A follower, such as one of a table, checks with each change whether its user may still read that.
+Without changes it would stop only much later.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("changed", "checked"), [(ALICE, {"alice"}), (ANYBODY, {"alice", "bob"})])
-async def test_those_are_checked_whom_it_concerns(changed: int, checked: set[str]) -> None:
+async def test_the_followers_of_the_user_are_checked(changed: int, checked: set[str]) -> None:
     watches, seen = GrantWatches(), set[str]()
     with (
         watches.watching(ALICE, lambda: seen.add("alice")),
