@@ -27,7 +27,6 @@ from chat.services import scenes
 from chat.services.cancel import cancel_row
 from tests.chat.conftest import StartWorker, row
 from tests.clients.openai_schemas import check
-from tests.subtests import subtested
 from tests.waiting import eventually
 
 PATH = "/chat/completions"
@@ -135,7 +134,7 @@ async def test_what_the_provider_refuses_is_a_bad_request(
     assert task_error["message"] == error["message"]
 
 
-@subtested(
+@pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
         ("{", "application/json", 400),
