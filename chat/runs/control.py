@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
@@ -241,7 +242,8 @@ def retry_failed(run: Run) -> int:
     if run.deadline_at is not None and run.deadline_at <= clock.now():
         raise Conflict("Its deadline has passed: set another first.", field="deadline_at")
     to = RunState.PAUSED if run.state == RunState.PAUSED else RunState.RUNNING
-    with transaction.atomic():
+    # All of 100,000 rows may have failed.
+    with long_transaction():
         if not change_state(run, [RunState(run.state)], to, ends_as="", ended_at=None):
             raise Conflict("This run was changed meanwhile.", field="state")
         [rows] = fetch_column(int, _RETRY, {"run_id": run.pk})

@@ -1,4 +1,4 @@
-"""Submitting: rows that are marked open become tasks. What is refused is pending again, or failed."""
+"""Submitting: rows that are marked open become tasks; what is refused waits again, or fails."""
 
 from __future__ import annotations
 
