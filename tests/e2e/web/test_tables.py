@@ -403,6 +403,10 @@ def test_a_file_of_gb18030_becomes_a_table_and_leaves_it_again(page_of_tables: P
     rows = list(csv.reader(content_out.splitlines()))
     assert rows[:2] == [["标题", "数量", "日期"], ["工单0", "0", "2026-01-01"]]
     assert not any(cell_text.startswith("=") for row in rows for cell_text in row)
+    # A dialog goes with its page.
+    page.go_back()
+    expect(page.get_by_role("button", name="New table from a file")).to_be_enabled()
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 @pytest.mark.slow

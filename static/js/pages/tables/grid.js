@@ -35,6 +35,7 @@ import { menuButton } from "./grid_nodes.js";
  * @property {(field: Field, anchor: Element) => void} onFieldMenu
  * @property {(line: number, field: Field, anchor: Element) => void} onCellMenu
  * @property {(line: number) => void} onOpenRow
+ * @property {(line: number, field: Field) => void} onActive a cell has been selected
  * @property {(heading: Heading) => void} onToggle
  * @property {(widths: Record<string, number>) => void} onWidths
  * @property {(drop: Drop) => void} onMoveField
@@ -157,7 +158,10 @@ export class TableGrid {
       this.#markRows();
       this.#callbacks.onVisible();
     });
-    grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
+    grid.onActiveCellChanged.subscribe(() => {
+      markActive(this.element, grid.getActiveCellNode());
+      if (this.active) this.#callbacks.onActive(this.active.line, this.active.field);
+    });
     grid.onValidationError.subscribe((_event, { validationResults }) => {
       this.#callbacks.onInvalid(validationResults.msg);
     });

@@ -240,6 +240,10 @@ export class TablePage {
       onFieldMenu: (field, anchor) => openFieldMenu(field, anchor, this.#fieldTools()),
       onCellMenu: (line, field, anchor) => this.#openCellMenu(line, field, anchor),
       onOpenRow: (line) => this.#openRow(session.lines.rowAt(line)),
+      onActive: (line, field) => {
+        const row = session.lines.rowAt(line);
+        if (row) this.#panel.follow(row, field);
+      },
       onToggle: ({ key }) => {
         session.lines.layout.toggle(key);
         this.#refreshLength();
