@@ -2,7 +2,6 @@
 
 import { t } from "../i18n/i18n.js";
 import { html, render } from "../lit.js";
-import { closeWithPage } from "../ui/dialogs.js";
 import { find } from "../ui/dom.js";
 
 const TITLE_MAX_CHARS = 200;
@@ -62,7 +61,6 @@ function ask(heading, action, style, content) {
     </form>
   `;
   render(form, dialog);
-  closeWithPage(dialog);
   document.body.append(dialog);
   dialog.showModal();
   const answer = new Promise((resolve) => {

@@ -1,7 +1,6 @@
 /** A menu below a button: arrows move in it, Escape and a click elsewhere close it. */
 
 import { html, nothing, render } from "../../lit.js";
-import { closeWithPage } from "../../ui/dialogs.js";
 import { icon } from "../../ui/icons.js";
 
 /**
@@ -34,7 +33,6 @@ export function openMenu(anchor, label, items) {
     if (menu.contains(document.activeElement)) opener?.focus();
     menu.remove();
   });
-  closeWithPage(menu);
   (anchor.closest("dialog") ?? document.body).append(menu);
   menu.showPopover();
   place(menu, anchor.getBoundingClientRect());

@@ -2,7 +2,6 @@
 
 import { html, nothing, render } from "../../lit.js";
 import { t } from "../../i18n/i18n.js";
-import { closeWithPage } from "../../ui/dialogs.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
@@ -38,7 +37,6 @@ export class Sheet {
     this.request = parts.request ?? new RequestState(() => this.show());
     this.element.className = `dialog sheet ${parts.isWide ? "wide" : ""}`;
     this.element.setAttribute("aria-labelledby", this.#id);
-    closeWithPage(this.element);
     this.element.addEventListener("close", () => {
       this.element.remove();
       this.#onClosed();
