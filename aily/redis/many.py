@@ -23,9 +23,10 @@ async def execute_many(
     """
     if not commands:
         return []
-    packed = b"".join([pack_command(command) for command in commands])
-    pool = client.connection_pool
-    connection: Any = await pool.get_connection()
+    # hiredis' own types speak of tuples of one value.
+    packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
+    pool: Any = client.connection_pool
+    connection = await pool.get_connection()
 
     async def execute() -> list[Any]:
         await connection.send_packed_command(packed)

@@ -42,7 +42,9 @@ class Appended(NamedTuple):
 
 
 #: Each is made once: there is one for each delta.
-_APPENDED = {(code, has): Appended(code, has) for code in Outcome for has in (False, True)}
+_APPENDED: dict[tuple[int, bool], Appended] = {
+    (code, has): Appended(code, has) for code in Outcome for has in (False, True)
+}
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):

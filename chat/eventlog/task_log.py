@@ -190,7 +190,8 @@ class TaskLog:
         groups = groups_of(self._logprobs[self._sent_logprobs :])
         self._sent_logprobs = len(self._logprobs)
         for piece, logprobs in zip_longest(pieces, groups):
-            self._add_delta(*(piece or ("", "")), logprobs or UNSET)
+            text, reasoning = piece or ("", "")
+            self._add_delta(text, reasoning, logprobs or UNSET)
 
     def _add_delta(
         self, text: str, reasoning: str, logprobs: Sequence[msgspec.Raw] | UnsetType = UNSET

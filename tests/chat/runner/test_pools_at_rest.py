@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -79,4 +80,5 @@ async def test_a_pool_that_redis_has_lost_is_known_again_before_its_next_task(po
 async def test_a_changed_cap_is_stored_for_others_to_read(pool: Pool) -> None:
     await sync_to_async(LLMModel.objects.update)(max_concurrency=17)
     scheduler.reload_workers()
-    await until(lambda: sync_redis().hget(pool_keys(pool.name).stats, "cap") == b"17")
+    stats = pool_keys(pool.name).stats
+    await until(lambda: cast("bytes | None", sync_redis().hget(stats, "cap")) == b"17")
