@@ -114,7 +114,7 @@ class TaskLog:
         if reasoning:
             self._reasoning.append(reasoning)
             self._unsent_reasoning.append(reasoning)
-        if self.listeners.is_text_due(self._coalesced_at):
+        if self.listeners.are_there or self.listeners.is_text_overdue(self._coalesced_at):
             self._writer.schedule(self)
 
     def add_logprobs(self, logprobs: Sequence[msgspec.Raw], *, is_held: bool) -> None:

@@ -207,16 +207,12 @@ class StreamState:
         else:
             position = len(chunks)
         if position > start:
-            self._note_deltas(position - start)
+            self.payloads += position - start
+            self.has_deltas = True
+            self._choice_index = 0
+            self._has_text = self._has_text or bool(self._text)
+            self._went_on = self._went_on or self.finish_reason is not None
         return position
-
-    def _note_deltas(self, count: int) -> None:
-        self.payloads += count
-        self.has_deltas = True
-        self._choice_index = 0
-        self._has_text = self._has_text or bool(self._text)
-        if self.finish_reason is not None:
-            self._went_on = True
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:
@@ -378,6 +374,8 @@ class StreamState:
         """The pieces joined, as far as there is room for them in bytes, and what room is left."""
         text = "".join(pieces)
         pieces.clear()
+        if text.isascii() and "\0" not in text and len(text) <= room:  # the common case
+            return text, room - len(text)
         if text.isascii():
             room -= len(text)
         elif not is_last and "\ud800" <= text[-1] <= "\udbff":
