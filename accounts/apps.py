@@ -46,7 +46,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import audit, delegation_checks
-        from accounts.access import grants, keys, menus
+        from accounts.access import grants, keys, menus, taken_grants
         from accounts.access.permissions import register_objects
         from accounts.models import APIKey, MenuItem, Role, User
         from accounts.sessions import user_sessions as sessions
@@ -57,6 +57,7 @@ class AccountsConfig(AppConfig):
         # The form of a role has permissions on them, by their names.
         translate_models(apps.get_app_config("guardian"))
         grants.connect_signals()
+        taken_grants.connect_signals()
         keys.connect_signals()
         menus.connect_signals()
         audit.connect_signals()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Protocol
+from typing import Protocol, cast
 
 from accounts.authentication import AuthenticatedRequest, identify_again
 from aily.concurrency.loops import per_loop
@@ -86,6 +86,25 @@ async def lost_credentials(credentials: Credentials) -> AsyncIterator[Signal]:
         watch.users -= 1
         if not watch.users:
             watch.linger(partial(_drop, watches, access, watch))
+
+
+async def while_accessible(
+    pieces: AsyncGenerator[bytes], lost_access: AbstractAsyncContextManager[Signal]
+) -> AsyncGenerator[bytes]:
+    """Give the pieces of a download, until access is lost.
+
+    Then the task that sends them is cancelled, even while it waits for a client that reads slowly.
+    Its server cuts the connection, so that the client does not take what came for the whole.
+    """
+    sending = cast("asyncio.Task[None]", asyncio.current_task())
+    cut = sending.cancel
+    async with aclosing(pieces), lost_access as lost:
+        lost.subscribe(cut)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            lost.unsubscribe(cut)
 
 
 def _drop(watches: dict[Access, _Watch], access: Access, watch: _Watch) -> None:

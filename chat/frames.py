@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -161,6 +161,10 @@ Frame = (
     | ExportUnsubscribe
     | Ping
 )
+#: The types of frames.
+_TAGS = frozenset(
+    tag for frame in get_args(Frame) for tag in get_args(frame.model_fields["type"].annotation)
+)
 _adapter: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
 
 
@@ -178,6 +182,4 @@ def parse_frame(data: str | bytes) -> Frame:
 
 
 def _is_tag(part: int | str) -> bool:
-    return isinstance(part, str) and (
-        part.startswith(("task.", "run.", "table.", "import.")) or part == "ping"
-    )
+    return part in _TAGS

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, TypedDict, cast
+from typing import NotRequired, Protocol, TypedDict, cast
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -28,6 +28,7 @@ from aily.concurrency.faults import note_fault
 from aily.concurrency.jobs import Jobs
 from aily.concurrency.loops import per_loop
 from aily.redis.errors import RedisUnavailable
+from aily.web.grant_changes import grant_watches
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +71,17 @@ class Access:
 
 
 class _Message(TypedDict):
-    """The message on the channel layer. `is_revoked` False: receivers check the access."""
+    """The message on the channel layer. `is_revoked` False: receivers check the access.
+
+    `is_of_grants`: something was taken from the user, or from ANYBODY, whose access goes on.
+    """
 
     type: str
     is_revoked: bool
     user_id: int
     api_key_id: int | None
     session: str | None
+    is_of_grants: NotRequired[bool]
 
 
 class _Layer(Protocol):
@@ -108,18 +113,24 @@ def check_access(access: Access) -> None:
     transaction.on_commit(lambda: _publish(access, is_revoked=False))
 
 
-def _publish(access: Access, *, is_revoked: bool) -> None:
+def recheck_grants(user_id: int) -> None:
+    """Have all that this user, or ANYBODY, follows of others checked, once this is committed."""
+    transaction.on_commit(lambda: _publish(Access(user_id), is_revoked=False, is_of_grants=True))
+
+
+def _publish(access: Access, *, is_revoked: bool, is_of_grants: bool = False) -> None:
     message: _Message = {
         "type": "access.revoked",
         "is_revoked": is_revoked,
         "user_id": access.user_id,
         "api_key_id": access.api_key_id,
         "session": access.session,
+        "is_of_grants": is_of_grants,
     }
     try:
         async_to_sync(_channel_layer().group_send)(GROUP, message)
     except (*RedisUnavailable, OSError) as error:
-        logger.warning("sockets of user %d stay open: %s", access.user_id, error)
+        logger.warning("user %d: open sockets are not checked now: %s", access.user_id, error)
 
 
 @dataclass(slots=True, eq=False)
@@ -220,10 +231,7 @@ class OpenSockets:
                 await layer.group_add(GROUP, channel)
                 self._is_listening.set()
                 while True:
-                    message = await layer.receive(channel)
-                    access = Access(message["user_id"], message["api_key_id"], message["session"])
-                    # A process of an older version leaves it out, and means revoked.
-                    self._handle(access, is_revoked=message.get("is_revoked", True))
+                    self._handle(await layer.receive(channel))
             except (*RedisUnavailable, OSError) as error:
                 logger.warning("open sockets: Redis is unavailable (%s)", error)
                 await asyncio.sleep(1)
@@ -232,7 +240,13 @@ class OpenSockets:
                 note_fault("open sockets")
                 await asyncio.sleep(1)
 
-    def _handle(self, access: Access, *, is_revoked: bool) -> None:
+    def _handle(self, message: _Message) -> None:
+        if message.get("is_of_grants"):
+            grant_watches().note(message["user_id"])
+            return
+        access = Access(message["user_id"], message["api_key_id"], message["session"])
+        # A process of an older version leaves it out, and means revoked.
+        is_revoked = message.get("is_revoked", True)
         # A copy: closing changes the dictionary.
         for registration in list(self._registrations):
             if not access.covers(registration.access):

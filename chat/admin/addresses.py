@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from django import forms
-from django.contrib import admin
 from django.db import connection
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
+from chat.admin.request_forms import RequestFormAdmin
 from chat.services.providers import Addresses, resolve_blocking
 
 
-class AddressesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AddressesAdmin(RequestFormAdmin):
     """Its form has the attributes `actor` (the user who saves) and `addresses` (of its URLs)."""
 
     #: Fields of the form that are URLs.
@@ -35,13 +33,5 @@ class AddressesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         request.addresses = addresses  # type: ignore[attr-defined]
         return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: Model | None = None,
-        change: bool = False,
-        **kwargs: object,
-    ) -> type[forms.ModelForm[Model]]:
-        form = super().get_form(request, obj, change, **kwargs)
-        own = {"actor": request.user, "addresses": getattr(request, "addresses", {})}
-        return type(form.__name__, (form,), own)
+    def form_attributes(self, request: HttpRequest) -> dict[str, object]:
+        return {"actor": request.user, "addresses": getattr(request, "addresses", {})}

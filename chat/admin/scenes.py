@@ -18,6 +18,7 @@ from accounts.models import User
 from aily.problems import Problem
 from chat.admin.problems import translated
 from chat.admin.readonly import ReadOnlyInline
+from chat.admin.request_forms import RequestFormAdmin
 from chat.models import Scene, SceneVersion
 from chat.services import scenes as service
 
@@ -97,7 +98,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(SceneVersion)
-class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SceneVersionAdmin(RequestFormAdmin):
     form = VersionForm
     list_display = ("scene", "number", "is_live", "notes", "model", "created_by", "published_at")
     list_display_links = ("scene", "number")
@@ -128,15 +129,8 @@ class SceneVersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_publish_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.publish_scene")
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: SceneVersion | None = None,
-        change: bool = False,
-        **kwargs: object,
-    ) -> type[forms.ModelForm[SceneVersion]]:
-        form = super().get_form(request, obj, change, **kwargs)
-        return type("VersionForm", (form,), {"editor": _user(request)})
+    def form_attributes(self, request: HttpRequest) -> dict[str, object]:
+        return {"editor": _user(request)}
 
     def get_actions(self, request: HttpRequest) -> dict[str, _Action | None]:
         actions = super().get_actions(request)

@@ -17,6 +17,7 @@ from ninja.pagination import paginate
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, idempotent, takes_idempotency_key
+from accounts.lost_access import lost_access, while_accessible
 from aily.database.replica import may_read_replica
 from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
@@ -315,6 +316,7 @@ async def get_run_results(
         kind = "application/x-ndjson"
     name = f"run-{run.pk}.{wanted.format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    content = while_accessible(content, lost_access(request))
     return StreamingHttpResponse(content, content_type=kind, headers=headers)
 
 

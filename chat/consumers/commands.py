@@ -105,7 +105,7 @@ class Commands:
                 await anote_write(self._owner_id)
             case RunSubscribe():
                 await in_database(load_watched, self._owner_id, frame.run_id)
-                self.subscriptions.follow_run(frame.run_id)
+                self.subscriptions.follow_run(frame.run_id, frame.ref)
             case RunUnsubscribe():
                 self.subscriptions.unfollow(str(frame.run_id))
             case TableSubscribe() | ImportSubscribe() | ExportSubscribe():

@@ -97,9 +97,12 @@ class Subscriptions:
         self._following[task_id] = job
         job.add_done_callback(partial(self._forget, task_id))
 
-    def follow_run(self, run_id: UUID) -> None:
-        """Push the run's progress until it has ended. Raises TooManyFollowedError."""
-        self._follow_as(str(run_id), self._push_run(run_id))
+    def follow_run(self, run_id: UUID, ref: str | None) -> None:
+        """Push the run's progress until it has ended, or the user may not read it any more.
+
+        Raises TooManyFollowedError.
+        """
+        self._follow_as(str(run_id), self._push_frames(follow_run(self._owner_id, run_id), ref))
 
     def follow_frames(
         self, key: str, frames: AsyncGenerator[msgspec.Struct], ref: str | None
@@ -155,11 +158,6 @@ class Subscriptions:
             async for followed in frames:
                 self._note_sent(task_id, followed.event_id)
                 await self._sender.send_bytes(followed.frame)
-
-    async def _push_run(self, run_id: UUID) -> None:
-        async with aclosing(follow_run(self._owner_id, run_id)) as found:
-            async for progress in found:
-                await self._sender.send(progress)
 
     async def _push_frames(self, frames: AsyncGenerator[msgspec.Struct], ref: str | None) -> None:
         try:

@@ -71,6 +71,10 @@ class Feed:
     def mark_lagging(self) -> None:
         metrics.FEEDS_LOST.inc()
         self.clear()
+        self.recheck()
+
+    def recheck(self) -> None:
+        """Have the follower look again, whether it waits or is about to."""
         self.is_lagging = True
         self._wake()
 

@@ -73,6 +73,7 @@ def read_chunk(parsed: object) -> WireChunk:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
         raise InvalidResponseError(f"the response is not the expected JSON: {str(parsed)[:200]}")
+    parsed = _unwrapped(parsed)
     choices = parsed.get("choices")
     if isinstance(choices, dict):
         choices = [choices]
@@ -82,8 +83,22 @@ def read_chunk(parsed: object) -> WireChunk:
     return WireChunk(
         choices=[_choice(choice) for choice in choices or () if isinstance(choice, dict)],
         usage=read_counts(parsed),
-        x_groq=WireGroq(read_usage(groq.get("usage"))) if isinstance(groq, dict) else None,
+        x_groq=_groq(groq) if isinstance(groq, dict) else None,
     )
+
+
+def _unwrapped(parsed: dict[str, object]) -> dict[str, object]:
+    """What some gateways put into `data` or `result`, beside a code of their own."""
+    if "choices" not in parsed:
+        for name in ("data", "result"):
+            inner = parsed.get(name)
+            if isinstance(inner, dict) and "choices" in inner:
+                return inner
+    return parsed
+
+
+def _groq(fields: dict[str, object]) -> WireGroq:
+    return WireGroq(read_usage(fields.get("usage")), _raw(fields.get("error")))
 
 
 def native_counts(data: bytes) -> WireUsage | None:
@@ -110,6 +125,7 @@ def _choice(choice: dict[str, object]) -> WireChoice:
         message=_message(choice.get("message")),
         finish_reason=_reason(choice.get("finish_reason")),
         text=_text(choice.get("text")),
+        error=_raw(choice.get("error") or _why_aborted(choice.get("finish_reason"))),
         usage=read_usage(choice.get("usage")),
         logprobs=_raw(choice.get("logprobs")),
     )
@@ -127,6 +143,11 @@ def _reason(value: object) -> str | None:
     if isinstance(value, dict):
         value = value.get("type") or value.get("reason")
     return value if isinstance(value, str) else None
+
+
+def _why_aborted(reason: object) -> object:
+    """SGLang's reason for giving up has words of its own."""
+    return reason if isinstance(reason, dict) and reason.get("message") else None
 
 
 def _message(message: object) -> WireMessage | None:
@@ -192,7 +213,8 @@ def _label(value: object) -> str | None:
 # --- Tool calls ---------------------------------------------------------------------------------
 def _tool_calls(calls: object) -> list[WireToolCall] | None:
     if isinstance(calls, dict):
-        calls = [calls]
+        is_by_index = "function" not in calls and all(key.isdecimal() for key in calls)
+        calls = list(calls.values()) if is_by_index else [calls]
     if not isinstance(calls, list):
         return None
     return [_tool_call(call) for call in calls if isinstance(call, dict)]

@@ -47,9 +47,11 @@ MAX_ID_CHARS = 200
 NAMELESS_EVENTS = 8
 
 _DEFAULT_LIMITS = AnswerLimits()
-_END_MARKS = (b"[DONE]", b'"[DONE]"')
-_PING = frozenset({b"null", b"ping", b"heartbeat", b"keep-alive"})
-_LONGEST_PING = 10
+_END_MARKS = (b"[DONE]", b'"[DONE]"', b"[done]", b"DONE", b"done")
+#: Signs of life, without the quotes and brackets around them.
+_PING = frozenset({b"", b"null", b"ping", b"heartbeat", b"keep-alive", b"keepalive"})
+_AROUND_PING = b'"[]: '
+_LONGEST_PING = 16
 _GEMINI_COUNTS = b'"usageMetadata"'
 
 
@@ -124,7 +126,7 @@ class StreamState:
                 raise self._error_event(data)
             if data.startswith(_END_MARKS):
                 self.done = True
-            elif data and not (len(data) <= _LONGEST_PING and data.lower() in _PING):
+            elif len(data) > _LONGEST_PING or data.strip(_AROUND_PING).lower() not in _PING:
                 self.add_json(data)
 
     def add_json(self, data: bytes) -> None:
@@ -221,6 +223,8 @@ class StreamState:
             self._usage = add_usage(self._usage, chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._usage = add_usage(self._usage, chunk.x_groq.usage)
+        if chunk.x_groq is not None and chunk.x_groq.error:
+            self._check_error(chunk.x_groq.error)
         for choice in chunk.choices or ():
             if self._choice_index is None:
                 self._choice_index = choice.index
@@ -255,6 +259,8 @@ class StreamState:
             raise BROKEN_OFF[known](f"the provider gave up: {reason}")
         if not self._has_text and not self._tool_calls and known not in MAY_BE_EMPTY:
             raise EmptyAnswerError(f"the answer ({reason}) has neither text nor a tool call")
+        if known == "tool_calls" and not self._tool_calls:
+            reason = "stop"
         return self._completed(reason, with_tool_calls=True)
 
     def _has_ended(self) -> bool:

@@ -33,6 +33,8 @@ class _PartialCall:
     def whole_arguments(self) -> str:
         """Many servers send no arguments for a function without parameters, which is `{}`."""
         arguments = storable("".join(self.arguments))
+        if arguments.startswith('"'):
+            arguments = _decoded_again(arguments)
         return arguments if arguments.strip() else "{}"
 
     def is_repeated_by(self, call_id: str | None, name: str, arguments: str) -> bool:
@@ -54,6 +56,15 @@ class _PartialCall:
         # Two values without anything between them are no JSON: the first was whole.
         is_whole = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
         return is_whole and arguments.lstrip().startswith("{")
+
+
+def _decoded_again(arguments: str) -> str:
+    """An object that its server has encoded twice; anything else as it is."""
+    try:
+        inner = msgspec.json.decode(arguments, type=str)
+    except (msgspec.DecodeError, UnicodeError):
+        return arguments
+    return inner if inner.lstrip().startswith("{") else arguments
 
 
 class ToolCalls:

@@ -14,12 +14,16 @@ def add_usage(known: Usage, wire: WireUsage) -> Usage:
     those of the prompt first and those of the answer last."""
     prompt = _count(wire.prompt_tokens or wire.input_tokens) or known.prompt_tokens
     completion = _count(wire.completion_tokens or wire.output_tokens) or known.completion_tokens
+    total, reasoning = _count(wire.total_tokens), _reasoning(wire)
+    if reasoning and total == prompt + completion + reasoning:
+        # xAI counts thoughts apart, but bills them.
+        completion += reasoning
     return Usage(
         prompt,
         completion,
-        _count(wire.total_tokens) or prompt + completion or known.total_tokens,
+        total or prompt + completion or known.total_tokens,
         _cached(wire) or known.cached_tokens,
-        _reasoning(wire) or known.reasoning_tokens,
+        reasoning or known.reasoning_tokens,
     )
 
 

@@ -70,7 +70,7 @@ _ZHIPU: dict[int, Kind] = {
     **dict.fromkeys((1305, 1312), OverloadedError),
 }
 _SILICONFLOW: dict[int, Kind] = {
-    20012: ModelNotFoundError,
+    **dict.fromkeys((20012, 30003), ModelNotFoundError),
     20015: BadRequestError,
     30001: BalanceError,
     **dict.fromkeys((50505, 50603, 50604), OverloadedError),
@@ -96,10 +96,10 @@ BY_NAME = _patterns(
         BalanceError,
         [
             r"arrear|overdue|billing|paymentrequired|notpurchased|freetieronly",
-            r"insufficient(account)?(balance|quota|funds|credit)|balanceisnotenough",
+            r"insufficient(account|user|token)?(balance|quota|funds|credit)|balanceisnotenough",
             r"notenoughbalance|exceededcurrentquota|quotaexhausted|creditsexhausted",
             r"^quotaexceeded$|quotareached|setlimitexceeded|budgetexceeded",
-            r"(chargeresource|resourcepack)exhausted",
+            r"(chargeresource|resourcepack)exhausted|spend(ing)?limit",
         ],
     ),
     (
@@ -167,7 +167,8 @@ BY_MESSAGE = _patterns(
             r"exceeded your (current |monthly |free )?(included )?(quota|credits)",
             r"used all available credits|(doesn.t|does not) have any credits|not enough quota",
             r"daily free allocation|in arrears|arrearage|overdue",
-            r"资源包[^\n]{0,10}(用尽|耗尽|不足)|余额不足|余额已用完|欠费|账户已用尽",
+            r"(spend(ing)? limit|past invoices|specified api usage limits)",
+            r"额度(不足|失败|已?用尽|已?用完)|资源包[^\n]{0,10}(用尽|耗尽|不足)|余额不足|余额已用完|欠费|账户已用尽",
         ],
     ),
     (
@@ -185,7 +186,9 @@ BY_MESSAGE = _patterns(
     (
         ModelNotFoundError,
         [
-            r"model[^\n]{0,160}(does ?n.t exist|(does )?not exist|not found|is not supported)",
+            r"model[^\n]{0,160}(does ?n.t exist|(does )?not exist|not found)",
+            r"model(:| id)? [^\s:]{1,160} is not supported",
+            r"(this|requested|specified|given) model is not supported",
             r"model[^\n]{0,160}(has been|is) (decommissioned|retired|discontinued)",
             r"model \S{1,100} (has been|is) deprecated",
             r"model identifier is invalid|not found the model|invalid model|unknown model",
@@ -219,7 +222,7 @@ WITHOUT_STATUS = _patterns(
         OverloadedError,
         [
             r"overloaded|server is busy|capacity (temporarily )?exceeded|no available",
-            r"服务繁忙|访问量过大",
+            r"服务繁忙|访问量过大|饱和",
         ],
     ),
     (AuthError, [r"authentication (error|failed)|unauthorized"]),

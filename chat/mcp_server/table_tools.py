@@ -19,7 +19,7 @@ from aily.problems import InvalidRequest
 from aily.rest.requests import RequestSchema
 from chat.models.ids import tagged_id
 from chat.runs.actors import ring_feeder
-from chat.tables.ai.fields import get_ai_field, live_ai_fields
+from chat.tables.ai.fields import get_ai_field, live_ai_fields, no_ai_field
 from chat.tables.ai.runs import NewAiRun, create_runs, estimate_scope
 from chat.tables.api.ai_field_schemas import Money
 from chat.tables.api.ai_run_schemas import ScopeIn
@@ -238,7 +238,7 @@ def _write(caller: TableCaller, arguments: Mapping[str, JsonValue]) -> Json:
 def _start(caller: TableCaller, arguments: Mapping[str, JsonValue]) -> Json:
     given = _Start.model_validate(dict(arguments))
     row = get_ai_field(given.ai_field)
-    require_access(caller.user, row.table, Access.RUN)
+    require_access(caller.user, row.table, Access.RUN, no_ai_field())
     if given.estimate is None:
         return _estimate(caller, row, given)
     run_id, at_most = _read_estimate(caller, given)

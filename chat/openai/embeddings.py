@@ -18,11 +18,12 @@ from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from accounts.lost_access import while_accessible
 from aily.database.threads import in_database
 from aily.http.bodies import decode_body, read_body
 from chat.events import TaskCompleted
 from chat.models.vectors import VectorsSize, read_floats, size_of
-from chat.openai.callers import caller_of
+from chat.openai.callers import Caller, caller_of
 from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.requests import as_object, embeddings_request, invalid_value, run_options
@@ -58,7 +59,7 @@ async def create_embeddings(request: Request) -> Response:
     asked = read_call(decode_body(request, body), request.headers)
     task, end = await run_to_end(request, caller, body, asked.task)
     with naming(task):
-        response = await _answer(asked, end)
+        response = await _answer(asked, end, caller)
     response.headers.update(task.headers())
     response.headers["openai-processing-ms"] = str(round((perf_counter() - began) * 1000))
     return response
@@ -80,7 +81,7 @@ _HEAD = b'{"object":"list","data":['
 _Write = Callable[[bytes], bytes]
 
 
-async def _answer(asked: EmbeddingsCall, end: TaskCompleted) -> Response:
+async def _answer(asked: EmbeddingsCall, end: TaskCompleted, caller: Caller) -> Response:
     write = _WRITERS[asked.encoding_format]
     tail = _tail(asked.task.model, end.usage)
     sent = end.result["embeddings"]
@@ -91,7 +92,8 @@ async def _answer(asked: EmbeddingsCall, end: TaskCompleted) -> Response:
     size = await in_database(size_of, task_id)
     if size is None:
         raise _deleted()
-    return StreamingResponse(_parts(task_id, size, write, tail), media_type=JSON_TYPE)
+    parts = while_accessible(_parts(task_id, size, write, tail), caller.lost_access())
+    return StreamingResponse(parts, media_type=JSON_TYPE)
 
 
 async def _parts(

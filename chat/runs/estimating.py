@@ -142,19 +142,7 @@ def estimate(
     # First: what bounds an answer below would make the requests others than are sent.
     cached = rows * count_answered([task for _, task in drafts.tasks]) // len(drafts.tasks)
     shared = equal if run.shares_equal_rows else 0
-    sizes = [size for size, _ in drafts.tasks]
-    limits = [max_usage(task) for _, task in drafts.tasks]
-    prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
-    most_prompt = _total(sizes, [limit.prompt for limit in limits], pending)
-    most_completion = fmean(limit.completion for limit in limits) * rows
-    bytes_per_token, cached_share, completion = BYTES_PER_TOKEN, 0.0, most_completion
-    if learnt is not None:
-        bytes_per_token = learnt.bytes / learnt.prompt_tokens
-        cached_share = learnt.cached_tokens / learnt.prompt_tokens
-        completion = min(learnt.completion_tokens * rows, most_completion)
-    prompt = round(prompt_bytes / bytes_per_token)
-    tokens = Tokens(prompt, round(prompt * cached_share), round(completion))
-    most = Tokens(max(round(most_prompt), tokens.prompt), 0, round(most_completion))
+    tokens, most = _tokens(drafts, pending, learnt)
     prices = price_list(drafts.model.pk)
     price = prices.at(now)
     asked = (1 - cached / max(rows, 1)) * (1 - shared / max(rows, 1))
@@ -174,6 +162,23 @@ def estimate(
         problems=drafts.problems,
         sampled=len(drafts.tasks) + len(drafts.refused),
     )
+
+
+def _tokens(drafts: Sample, pending: PendingRows, learnt: Learnt | None) -> tuple[Tokens, Tokens]:
+    """The tokens that all rows are likely to take, and at most."""
+    sizes = [size for size, _ in drafts.tasks]
+    limits = [max_usage(task) for _, task in drafts.tasks]
+    prompt_bytes = _total(sizes, [_content_bytes(task) for _, task in drafts.tasks], pending)
+    most_prompt = _total(sizes, [limit.prompt for limit in limits], pending)
+    most_completion = fmean(limit.completion for limit in limits) * pending.rows
+    bytes_per_token, cached_share, completion = BYTES_PER_TOKEN, 0.0, most_completion
+    if learnt is not None:
+        bytes_per_token = learnt.bytes / learnt.prompt_tokens
+        cached_share = learnt.cached_tokens / learnt.prompt_tokens
+        completion = min(learnt.completion_tokens * pending.rows, most_completion)
+    prompt = round(prompt_bytes / bytes_per_token)
+    likely = Tokens(prompt, round(prompt * cached_share), round(completion))
+    return likely, Tokens(max(round(most_prompt), likely.prompt), 0, round(most_completion))
 
 
 def _share_of(tokens: Tokens, share: float) -> Tokens:

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from aily.database.threads import in_database
 from aily.problems import NotFound
-from chat.eventlog import get_hub
 from chat.eventlog.keys import run_channel
+from chat.eventlog.readers import reader_feed
 from chat.events import RunProgress
 from chat.models import Run, RunState
 from chat.models.ids import is_own
@@ -91,7 +91,7 @@ async def follow_run(user_id: int, run_id: UUID) -> AsyncGenerator[RunProgress]:
     Raises NotFound.
     """
     loop = asyncio.get_running_loop()
-    async with get_hub().change_feed(run_channel(str(run_id))) as feed:
+    async with reader_feed(run_channel(str(run_id)), user_id) as feed:
         last: RunProgress | None = None
         while True:
             looked_at = loop.time()

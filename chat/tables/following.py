@@ -19,7 +19,7 @@ from aily.database.outages import is_away
 from aily.database.threads import in_database
 from aily.redis.clients import async_redis
 from aily.redis.errors import RedisUnavailable
-from chat.eventlog import get_hub
+from chat.eventlog.readers import reader_feed
 from chat.frames import TableSubscribe
 from chat.tables import keys
 from chat.tables.frames import TableChanged, TableReload, TableSubscribed
@@ -108,7 +108,7 @@ async def follow_table(
     deleted or the user may not read it.
     """
     loop = asyncio.get_running_loop()
-    async with get_hub().change_feed(keys.changes_channel(table_id)) as feed:
+    async with reader_feed(keys.changes_channel(table_id), user.pk) as feed:
         table = await in_database(get_table, user, table_id)
         position = Position.after(after, table.rev)
         yield TableSubscribed(ref, table_id, position.id, table.rev, table.schema_rev)

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from aily.concurrency.faults import note_fault
+from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
 from aily.redis.scripts import LuaScript
 from chat.eventlog.notices import Notice, encode_notice
@@ -55,6 +56,14 @@ def changed(table_id: int, rev: int, row_ids: Sequence[int], field_ids: Sequence
         note_fault("announcing a table's change")
 
 
+def wake_readers(table_id: int) -> None:
+    """Have those who follow the table look at its row: it was deleted. Raises nothing."""
+    try:
+        sync_redis().publish(keys.changes_channel(table_id), _notice(table_id))
+    except RedisUnavailable:
+        return
+
+
 def _arguments(table_id: int, change: LoggedChange) -> list[bytes | str | int]:
     return [
         change.rev,
@@ -63,6 +72,10 @@ def _arguments(table_id: int, change: LoggedChange) -> list[bytes | str | int]:
         MAX_LOGGED_ROWS,
         LOG_SECONDS,
         keys.changes_channel(table_id),
-        # Notices are of tasks, whose ids have 36 characters.
-        encode_notice(Notice(None, f"{table_id:036d}", b"")),
+        _notice(table_id),
     ]
+
+
+def _notice(table_id: int) -> bytes:
+    # Notices are of tasks, whose ids have 36 characters.
+    return encode_notice(Notice(None, f"{table_id:036d}", b""))

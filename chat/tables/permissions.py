@@ -63,20 +63,30 @@ def visible_tables(user: User) -> QuerySet[Table]:
     return tables.filter(Q(owner=user) | Q(pk__in=granted))
 
 
-def require_access(user: User, table: Table, access: Access) -> None:
-    """Raise Forbidden without this access, NotFound for users who may not even read the table."""
+def require_access(
+    user: User, table: Table, access: Access, missing: NotFound | None = None
+) -> None:
+    """Raise Forbidden without this access, NotFound for users who may not even read the table.
+
+    `missing`: what is raised if the object of the table is not there. Users who may not read the
+    table get the same, or they would learn that it is.
+    """
     held = permissions_of(user)
     if has_access(user, table, access, held):
         return
     if not has_access(user, table, Access.READ, held):
-        raise NotFound("There is no such table, or it is not yours.")
+        raise missing or _no_table()
     raise Forbidden(f"This needs the permission {access.value} on the table.")
+
+
+def _no_table() -> NotFound:
+    return NotFound("There is no such table, or it is not yours.")
 
 
 def get_table(user: User, table_id: int, access: Access = Access.READ) -> Table:
     """Return a table that is not in the trash. Raises NotFound and Forbidden."""
     table: Table | None = Table.objects.live().filter(pk=table_id).first()
     if table is None:
-        raise NotFound("There is no such table, or it is not yours.")
+        raise _no_table()
     require_access(user, table, access)
     return table

@@ -35,11 +35,12 @@ def visible_views(user: User, table: Table) -> QuerySet[View]:
 def find_view(user: User, view_id: int) -> View:
     """A view that the user sees. Raises NotFound."""
     view = View.objects.select_related("table", "owner").filter(pk=view_id).first()
+    missing = NotFound("There is no such view.")
     if view is None or view.table.deleted_at is not None:
-        raise NotFound("There is no such view.")
-    require_access(user, view.table, Access.READ)
+        raise missing
+    require_access(user, view.table, Access.READ, missing)
     if view.owner_id != user.pk and not view.is_shared:
-        raise NotFound("There is no such view.")
+        raise missing
     return view
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -13,7 +14,7 @@ from accounts.models import User
 from accounts.owner_lock import lock_owner
 from aily.problems import Conflict
 from aily.rest.writes import change
-from chat.tables import ddl
+from chat.tables import ddl, live
 from chat.tables.exceptions import TableFull
 from chat.tables.fields import NewField, add_catalogue_fields, check_name
 from chat.tables.models import ACTIVE_TRANSFERS, Export, Import, Table
@@ -72,4 +73,5 @@ def _set_deleted(table: Table, moment: datetime | None) -> Table:
         if (locked.deleted_at is None) != (moment is None):
             locked.deleted_at = moment
             locked.save(update_fields=["deleted_at"])
+            transaction.on_commit(partial(live.wake_readers, table.pk), robust=True)
     return locked

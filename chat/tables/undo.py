@@ -135,7 +135,7 @@ def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undon
             result = BatchResult(table.rev, [])
         else:
             known = {field.key for field in live_fields(table.pk)}
-            batch = Batch(operations_of(inverse, known), is_atomic=False)
+            batch = Batch(operations_of(inverse, known), is_atomic=False, is_undo=True)
             result = apply_batch(table, author, batch)
         if result.rev is not None:
             Change.objects.filter(table=table, rev=result.rev).update(step=step)

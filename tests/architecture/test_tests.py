@@ -72,7 +72,6 @@ _TESTED_BY = {
     "aily/web/access_revocation.py": "tests/e2e/test_access.py",
     "aily/web/servers/daphne.py": "tests/e2e/test_edges.py",
     "aily/web/servers/daphne_server.py": "tests/e2e/test_edges.py",
-    "aily/web/servers/daphne_http.py": "tests/e2e/test_edges.py",
     "aily/web/servers/uvicorn.py": "tests/e2e/test_web_server.py",
     "aily/web/shutdown.py": "tests/e2e/test_web_server.py",
     "aily/worker.py": "tests/e2e/test_workers.py",

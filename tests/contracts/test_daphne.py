@@ -37,6 +37,7 @@ def test_methods_that_the_server_replaces(name: str) -> None:
         ("run", ['addSystemEventTrigger("before", "shutdown", self.kill_all_applications)']),
         ("create_application", ['self.connections[protocol]["application_instance"]']),
         ("create_application", ["receive=input_queue.get", "partial(self.handle_reply, protocol)"]),
+        ("application_checker", ["protocol.handle_exception(exception)"]),
         ("protocol_disconnected", ['self.connections[protocol]["disconnected"]']),
     ],
 )
@@ -62,6 +63,11 @@ def test_how_a_request_is_made_and_refused() -> None:
     assert "http.Request.__init__(self, *args, **kwargs)" in inspect.getsource(WebRequest.__init__)
     assert "parsePOSTFormSubmission" in inspect.signature(Request.__init__).parameters
     assert "self.channel.factory.log(self)" in inspect.getsource(Request.finish)
+
+
+def test_a_response_that_has_begun_is_known() -> None:
+    assert "self._response_started = True" in inspect.getsource(WebRequest.handle_reply)
+    assert list(inspect.signature(WebRequest.handle_exception).parameters) == ["self", "exception"]
 
 
 def test_names_of_the_websocket_protocol() -> None:

@@ -192,6 +192,18 @@ class BoundedRequest(WebRequest):
             self.unregisterProducer()
         super().finish()
 
+    def application_ended(self) -> None:
+        """Cut the connection if the application ended in the middle of its response, by an
+        exception or because it was cancelled: the client must not wait for the rest, nor take what
+        came for the whole."""
+        if self._response_started and not self.finished and self.channel is not None:
+            self.channel.transport.abortConnection()
+
+    def handle_exception(self, exception: BaseException) -> None:
+        # daphne's would begin another response, and so raise, which ends its checks for good.
+        if not self._response_started:
+            super().handle_exception(exception)
+
     def connectionLost(self, reason: object) -> None:  # noqa: N802
         self._writable.open()
         super().connectionLost(reason)

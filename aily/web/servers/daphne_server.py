@@ -82,15 +82,17 @@ class DrainingServer(Server):
         queue = super().create_application(protocol, scope)
         application = self.connections.get(protocol, {}).get("application_instance")
         if application is not None:
-            application.add_done_callback(self._note_end)
+            application.add_done_callback(partial(self._note_end, protocol))
         return queue
 
     def protocol_disconnected(self, protocol: _Protocol) -> None:
         super().protocol_disconnected(protocol)
         self._has_ends = True
 
-    def _note_end(self, _: object) -> None:
+    def _note_end(self, protocol: _Protocol, application: object) -> None:
         self._has_ends = True
+        if isinstance(protocol, BoundedRequest):
+            protocol.application_ended()
 
     def application_checker(self) -> None:
         """daphne's, only if something has ended: it goes through all connections each second."""

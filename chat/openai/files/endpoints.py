@@ -12,9 +12,12 @@ from django.utils import timezone
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from accounts.lost_access import while_accessible
+from aily.concurrency.signals import Signal
 from aily.database.threads import in_database
 from aily.problems import TooLarge
 from aily.web.connections import connections
+from aily.web.interruptions import Interruption
 from chat.models import StoredFile
 from chat.models.files import FileWriter, stream_part
 from chat.openai.callers import caller_of
@@ -34,6 +37,7 @@ from chat.openai.files.store import (
 from chat.openai.ids import FILE, id_of
 from chat.openai.lists import JsonObject, Page
 from chat.openai.requests import missing
+from chat.openai.waiting import interrupted
 
 MAX_PAGE = 10_000
 #: Least and most seconds of `expires_after`.
@@ -51,7 +55,8 @@ async def create_file(request: Request) -> Response:
     writer = FileWriter(caller.owner_id, "")
     with connections().opened(caller.owner_id):
         try:
-            await _store(request, form, writer)
+            async with caller.lost_access() as lost:
+                await _store(request, form, writer, lost)
             file = await in_database(_publish, caller.owner_id, writer, form)
         except Exception:
             await in_database(writer.discard)
@@ -59,8 +64,12 @@ async def create_file(request: Request) -> Response:
     return _json(file_object(file))
 
 
-async def _store(request: Request, form: FormParser, writer: FileWriter) -> None:
+async def _store(
+    request: Request, form: FormParser, writer: FileWriter, lost_access: Signal
+) -> None:
     async for chunk in request.stream():
+        if lost_access.is_set():
+            raise interrupted(Interruption.ACCESS_LOST)
         for piece in form.feed(chunk):
             await _append(writer, piece)
     for piece in form.finish():
@@ -160,7 +169,7 @@ async def retrieve_content(request: Request) -> Response:
     if part is not None:
         status = HTTPStatus.PARTIAL_CONTENT
         headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.bytes}"
-    content = stream_part(file.pk, chosen)
+    content = while_accessible(stream_part(file.pk, chosen), caller.lost_access())
     return StreamingResponse(content, status, headers, media_type="application/octet-stream")
 
 

@@ -82,8 +82,12 @@ def get_comparison(comparison_id: int) -> Comparison:
         .first()
     )
     if found is None:
-        raise NotFound("There is no such comparison.")
+        raise no_comparison()
     return found
+
+
+def no_comparison() -> NotFound:
+    return NotFound("There is no such comparison.")
 
 
 def reveal(comparison: Comparison) -> None:

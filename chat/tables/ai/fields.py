@@ -90,8 +90,12 @@ def get_ai_field(ai_field_id: int, *, is_deleted: bool = False) -> AiField:
     found = AiField.objects.select_related("table", "table__owner").filter(pk=ai_field_id).first()
     is_there = found is not None and (is_deleted or found.deleted_at is None)
     if found is None or not is_there or found.table.deleted_at is not None:
-        raise NotFound("There is no such AI field.")
+        raise no_ai_field()
     return found
+
+
+def no_ai_field() -> NotFound:
+    return NotFound("There is no such AI field.")
 
 
 def live_ai_fields(table_id: int) -> list[AiField]:
@@ -292,7 +296,7 @@ def delete_ai_field(row: AiField, user: User, client: str = "") -> None:
     def delete(table: Table) -> None:
         now = timezone.now()
         if not AiField.objects.filter(pk=row.pk, deleted_at=None).update(deleted_at=now):
-            raise NotFound("There is no such AI field.")
+            raise no_ai_field()
         outputs = Field.objects.filter(ai_field=row, deleted_at=None)
         made = list(outputs)
         outputs.update(deleted_at=now, deleted_by=user)

@@ -239,5 +239,9 @@ def get_ai_run(run_id: UUID) -> AiRun:
         .first()
     )
     if found is None:
-        raise NotFound("There is no such run.", field="run_id")
+        raise no_run()
     return found
+
+
+def no_run() -> NotFound:
+    return NotFound("There is no such run.", field="run_id")

@@ -136,21 +136,7 @@ class _Query:
     def compose(self, rest: sql.Composable, *, has_digests: bool = False) -> str:
         """`has_digests`: `rest` reads the column `digest`, which takes 2 µs a row."""
         statement, scope = self.statement, self.scope
-        view = _view(self._user, self._source.ai_field.table_id, scope)
-        conditions = [compile_filter(statement, scope.filter, "scope.filter")]
-        order: sql.Composable = sql.SQL("t.id")
-        if view is not None:
-            conditions.append(compile_filter(statement, view.filter, "scope.view"))
-            keys = compile_sorts(statement, view.sorts, view.collation)
-            order = sql.SQL(", ").join([key.ordered() for key in keys])
-        if scope.rows is not None:
-            named = statement.param(list(scope.rows), "bigint[]")
-            conditions.append(sql.SQL("t.id = ANY({})").format(named))
-        if scope.settled_seconds is not None:
-            seconds = statement.param(scope.settled_seconds, "float")
-            conditions.append(
-                sql.SQL("t.updated_at < now() - make_interval(secs => {})").format(seconds)
-            )
+        conditions, order = self._rows_in_order()
         meets = compile_filter(statement, self._source.ai_field.condition, "condition")
         inner = sql.SQL(_SCOPE).format(
             inputs=self._source.inputs,
@@ -174,6 +160,26 @@ class _Query:
             limit=self._limit(scope.random, scope.limit, settings.RUN_MAX_ROWS + 1),
         )
         return sql.SQL("{} {}").format(picked, rest).as_string()
+
+    def _rows_in_order(self) -> tuple[list[sql.Composable], sql.Composable]:
+        """The conditions of a row of the scope, and the order of its rows."""
+        statement, scope = self.statement, self.scope
+        view = _view(self._user, self._source.ai_field.table_id, scope)
+        conditions = [compile_filter(statement, scope.filter, "scope.filter")]
+        order: sql.Composable = sql.SQL("t.id")
+        if view is not None:
+            conditions.append(compile_filter(statement, view.filter, "scope.view"))
+            keys = compile_sorts(statement, view.sorts, view.collation)
+            order = sql.SQL(", ").join([key.ordered() for key in keys])
+        if scope.rows is not None:
+            named = statement.param(list(scope.rows), "bigint[]")
+            conditions.append(sql.SQL("t.id = ANY({})").format(named))
+        if scope.settled_seconds is not None:
+            seconds = statement.param(scope.settled_seconds, "float")
+            conditions.append(
+                sql.SQL("t.updated_at < now() - make_interval(secs => {})").format(seconds)
+            )
+        return conditions, order
 
     def _limit(self, *limits: int | None) -> sql.Composable:
         given = [limit for limit in limits if limit is not None]

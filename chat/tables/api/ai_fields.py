@@ -37,7 +37,7 @@ MAX_RUNS = 100
 def find(request: AuthenticatedRequest, ai_field_id: int, access: Access) -> AiField:
     """An AI field of a table that the user has this access to. Raises NotFound and Forbidden."""
     found = fields.get_ai_field(ai_field_id)
-    require_access(request.auth.user, found.table, access)
+    require_access(request.auth.user, found.table, access, fields.no_ai_field())
     return found
 
 
@@ -105,7 +105,7 @@ def restore_ai_field(
     """Take an AI field out of the trash, with its outputs and their cells. Harmless on one that is
     not in it."""
     row = fields.get_ai_field(ai_field_id, is_deleted=True)
-    require_access(request.auth.user, row.table, Access.EDIT)
+    require_access(request.auth.user, row.table, Access.EDIT, fields.no_ai_field())
     return fields.restore_ai_field(row, request.auth.user, query.client)
 
 

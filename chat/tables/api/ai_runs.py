@@ -46,7 +46,7 @@ MAX_RUNS = 100
 
 def _find(request: AuthenticatedRequest, run_id: UUID, access: Access = Access.RUN) -> AiRun:
     found = runs.get_ai_run(run_id)
-    require_access(request.auth.user, found.table, access)
+    require_access(request.auth.user, found.table, access, runs.no_run())
     return found
 
 

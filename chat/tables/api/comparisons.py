@@ -22,7 +22,8 @@ def _find(
     request: AuthenticatedRequest, comparison_id: int, access: Access = Access.READ
 ) -> Comparison:
     found = comparisons.get_comparison(comparison_id)
-    require_access(request.auth.user, found.ai_field.table, access)
+    table = found.ai_field.table
+    require_access(request.auth.user, table, access, comparisons.no_comparison())
     return found
 
 

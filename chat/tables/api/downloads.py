@@ -7,14 +7,19 @@ from uuid import UUID
 
 from django.http import StreamingHttpResponse
 
+from accounts.authentication import AuthenticatedRequest
+from accounts.lost_access import lost_access, while_accessible
 from chat.models.files import stream_pieces
 
 
-def download(file_id: UUID, name: str, media_type: str) -> StreamingHttpResponse:
+def download(
+    request: AuthenticatedRequest, file_id: UUID, name: str, media_type: str
+) -> StreamingHttpResponse:
     """The file as an attachment. No connection is held between two pieces."""
     ascii_name = "".join(
         character if character.isascii() and character not in '"\\%' else "_" for character in name
     )
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    return StreamingHttpResponse(stream_pieces(file_id), content_type=media_type, headers=headers)
+    content = while_accessible(stream_pieces(file_id), lost_access(request))
+    return StreamingHttpResponse(content, content_type=media_type, headers=headers)

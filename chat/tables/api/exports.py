@@ -23,7 +23,7 @@ from chat.tables.api.downloads import download
 from chat.tables.api.transfer_schemas import ExportIn, ExportOut
 from chat.tables.exports import control
 from chat.tables.models import Export, TransferState
-from chat.tables.permissions import get_table
+from chat.tables.permissions import Access, get_table, require_access
 from chat.tables.transfers.actors import ring_transfers
 
 router = Router(tags=["tables"])
@@ -53,6 +53,13 @@ _FILE: dict[Any, Any] = {
 
 def _load(request: HttpRequest, export_id: UUID) -> Export:
     return control.load(request.auth.user.pk, export_id)  # type: ignore[attr-defined]
+
+
+def _load_readable(request: AuthenticatedRequest, export_id: UUID) -> Export:
+    """An export of a table that the user may read still: its file has what is in there."""
+    job = control.load(request.auth.user.pk, export_id)
+    require_access(request.auth.user, job.table, Access.READ, control.no_export())
+    return job
 
 
 @router.post("/{int:table_id}/exports", response={202: ExportOut})
@@ -99,13 +106,13 @@ def get_export(request: AuthenticatedRequest, export_id: UUID) -> Export:
 )
 async def get_export_file(request: AuthenticatedRequest, export_id: UUID) -> StreamingHttpResponse:
     """The file of an export that is done, until it expires. Streamed."""
-    job = await in_database(_load, request, export_id)
+    job = await in_database(_load_readable, request, export_id)
     if job.state != TransferState.DONE:
         raise Conflict(f"This export is {job.state}.", field="state", retry_after_seconds=1)
     file = job.file
     if file is None or (file.expires_at is not None and file.expires_at < timezone.now()):
         raise NotFound("The file has expired: export once more.")
-    return download(file.pk, file.name, _MEDIA_TYPES[job.format])
+    return download(request, file.pk, file.name, _MEDIA_TYPES[job.format])
 
 
 @router.post("/exports/{uuid:export_id}:cancel", response=ExportOut)

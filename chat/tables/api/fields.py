@@ -30,9 +30,10 @@ class ClientQuery(Schema):
 
 def _find(request: AuthenticatedRequest, field_id: int, access: Access) -> Field:
     row = Field.objects.select_related("table").filter(pk=field_id).first()
+    missing = NotFound("There is no such field.")
     if row is None or row.table.deleted_at is not None:
-        raise NotFound("There is no such field.")
-    require_access(request.auth.user, row.table, access)
+        raise missing
+    require_access(request.auth.user, row.table, access, missing)
     return row
 
 

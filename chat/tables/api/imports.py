@@ -185,7 +185,7 @@ async def get_import_report(
     job = await in_database(_load, request, import_id)
     if job.report_file_id is None:
         raise NotFound("There is no report: every row did fit, or it was deleted.")
-    return download(job.report_file_id, f"import-{job.pk}.csv", "text/csv; charset=utf-8")
+    return download(request, job.report_file_id, f"import-{job.pk}.csv", "text/csv; charset=utf-8")
 
 
 # --- What can be done ---------------------------------------------------------------------------

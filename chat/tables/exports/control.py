@@ -47,8 +47,12 @@ def load(owner_id: int, export_id: Any) -> Export:
     own = Export.objects.select_related("file")
     found = own.filter(pk=export_id, owner=owner_id) if is_own(export_id) else None
     if found is None or (job := found.first()) is None:
-        raise NotFound("There is no such export, or it is not yours.")
+        raise no_export()
     return job
+
+
+def no_export() -> NotFound:
+    return NotFound("There is no such export, or it is not yours.")
 
 
 def cancel(job: Export) -> Export:

@@ -24,7 +24,7 @@ from chat.tables.locks import share_table
 from chat.tables.models import Field, Table
 from chat.tables.rows import writes
 from chat.tables.rows.conflicts import find_conflicts
-from chat.tables.rows.links import missing_rows
+from chat.tables.rows.links import hidden_fields, linked_tables, missing_rows
 from chat.tables.rows.operations import (
     Create,
     Delete,
@@ -52,6 +52,8 @@ class Batch:
     key: str | None = None
     #: The request has one operation and no list of them: errors name its fields alone.
     is_single: bool = False
+    #: Gives back what was there: links to rows that the author may not read are no news to them.
+    is_undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class _Writer:
         self._batch = batch
         share_table(table.pk)
         self._schema = Schema(live_fields(table.pk))
+        #: Ids of written link fields, to tables that the author may not read.
+        self._hidden: set[int] = set()
         self._steps = [
             Step(operation, "" if batch.is_single else f"operations.{index}")
             for index, operation in enumerate(batch.operations)
@@ -169,16 +173,38 @@ class _Writer:
         seen.add(name)
 
     def _check_links(self) -> None:
-        """Refuse links to rows that do not exist. A query for each link field that is written."""
-        for field in self._schema.links:
+        """Refuse links to rows that do not exist. A query for each link field that is written.
+
+        Of a table that the author may not read no row exists for them, but those that a cell links
+        to already (`_check_kept_links`).
+        """
+        written = [
+            field
+            for field in self._schema.links
+            if any(step.cells.get(field.pk) for step in self._open())
+        ]
+        tables = linked_tables(written)
+        if not self._batch.is_undo:
+            self._hidden = hidden_fields(written, self._author.user_id, tables)
+        for field in written:
             steps = [step for step in self._open() if step.cells.get(field.pk)]
+            if field.pk in self._hidden:
+                steps = [step for step in steps if isinstance(step.operation, Create)]
             wanted = {other for step in steps for other in _ids(step.cells[field.pk])}
-            missing = missing_rows(field, wanted) if wanted else set()
+            missing = wanted if field.pk in self._hidden else missing_rows(field, wanted, tables)
             for step in steps:
-                if gone := missing.intersection(_ids(step.cells[field.pk])):
-                    message = f"{field.name}: there is no row {min(gone)}."
-                    where = step.path("values", field.key)
-                    self._fail(step, InvalidRequest(message, field=where))
+                self._refuse_links(step, field, missing.intersection(_ids(step.cells[field.pk])))
+
+    def _check_kept_links(self, step: Step, row: StoredRow) -> None:
+        for field in self._schema.links:
+            if field.pk in self._hidden and step.cells.get(field.pk):
+                present = _ids(row.cells[field.pk])
+                self._refuse_links(step, field, set(_ids(step.cells[field.pk])) - set(present))
+
+    def _refuse_links(self, step: Step, field: Field, missing: set[int]) -> None:
+        if missing:
+            message = f"{field.name}: there is no row {min(missing)}."
+            self._fail(step, InvalidRequest(message, field=step.path("values", field.key)))
 
     def _refuse_repeated(self) -> None:
         seen: set[int] = set()
@@ -215,6 +241,9 @@ class _Writer:
         if row is None:
             message = f"There is no row {operation.row_id}."
             self._fail(step, NotFound(message, field=step.path("id")))
+            return
+        self._check_kept_links(step, row)
+        if step.outcome is not None:
             return
         step.conflicts = find_conflicts(step, row, self._schema)
         if isinstance(operation, Delete):

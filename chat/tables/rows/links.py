@@ -8,9 +8,11 @@ from typing import cast
 
 import msgspec
 
+from accounts.models import User
 from aily.database.rows import Row, execute, fetch_column, fetch_rows
 from chat.tables.models import Field, Table
 from chat.tables.names import links_table, rows_table, statement
+from chat.tables.permissions import Access, has_access
 
 # Rows that were deleted stay in the pairs, and come back with them when that is undone.
 _READ = """
@@ -60,12 +62,30 @@ def read_links(
     return found
 
 
-def missing_rows(field: Field, ids: Collection[int]) -> set[int]:
-    """Return the ids that no row of the linked table has."""
-    if target(field) not in live_targets([field]):
+def missing_rows(field: Field, ids: Collection[int], tables: Mapping[int, Table]) -> set[int]:
+    """Return the ids that no row of the linked table has. `tables`: what `linked_tables` found."""
+    if target(field) not in tables or not ids:
         return set(ids)
     find = statement("SELECT id FROM {table} WHERE id = ANY(%s)", table=rows_table(target(field)))
     return set(ids) - set(fetch_column(int, find, [list(ids)]))
+
+
+def linked_tables(fields: Collection[Field]) -> dict[int, Table]:
+    """Return the tables that these fields link to and that still exist, by their ids. One query."""
+    wanted = {target(field) for field in fields}
+    return Table.objects.in_bulk(wanted) if wanted else {}
+
+
+def hidden_fields(
+    fields: Collection[Field], user_id: int | None, tables: Mapping[int, Table]
+) -> set[int]:
+    """Return the ids of those fields that link to a table which the user may not read: none for the
+    program itself, without a user. No query when grants are cached."""
+    if user_id is None:
+        return set()
+    reader = User(pk=user_id)
+    readable = {pk for pk, table in tables.items() if has_access(reader, table, Access.READ)}
+    return {field.pk for field in fields if target(field) not in readable}
 
 
 def write_links(field: Field, cells: Mapping[int, list[int] | None]) -> None:

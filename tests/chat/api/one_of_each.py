@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.contrib.sessions.models import Session
+from django.core.serializers import serialize
 from django.utils import timezone
 
 from accounts.models import APIKey, MenuItem, Role, User, UserSession
@@ -43,7 +46,7 @@ from chat.tables.exports.control import begin
 from chat.tables.fields import NewField, live_fields
 from chat.tables.imports.control import start
 from chat.tables.imports.creation import NewImport, create_import
-from chat.tables.models import Field, Import, Table, View
+from chat.tables.models import AiField, Comparison, Export, Field, Import, Table, View
 from chat.tables.rows.batch import Batch, apply_batch
 from chat.tables.rows.operations import Create, Update
 from chat.tables.snapshots import open_view
@@ -211,6 +214,29 @@ def ai_field_and_run(owner: User, known: dict[str, Any], *, is_ready: bool) -> d
         "run_id": str(run.pk),
         "comparison_id": compared.pk,
     }
+
+
+def unmade(owner: User, table_id: int, name: str) -> dict[str, Any]:
+    """An AI field, a comparison, an export and an import as bare rows, which take no time."""
+    ai_field = AiField.objects.create(table_id=table_id, owner=owner, name=name, scene=name)
+    own = {"table_id": table_id, "owner": owner, "format": "csv", "state": "done"}
+    return {
+        "ai_field_id": ai_field.pk,
+        "comparison_id": Comparison.objects.create(ai_field=ai_field, user=owner).pk,
+        "export_id": str(Export.objects.create(**own).pk),
+        "import_id": str(Import.objects.create(**own).pk),
+    }
+
+
+def stored_rows() -> dict[str, str]:
+    """Everything that is stored, but for when a key was last used."""
+    rows = {
+        model._meta.label: serialize("json", model._base_manager.order_by("pk"))
+        for app in ("accounts", "chat", "tables")
+        for model in apps.get_app_config(app).get_models()
+    }
+    keys = rows["accounts.APIKey"]
+    return {**rows, "accounts.APIKey": re.sub(r'"last_used_at": [^,]*', "", keys)}
 
 
 def answer_by_hand(owner: User, known: dict[str, Any]) -> None:

@@ -6,18 +6,14 @@ The table names every operation of the OpenAPI document: one that is added has t
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.core.serializers import serialize
 from django.test import Client
 
 from accounts.models import MenuItem, User
 from chat.models import LLMModel, Scene
-from chat.tables.models import AiField, Comparison, Export, Import
-from tests.chat.api.one_of_each import one_of_each
+from tests.chat.api.one_of_each import one_of_each, stored_rows, unmade
 from tests.chat.api.operations import operations
 from tests.conftest import ClientOf
 
@@ -188,19 +184,7 @@ def known(bob: User, model: LLMModel) -> dict[str, Any]:
     for row in (scene, named, MenuItem.objects.get(label="bobs")):
         row.is_restricted = True
         row.save()
-    return {**known, **_of_tables(bob, known["table_id"])}
-
-
-def _of_tables(owner: User, table_id: int) -> dict[str, Any]:
-    """What a table has beside rows, fields and views."""
-    ai_field = AiField.objects.create(table_id=table_id, owner=owner, name="bobs", scene="bobs")
-    own = {"table_id": table_id, "owner": owner, "format": "csv", "state": "done"}
-    return {
-        "ai_field_id": ai_field.pk,
-        "comparison_id": Comparison.objects.create(ai_field=ai_field, user=owner).pk,
-        "export_id": str(Export.objects.create(**own).pk),
-        "import_id": str(Import.objects.create(**own).pk),
-    }
+    return {**known, **unmade(bob, known["table_id"], "bobs")}
 
 
 def _ask(client: Client, operation: tuple[str, str], known: dict[str, Any]) -> int:
@@ -214,17 +198,6 @@ def _ask(client: Client, operation: tuple[str, str], known: dict[str, Any]) -> i
     return answer.status_code
 
 
-def _rows() -> dict[str, str]:
-    """Everything that is stored, but for when a key was last used."""
-    rows = {
-        model._meta.label: serialize("json", model._base_manager.order_by("pk"))
-        for app in ("accounts", "chat", "tables")
-        for model in apps.get_app_config(app).get_models()
-    }
-    keys = rows["accounts.APIKey"]
-    return {**rows, "accounts.APIKey": re.sub(r'"last_used_at": [^,]*', "", keys)}
-
-
 def test_the_table_names_every_operation() -> None:
     tables = [_listed(table) for table in (_OWN, _RESTRICTED, _GRANTED, _EVERYBODYS, _SESSIONS)]
     assert set.union(*tables) == set(operations())
@@ -232,22 +205,22 @@ def test_the_table_names_every_operation() -> None:
 
 
 def test_nobody_may_do_anything(known: dict[str, Any]) -> None:
-    before = _rows()
+    before = stored_rows()
     answers = {operation: _ask(Client(), operation, known) for operation in operations()}
     assert answers == dict.fromkeys(answers, 401)
-    assert _rows() == before
+    assert stored_rows() == before
 
 
 def test_another_user_may_do_nothing_with_what_is_not_theirs(
     alice: User, known: dict[str, Any], client_of: ClientOf
 ) -> None:
     client = client_of(alice)
-    before = _rows()
+    before = stored_rows()
     expected = dict.fromkeys(_listed(_OWN) | _listed(_RESTRICTED), 404)
     expected |= dict.fromkeys(_listed(_GRANTED) | _listed(_SESSIONS), 403)
     answers = {operation: _ask(client, operation, known) for operation in expected}
     assert answers == expected
-    assert _rows() == before
+    assert stored_rows() == before
 
 
 def test_lists_of_ones_own_have_nothing_of_others(

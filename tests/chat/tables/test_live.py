@@ -233,7 +233,6 @@ async def test_a_table_that_is_deleted(alice: User, table: Table, connect: Conne
     socket = await connect(alice)
     await _subscribe(socket, table, ref="r")
     await in_database(delete_table, table)
-    await in_database(live.changed, table.pk, 1, [], [])
     ended = await socket.receive_json_from()
     assert (ended["type"], ended["ref"], ended["error"]["code"]) == ("error", "r", "not_found")
 

@@ -88,3 +88,32 @@ def test_sharing_takes_no_user_out_of_the_hands_of_staff(
     assert permissions_of(bob).allows("tables.change_table", grid.id)
     assert not permissions_of(staff).allows("tables.change_table", grid.id)
     assert may_change_user(staff, bob)
+
+
+def test_an_editor_links_to_no_row_of_a_table_that_they_may_not_read(
+    grids: Grids, bob: User, client_of: ClientOf
+) -> None:
+    """Or an error would say which rows there are. What a cell links to already may stay, or go."""
+    closed = grids.make("Closed", A="text")
+    first, second = closed.create({"A": "x"}, {"A": "y"})
+    grid = grids.make(A="text", L=("link", {"table": closed.id}))
+    [row] = grid.create({"L": [first]})
+    share(grid, {"user": "bob", "access": ["edit"]})
+    bobs = as_user(grid, client_of(bob))
+
+    def edit(cell: list[int]) -> Any:
+        return bobs.send("patch", f"/rows/{row}", {"values": bobs.keyed({"L": cell})})
+
+    found, none = edit([first, second]), edit([first, 10**9])
+    assert found.status_code == none.status_code == 400
+    assert found.json()["detail"].replace(str(second), "N") == none.json()["detail"].replace(
+        str(10**9), "N"
+    )
+    refused = bobs.send("post", "/rows", {"values": bobs.keyed({"L": [first]})})
+    assert refused.status_code == 400
+    assert edit([first]).status_code == 200
+    assert edit([]).status_code == 200
+    assert edit([first]).status_code == 400
+    undone = bobs.send("post", ":undo", {})
+    assert (undone.status_code, undone.json()["conflicts"]) == (200, [])
+    assert grid.row(row)["L"] == [first]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import STOP, Answered, Case, Failed, chunk, stream, text, whole
+from tests.providers.playing import STOP, Answered, Case, Failed, chunk, failed, stream, text, whole
 
 CASES: list[Case] = [
     Answered(
@@ -74,5 +74,20 @@ CASES: list[Case] = [
         code="provider_bad_request",
         words="Too large",
         retryable=False,
+    ),
+    failed(
+        "a limit of spending",
+        whole(
+            {
+                "type": "error",
+                "error": {
+                    "type": "invalid_request_error",
+                    "message": "You have reached your specified API usage limits.",
+                },
+            },
+            "400 x",
+        ),
+        "provider_balance",
+        "usage limits",
     ),
 ]

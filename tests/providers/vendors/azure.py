@@ -119,4 +119,22 @@ CASES: list[Case] = [
         "upstream went",
         retryable=True,
     ),
+    Answered(
+        name="a filter that failed, and offsets after the end",
+        response=stream(
+            _FIRST,
+            {
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {"content": "Hi"},
+                        "content_filter_result": {"error": {"code": "content_filter_error"}},
+                    }
+                ]
+            },
+            STOP,
+            {"choices": [{"index": 0, "delta": {}, "content_filter_offsets": {"check": 1}}]},
+        ),
+        text="Hi",
+    ),
 ]

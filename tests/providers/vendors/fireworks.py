@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import Answered, Case, Failed, chunk, counts, stream, text, whole
+from tests.providers.playing import (
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    counts,
+    error,
+    failed,
+    stream,
+    text,
+    whole,
+)
 
 CASES: list[Case] = [
     Answered(
@@ -39,5 +50,18 @@ CASES: list[Case] = [
         code="provider_bad_request",
         words="Suspended",
         retryable=False,
+    ),
+    failed(
+        "an account that is suspended",
+        whole(
+            error(
+                "Account x is suspended, possibly due to reaching the monthly spending limit or "
+                "failure to pay past invoices.",
+                code="PRECONDITION_FAILED",
+            ),
+            "412 x",
+        ),
+        "provider_balance",
+        "suspended",
     ),
 ]

@@ -211,4 +211,24 @@ CASES: list[Case] = [
         finish_reason="tool_calls",
         tool_calls=(ToolCall("call_1", "f", "{}", _SIGNED),),
     ),
+    failed(
+        "a model of Vertex that is not there",
+        whole(
+            '[{"error": {"code": 404, "message": "Publisher Model `projects/p/x` was not found or '
+            'your project does not have access to it.", "status": "NOT_FOUND"}}]',
+            "404 x",
+        ),
+        "provider_model_not_found",
+        "Publisher Model",
+    ),
+    failed(
+        "a country from where it may not be used",
+        whole(
+            '[{"error": {"code": 400, "message": "User location is not supported for the API '
+            'use.", "status": "FAILED_PRECONDITION"}}]',
+            "400 x",
+        ),
+        "provider_bad_request",
+        "location",
+    ),
 ]

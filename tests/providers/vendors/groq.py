@@ -166,4 +166,27 @@ CASES: list[Case] = [
         "provider_auth",
         "restricted",
     ),
+    failed(
+        "its own field says why it stopped, without choices",
+        stream(text("Once"), {"id": "x", "choices": [], "x_groq": {"error": "over capacity"}}),
+        "provider_error",
+        "over capacity",
+        retryable=True,
+    ),
+    failed(
+        "its own field says why it stopped, beside a finish reason",
+        stream(text("Once"), chunk(finish="stop", x_groq={"id": "r", "error": "server error"})),
+        "provider_error",
+        "server error",
+        retryable=True,
+    ),
+    failed(
+        "tools that a model cannot use",
+        whole(
+            error("model `x`: tool calling is not supported with this model", code=None),
+            "400 x",
+        ),
+        "provider_bad_request",
+        "tool calling",
+    ),
 ]

@@ -30,4 +30,11 @@ CASES: list[Case] = [
         "provider_bad_request",
         "field required",
     ),
+    failed(
+        "a model that is being loaded, and for how long",
+        whole({"error": "Model x is currently loading", "estimated_time": 20.0}, "503 x"),
+        "provider_overloaded",
+        "loading",
+        retryable=True,
+    ),
 ]

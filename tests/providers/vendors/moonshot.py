@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import Answered, Case, Failed, chunk, counts, stream, text, whole
+from tests.providers.playing import (
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    counts,
+    error,
+    failed,
+    stream,
+    text,
+    whole,
+)
 
 CASES: list[Case] = [
     Answered(
@@ -85,5 +96,16 @@ CASES: list[Case] = [
         code="provider_model_not_found",
         words="Not found the model",
         retryable=False,
+    ),
+    failed(
+        "too many at once, and when to try again",
+        whole(
+            error("Your account reached max concurrency: 1, please try again after 3 seconds"),
+            "429 x",
+        ),
+        "provider_rate_limited",
+        "concurrency",
+        retryable=True,
+        after=3.0,
     ),
 ]

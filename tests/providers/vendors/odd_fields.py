@@ -428,4 +428,64 @@ CASES: list[Case] = [
         ),
         text="Hi",
     ),
+    Answered(
+        name="finish reason: calls of tools, and there are none",
+        response=stream(text("Hi"), chunk(finish="tool_calls")),
+        text="Hi",
+    ),
+    Answered(
+        name="within the data of a gateway",
+        response=stream(
+            {"code": 200, "data": text("H")},
+            {"code": 0, "message": "ok", "result": text("i")},
+            {"code": 200, "data": STOP},
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="what was searched and cited, beside the text",
+        response=stream(
+            {**text("Hi"), "citations": ["u"], "search_results": [{"title": "t"}]},
+            chunk({"content": "!", "annotations": [{"type": "url_citation"}]}),
+            {**STOP, "citations": ["u"], "images": None},
+        ),
+        text="Hi!",
+    ),
+    Answered(
+        name="reasoning that is a list of texts, and text as an object",
+        response=stream(chunk({"reasoning_content": ["Hm", "."]}), text({"text": "4"}), STOP),
+        text="4",
+        reasoning="Hm.",
+    ),
+    Failed(
+        name="an error in a choice that has an odd index",
+        response=stream(
+            text("Once"),
+            {"choices": [{"index": "0", "delta": {}, "error": {"message": "Boom", "code": 502}}]},
+        ),
+        code="provider_error",
+        words="Boom",
+        retryable=True,
+    ),
+    Answered(
+        name="calls: by their indices",
+        response=stream(
+            chunk({"tool_calls": {"0": tool(0, "c", "f", "{}"), "1": tool(1, "d", "g", "{}")}}),
+            chunk(finish="tool_calls"),
+        ),
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "f", "{}"), ToolCall("d", "g", "{}")),
+    ),
+    _call(
+        "arguments that are null, then an object",
+        {"index": 0, "id": "c", "function": {"name": "f", "arguments": None}},
+        tool(0, arguments='{"a":1}'),
+        expected=(ToolCall("c", "f", '{"a":1}'),),
+    ),
+    _call(
+        "arguments that are encoded twice",
+        tool(0, "c", "f", r'"{\"a\":'),
+        tool(0, arguments='1}"'),
+        expected=(ToolCall("c", "f", '{"a":1}'),),
+    ),
 ]

@@ -281,4 +281,64 @@ CASES: list[Case] = [
         retryable=True,
         after=3.0,
     ),
+    *(
+        Answered(
+            name=f"an end mark: {mark}",
+            response=stream(text("Hi"), STOP, mark, done=False),
+            text="Hi",
+        )
+        for mark in ("[done]", "DONE", '"[DONE]"', '{"type": "done"}')
+    ),
+    Answered(
+        name="signs of life in many forms",
+        response=stream(
+            *(b"event: ping\ndata: {}\n\n", b'event: keepalive\ndata: {"event":"keepalive"}\n\n'),
+            *('""', ": keep-alive", {"type": "ping"}),
+            text("Hi"),
+            *('"ping"', "[KEEPALIVE]", "[]"),
+            STOP,
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="events with names and statuses",
+        response=stream(
+            b"id: 1\nevent: result\n:HTTP_STATUS/200\n"
+            b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n',
+            b'event: completion\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
+        ),
+        text="Hi",
+    ),
+    Failed(
+        name="an event that is an exception by its name",
+        response=stream(
+            text("Once"), b'event: exception\ndata: {"message":"GPU lost"}\n\n', done=False
+        ),
+        code="provider_error",
+        words="GPU lost",
+        retryable=True,
+    ),
+    Failed(
+        name="an error event without JSON",
+        response=stream(
+            text("Once"), b"event: error\ndata: upstream connect error\n\n", done=False
+        ),
+        code="provider_error",
+        words="upstream connect error",
+        retryable=True,
+    ),
+    Failed(
+        name="an error of a framework, with its status",
+        response=stream(text("Once"), {"status": 504, "error": "Gateway Timeout", "path": "/v1"}),
+        code="provider_error",
+        words="Gateway Timeout",
+        retryable=True,
+    ),
+    Failed(
+        name="a flag and a message",
+        response=stream(text("Once"), {"error": True, "message": "Inference failed", "code": 500}),
+        code="provider_error",
+        words="Inference failed",
+        retryable=True,
+    ),
 ]

@@ -276,4 +276,28 @@ CASES: list[Case] = [
         "overloaded",
         retryable=True,
     ),
+    failed(
+        "a parameter that a model does not take",
+        whole(
+            error(
+                "Unsupported parameter: 'max_tokens' is not supported with this model.",
+                code="unsupported_parameter",
+            ),
+            "400 x",
+        ),
+        "provider_bad_request",
+        "max_tokens",
+    ),
+    failed(
+        "a parameter of a model, by other words",
+        whole(error("The model's parameter temperature is not supported."), "400 x"),
+        "provider_bad_request",
+        "temperature",
+    ),
+    failed(
+        "a limit of spending",
+        whole(error("Billing hard limit has been reached", code="billing_hard_limit"), "400 x"),
+        "provider_balance",
+        "Billing",
+    ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat.llm.types import ToolCall
-from tests.providers.playing import Answered, Case, Failed, chunk, stream, text, whole
+from tests.providers.playing import Answered, Case, Failed, chunk, failed, stream, text, whole
 
 CASES: list[Case] = [
     Answered(
@@ -66,5 +66,15 @@ CASES: list[Case] = [
         ),
         finish_reason="tool_calls",
         tool_calls=(ToolCall("c", "f", "{}"),),
+    ),
+    failed(
+        "a reason with words of its own",
+        stream(
+            text("Once"),
+            chunk(finish={"type": "abort", "message": "the cache is full", "status_code": 503}),
+        ),
+        "provider_overloaded",
+        "the cache is full",
+        retryable=True,
     ),
 ]

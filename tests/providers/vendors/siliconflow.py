@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from chat.llm.types import Usage
-from tests.providers.playing import STOP, Answered, Case, Failed, chunk, counts, stream, text, whole
+from tests.providers.playing import (
+    STOP,
+    Answered,
+    Case,
+    Failed,
+    chunk,
+    counts,
+    failed,
+    stream,
+    text,
+    whole,
+)
 
 CASES: list[Case] = [
     Answered(
@@ -62,5 +73,11 @@ CASES: list[Case] = [
         code="provider_overloaded",
         words="too busy",
         retryable=True,
+    ),
+    failed(
+        "a model that is disabled",
+        whole({"code": 30003, "message": "Model disabled.", "data": None}, "403 x"),
+        "provider_model_not_found",
+        "disabled",
     ),
 ]

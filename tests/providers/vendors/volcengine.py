@@ -9,6 +9,8 @@ from tests.providers.playing import (
     Failed,
     Response,
     chunk,
+    error,
+    failed,
     stream,
     text,
     whole,
@@ -87,6 +89,13 @@ CASES: list[Case] = [
         whole({"code": "InternalServiceError", "message": "internal", "request_id": "r"}, "500 x"),
         "provider_error",
         "internal",
+        retryable=True,
+    ),
+    failed(
+        "requests that come too fast, in the stream",
+        stream(error("Too fast.", code="RequestBurstTooFast", type="TooManyRequests")),
+        "provider_rate_limited",
+        "Too fast",
         retryable=True,
     ),
 ]

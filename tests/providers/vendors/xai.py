@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from chat.llm.types import ToolCall
+from chat.llm.types import ToolCall, Usage
 from tests.providers.playing import (
+    STOP,
     Answered,
     Case,
     Failed,
@@ -91,5 +92,24 @@ CASES: list[Case] = [
         ),
         "provider_bad_request",
         "usage guidelines",
+    ),
+    Answered(
+        name="thoughts that are counted apart, and billed",
+        response=stream(
+            text("4"),
+            STOP,
+            {
+                "choices": [],
+                "usage": {
+                    "prompt_tokens": 7,
+                    "completion_tokens": 2,
+                    "total_tokens": 309,
+                    "completion_tokens_details": {"reasoning_tokens": 300},
+                    "num_sources_used": 0,
+                },
+            },
+        ),
+        text="4",
+        usage=Usage(7, 302, 309, reasoning_tokens=300),
     ),
 ]
