@@ -127,7 +127,14 @@ DATABASES: dict[str, Any] = {
 }
 DATABASES["default"].update(ENGINE="aily.database.backend", CONN_MAX_AGE=0)
 BoundedConnection.answer_seconds = env.number("DATABASE_ANSWER_SECONDS", default=10) or None
+#: Hot statements stay parsed and planned in each connection's session (aily/database/rows.py). Not
+#: behind PgBouncer before 1.21, which passes the next message to another session.
+DATABASE_PREPARED_STATEMENTS = env.boolean(
+    "DATABASE_PREPARED_STATEMENTS", default=not _database_url
+)
 DATABASES["default"].setdefault("OPTIONS", {}).update(
+    # Django's own cursors prepare nothing, whatever this is; None prepares nothing at all.
+    prepare_threshold=0 if DATABASE_PREPARED_STATEMENTS else None,
     pool={
         "connection_class": BoundedConnection,
         "min_size": 1,

@@ -94,7 +94,7 @@ def in_force_query(
     """The statement whose rows `in_force_from` takes, to be run together with others."""
     starts = json.dumps({kind.value: kind.start(at).isoformat() for kind in Period})
     params = {"starts": starts, "user_ids": list(user_ids), "api_key_ids": list(api_key_ids)}
-    return Statement(BudgetInForce, _IN_FORCE, params)
+    return Statement(BudgetInForce, _IN_FORCE, params, is_prepared=True)
 
 
 def in_force_from(budgets: Sequence[BudgetInForce], at: datetime) -> BudgetsInForce:

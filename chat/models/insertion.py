@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import msgspec
-from django.db import connection
 from django.db.models import AutoField, Model
 from django.utils import timezone
 
+from aily.database.rows import prepared_cursor
 from chat.models.tasks import Task
 
 
@@ -47,7 +47,7 @@ def insert(model: type[Model], rows: Sequence[object]) -> None:
     """
     if not rows:
         return
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         # Ids, times and amounts are encoded as text, which PostgreSQL converts.
         cursor.execute(_insertion(model), [msgspec.json.encode(rows, enc_hook=str).decode()])
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError
 
+from aily.concurrency.batching import Pace
 from aily.concurrency.faults import note_fault, run_for_ever, surviving
 from aily.concurrency.jobs import Job, Jobs
 from aily.database.errors import is_outage
@@ -23,6 +24,7 @@ from chat.models import Lane, Status, Task, flights, transitions
 from chat.models.transitions import Route, StartedTask
 from chat.runner import lease, probing, recovery
 from chat.runner.calls import END_SECONDS, Calls
+from chat.runner.cpu_share import CpuShare
 from chat.runner.lease import HeldLease
 from chat.runner.observing import observe_start
 from chat.runner.pools import Deployment, Pool, Pools
@@ -37,6 +39,14 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: Calls of tasks of lane batch that begin in one step of the event loop.
 BULK_STARTS = 8
+#: A worker with fewer calls, that uses less of a processor, takes all tasks that come, and other
+#: workers are not woken: few large batches cost less than many small ones. Should it die, no more
+#: than these calls are lost with it.
+FEW_CALLS = 256
+SPARE_CPU_SHARE = 0.5
+#: Of the claims of that worker: no other one could take what comes meanwhile, and the submits that
+#: it is rung for keep their own pace.
+PREFERRED_PACE = Pace(max_seconds=0.025)
 #: How often a pool is checked even without a ring, in case one was lost.
 POLL_SECONDS = 1.0
 
@@ -50,6 +60,7 @@ class Claimer:
         self._slots = slots
         self._held = held
         self._is_stopping = False
+        self._cpu = CpuShare()
         #: Claims under way that may bring tasks.
         self._open_claims = 0
         self._claiming: dict[str, Job] = {}
@@ -108,11 +119,12 @@ class Claimer:
         What a ring announces does not wait because of tasks of lane batch, those that a feeder
         submits together come with one ring: it waits as after a claim of the other tasks alone.
         """
-        rest = PACE.after(busy_seconds) - busy_seconds
+        pace = PREFERRED_PACE if pool.is_preferred else PACE
+        rest = pace.after(busy_seconds) - busy_seconds
         least = 0.0
         if pool.started_for_people:
             share = pool.started_for_people / pool.started
-            least = max(PACE.after(busy_seconds * share) - busy_seconds, 0.0)
+            least = max(pace.after(busy_seconds * share) - busy_seconds, 0.0)
         await asyncio.sleep(least)
         if rest > least:
             try:
@@ -132,6 +144,7 @@ class Claimer:
             self._open_claims -= limit > 0
 
     async def _claim_up_to(self, pool: Pool, limit: int) -> None:
+        is_rung_alone, pool.is_rung_alone = pool.is_rung_alone, False
         claimed = await self._take(pool, limit)
         if claimed.is_counting:
             await self._slots.renew()
@@ -141,14 +154,18 @@ class Claimer:
             await self._start_taken(pool, claimed)
         elif claimed.left and limit:
             await self._probe_first(pool, claimed.may_probe)
-        if claimed.left and len(task_ids) == limit and limit:
+        is_cut_short = claimed.left > 0 and len(task_ids) == limit and limit > 0
+        if is_cut_short:
             # There may be room for more, here and at other workers.
             pool.woken.set()
+        if is_cut_short or (claimed.left and is_rung_alone):
+            # Also those without room are to know what waits: calls of theirs may end first.
             self._jobs.spawn(ring(pool.name))
 
     async def _take(self, pool: Pool, limit: int, probe: Probe | None = None) -> scheduler.Claim:
         """Claim up to `limit` tasks, and give back the slots of calls that have ended."""
         ended = [(place, place.take_ended()) for place in pool.deployments.values()]
+        may_be_preferred = limit > 0 and self._has_room_to_spare()
         for place, _ in ended:
             place.is_claiming = True
         try:
@@ -159,6 +176,7 @@ class Claimer:
                 want=limit,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
                 probe=probe,
+                may_be_preferred=may_be_preferred,
             )
         except BaseException:
             for place, calls in ended:
@@ -166,10 +184,15 @@ class Claimer:
             raise
         else:
             pool.note_taken(claimed.taken)
+            if claimed.task_ids or claimed.left or not may_be_preferred:
+                pool.is_preferred = may_be_preferred and not claimed.left
             return claimed
         finally:
             for place, _ in ended:
                 place.is_claiming = False
+
+    def _has_room_to_spare(self) -> bool:
+        return len(self._calls) < FEW_CALLS and self._cpu.read() < SPARE_CPU_SHARE
 
     async def _probe_first(self, pool: Pool, may_probe: Mapping[str, int]) -> None:
         """Probe one of these deployments, by name; 1 of those that only a fresh task may probe."""

@@ -183,6 +183,11 @@ class Pool:
     started_for_people: int = 0
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Since the last claim the doorbell has rung for this worker alone: no other one knows of the
+    #: tasks.
+    is_rung_alone: bool = False
+    #: As far as this worker knows, the doorbell rings for it alone.
+    is_preferred: bool = False
 
     @property
     def is_held(self) -> bool:
@@ -259,4 +264,10 @@ class Pools:
     def wake(self, name: str) -> None:
         """Look for work in this pool now. An unknown one is left to other workers."""
         if name in self._by_name:
+            self._by_name[name].woken.set()
+
+    def wake_alone(self, name: str) -> None:
+        """`wake`, where no other worker was woken."""
+        if name in self._by_name:
+            self._by_name[name].is_rung_alone = True
             self._by_name[name].woken.set()

@@ -162,6 +162,7 @@ class Runtime:
             {
                 worker_channel(self.worker_id): self._cancel_task,
                 scheduler.DOORBELL: self.wake,
+                scheduler.doorbell_of(self.worker_id): self.pools.wake_alone,
                 scheduler.RELOAD: lambda _: self._reload.set(),
                 LISTENERS_CHANNEL: self.calls.on_listener,
             }

@@ -11,7 +11,7 @@ from chat.scheduler.breakers import (
     report_failure,
 )
 from chat.scheduler.claims import NOT_CALLED, Claim, DeploymentClaim, Probe, Taken, claim
-from chat.scheduler.keys import DOORBELL, RELOAD, DeploymentKey
+from chat.scheduler.keys import DOORBELL, RELOAD, DeploymentKey, doorbell_of
 from chat.scheduler.load import DeploymentLoad, deployment_loads, ready_counts
 from chat.scheduler.places import (
     Place,
@@ -62,6 +62,7 @@ __all__ = [
     "claim",
     "close_breaker",
     "deployment_loads",
+    "doorbell_of",
     "drain_seconds",
     "drop_worker",
     "enqueue",

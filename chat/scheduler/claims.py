@@ -14,7 +14,7 @@ from django.conf import settings
 
 from aily.redis.scripts import Argument, LuaScript
 from chat.scheduler.breakers import WINDOW_SECONDS
-from chat.scheduler.keys import deployment_keys, pool_keys
+from chat.scheduler.keys import deployment_keys, doorbell_of, pool_keys
 from chat.scheduler.ready import LANE_WIDTH
 
 #: Of each deployment: which task may probe it, whether it may be called, and the ids of its tasks.
@@ -136,12 +136,17 @@ async def claim(
     want: int,
     lease_seconds: int,
     probe: Probe | None = None,
+    may_be_preferred: bool = False,
 ) -> Claim:
     """Give slots back and take up to `want` tasks for these deployments, never more than the cap of
     each over all workers, nor than its limits of a minute. Raises RedisUnavailable.
 
     Fewer while a provider says that there are too many calls. Of a deployment whose breaker is open
     none but `probe`, if one may be made.
+
+    `may_be_preferred`: if this takes all that there is, the doorbell is rung for this worker alone
+    from now on. That ends with a claim that leaves tasks behind, and with its first claim without
+    `may_be_preferred`.
     """
     names = tuple(deployment.name for deployment in deployments)
     arguments: list[Argument] = [
@@ -156,6 +161,8 @@ async def claim(
         *((probe.task_id, probe.kind, names.index(probe.deployment) + 1) if probe else ("", "", 0)),
         settings.BATCH_MAX_SHARE,
         BUCKET_MS,
+        doorbell_of(worker_id),
+        int(may_be_preferred),
         len(deployments),
         *(argument for deployment in deployments for argument in deployment.arguments()),
     ]

@@ -14,6 +14,12 @@ from functools import lru_cache
 #: message that goes with it reaches, a little later, a worker that was not subscribed.
 DOORBELL = "aily:doorbell"
 
+
+def doorbell_of(worker_id: str) -> str:
+    """The channel on which one worker alone is rung: see `PoolKeys.stats`."""
+    return f"{DOORBELL}:{worker_id}"
+
+
 #: Pub/sub channel that has workers read their rows now: a model or provider was changed, or a
 #: worker is to drain. Without it they would find out with the next renewal of their lease.
 RELOAD = "aily:reload"
@@ -30,7 +36,8 @@ class PoolKeys:
     ready: str
     #: hash  now:<lane> -> virtual time; owner:<lane>:<owner id> -> that owner's finish
     virtual_times: str
-    #: hash  seconds (mean of a call), in_use, cap, blocked_by, blocked_until: as of the last claim
+    #: hash  seconds (mean of a call), in_use, cap, blocked_by, blocked_until: as of the last claim;
+    #: preferred: the doorbell of the worker that is rung alone
     stats: str
     #: string  set while a ring of the doorbell is under way
     rung: str

@@ -86,7 +86,8 @@ def look_up(slugs: Collection[str], owner_ids: Collection[int]) -> Catalog:
 
 def versions_query(slugs: Collection[str], owner_ids: Collection[int]) -> Statement[VersionRow]:
     """The statement whose rows `from_rows` takes."""
-    return Statement(VersionRow, _VERSIONS, [list(slugs), list(owner_ids)])
+    params = [list(slugs), list(owner_ids)]
+    return Statement(VersionRow, _VERSIONS, params, is_prepared=True)
 
 
 def from_rows(rows: Iterable[VersionRow]) -> Catalog:

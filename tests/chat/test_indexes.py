@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -38,6 +39,7 @@ from chat.models import (
 )
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.ids import uuid7
+from chat.models.transitions import attempts
 from chat.observability.gauges import QueueGauges
 from chat.runner import recovery
 from chat.services import catalog, history, limits, repeats
@@ -449,3 +451,16 @@ def test_a_rush_that_no_statistics_know_of_changes_no_plan(site: Site, db: None)
     ]
     assert faults(site, lambda: transitions.end(worker.pk, endings)) == []
     assert faults(site, lambda: limits._count_rows({user.pk})) == []
+
+
+@pytest.mark.parametrize("sql", [attempts._START, attempts._END], ids=["start", "end"])
+def test_a_prepared_plan_finds_tasks_by_their_ids(site: Site, db: None, sql: str) -> None:
+    """Of statements whose plan does not know the parameters."""
+    names = dict.fromkeys(re.findall(r"%\((\w+)\)s", sql))
+    for number, name in enumerate(names, start=1):
+        sql = sql.replace(f"%({name})s", f"${number}")
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (GENERIC_PLAN) " + sql)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Seq Scan on chat_task" not in plan
+    assert re.search(r"Index Cond: \(\(?(t\.)?id = ANY", plan), plan

@@ -5,14 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from threading import Lock
+from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from aily.database.backend.connection import BoundedConnection, PoolBusyError
 from aily.database.backend.probe import probe
 
+#: How old the plan of a prepared statement may be, in seconds. It goes by the size that the tables
+#: had then: one that was made for an empty table reads all of it, row by row.
+PLAN_SECONDS = 10.0
+#: Prepared statements that a session keeps, a few for the types of each one's parameters.
+MAX_PREPARED = 30
 #: Connections that each pool of this process has given out, by its alias.
 _given_out: Counter[str] = Counter()
 _lock = Lock()
@@ -24,6 +32,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     If all connections of the pool are in use, the breaker is not touched: other work of this
     process shows whether the server answers.
     """
+
+    #: The next cursor prepares its statements.
+    _is_preparing = False
 
     @property
     def _kind(self) -> type[BoundedConnection]:
@@ -64,6 +75,30 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return True
         return self._kind.circuit.answered_at > began
 
+    def prepared_cursor(self) -> CursorWrapper:
+        """A cursor whose statements the server parses and plans once a connection, where settings
+        allow it. Parameters are bound by the server, which must know their types.
+
+        While Django logs queries with their parameters nothing is prepared: it reads them from what
+        is sent.
+        """
+        may_prepare: bool = settings.DATABASE_PREPARED_STATEMENTS
+        self._is_preparing = may_prepare and not self.queries_logged
+        try:
+            cursor: CursorWrapper = self.cursor()
+            if self._is_preparing:
+                with self.wrap_database_errors:
+                    _plan_anew(self.connection)
+        finally:
+            self._is_preparing = False
+        return cursor
+
+    def create_cursor(self, name: str | None = None) -> psycopg.Cursor[Any]:
+        if self._is_preparing and name is None:
+            return psycopg.Cursor(self.connection)
+        cursor: psycopg.Cursor[Any] = super().create_cursor(name)
+        return cursor
+
     def close(self) -> None:
         gives_back = self.connection is not None and not self.closed_in_transaction
         try:
@@ -81,3 +116,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self.pool is not None:
                 self.pool.putconn(connection)
             raise
+
+
+def _plan_anew(connection: BoundedConnection) -> None:
+    """Have the session forget its plans, from time to time."""
+    now = time.monotonic()
+    if connection.planned_at is None:
+        connection.prepared_max = MAX_PREPARED
+    elif now - connection.planned_at < PLAN_SECONDS:
+        return
+    else:
+        connection.execute("DISCARD PLANS")
+    connection.planned_at = now

@@ -12,7 +12,7 @@ import msgspec
 from django.db import transaction
 from msgspec.structs import replace
 
-from aily.database.rows import Row, execute, fetch_rows
+from aily.database.rows import Row, execute, fetch_prepared, fetch_rows
 from chat.models.conversations import AssistantTurn, store_assistant_turns
 from chat.models.responses import TranscriptEntry, add_transcript_entries
 from chat.models.task_states import Status
@@ -218,7 +218,7 @@ def start(worker_id: UUID, route: Route, task_ids: Sequence[str]) -> list[Starte
         "deployment": route.deployment,
         "shared_seconds": RUN_SHARED_SECONDS,
     }
-    return fetch_rows(StartedTask, _START, params)
+    return fetch_prepared(StartedTask, _START, params)
 
 
 def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
@@ -239,7 +239,7 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
         for result in results
     )
     with transaction.atomic() if has_more else nullcontext():
-        rows = fetch_rows(_EndedTask, _END, params)
+        rows = fetch_prepared(_EndedTask, _END, params)
         changed = {row.id: row.conversation_id for row in rows}
         add_transcript_entries(
             (result.id, result.transcript)

@@ -17,7 +17,9 @@
 -- ARGV[10] of it: fresh (no task of its owner in its lane has failed), healthy (it has not), failed
 -- ARGV[11] which deployment it probes, from 1
 -- ARGV[12] share of a cap that tasks of lane batch may hold
--- ARGV[13] milliseconds of a bucket of the minute   ARGV[14] how many deployments follow
+-- ARGV[13] milliseconds of a bucket of the minute
+-- ARGV[14] the channel on which this worker is rung alone   ARGV[15] 1: it has room to spare for that
+-- ARGV[16] how many deployments follow
 -- then for each deployment: its name, cap, weight (0: takes nothing), requests and tokens a minute
 -- (0: no limit), mean seconds of the ended calls ('': unknown), how many of them succeeded, their
 -- owners joined by commas, how many slots are given back, the ids of their tasks, how many of these
@@ -37,7 +39,8 @@ local tried_key, sizes_key = KEYS[8], KEYS[9]
 local worker, slot_seconds, wanted, width = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local success_seconds, max_pause = tonumber(ARGV[6]), tonumber(ARGV[8])
 local probe, probe_kind, probed = ARGV[9], ARGV[10], tonumber(ARGV[11])
-local batch_share, bucket_ms, deployment_count = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local batch_share, bucket_ms = tonumber(ARGV[12]), tonumber(ARGV[13])
+local own_doorbell, may_be_preferred, deployment_count = ARGV[14], ARGV[15] == '1', tonumber(ARGV[16])
 local BATCH = 2
 -- A minute and up to half a second: what is counted now may reach the provider a little later.
 local BUCKETS = 242
@@ -55,7 +58,7 @@ if redis.call('SET', KEYS[6], 1, 'NX') then redis.call('SET', KEYS[7], 1, 'PX', 
 local is_counting = redis.call('EXISTS', KEYS[7]) == 1
 
 -- --- Arguments -----------------------------------------------------------------------------------
-local position = 14
+local position = 16
 local function argument()
   position = position + 1
   return ARGV[position]
@@ -512,6 +515,14 @@ if not is_blocked then blocked_by, blocked_until = '', '' end
 -- An empty set starts the next busy time with a clean slate, and keeps the virtual times few.
 if left == 0 then redis.call('DEL', virtual_times, tried_key, sizes_key) end
 if has_room_at then out[3] = tostring(math.max(has_room_at - now, 0)) end
+-- While few tasks come, one worker takes them all: the cost of a claim, of a start and of an end is the
+-- same for one task as for ten. Where some are left, all workers are to know.
+local preferred = redis.call('HGET', stats, 'preferred')
+if left > 0 or not may_be_preferred and preferred == own_doorbell then
+  if preferred then redis.call('HDEL', stats, 'preferred') end
+elseif may_be_preferred and #gone > 0 and preferred ~= own_doorbell then
+  redis.call('HSET', stats, 'preferred', own_doorbell)
+end
 redis.call('HSET', stats, 'in_use', in_use, 'cap', allowed > 0 and allowed or held,
   'blocked_by', blocked_by, 'blocked_until', blocked_until)
 return out

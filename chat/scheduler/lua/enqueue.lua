@@ -21,7 +21,7 @@ local ready, virtual_times = KEYS[1], KEYS[2]
 local pool, width, ring_ms, doorbell = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local out = {0, '0'}
 local stats = redis.call(
-  'HMGET', KEYS[3], 'seconds', 'in_use', 'cap', 'blocked_by', 'blocked_until')
+  'HMGET', KEYS[3], 'seconds', 'in_use', 'cap', 'blocked_by', 'blocked_until', 'preferred')
 for i = 1, 5 do out[i + 2] = stats[i] or '' end
 if out[6] ~= '' then
   local time = redis.call('TIME')
@@ -41,8 +41,14 @@ for i = 5, #ARGV, 6 do
   out[#out + 1] = redis.call('ZRANK', ready, id)
 end
 if redis.call('SET', KEYS[4], 1, 'NX', 'PX', ring_ms) then
+  local subscribers, preferred = 0, stats[6]
+  if preferred then subscribers = redis.call('PUBLISH', preferred, pool) end
+  if subscribers == 0 then
+    -- It is gone, if there was one.
+    if preferred then redis.call('HDEL', KEYS[3], 'preferred') end
+    subscribers = redis.call('PUBLISH', doorbell, pool)
+  end
   -- A worker that was subscribed may be about to end: one message a second goes out all the same.
-  local subscribers = redis.call('PUBLISH', doorbell, pool)
   if subscribers == 0 or redis.call('SET', KEYS[5], 1, 'NX', 'PX', ring_ms) then out[1] = 1 end
 end
 return out

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
+from aily.database.backend import base
 from aily.database.rows import (
     Row,
     RowMismatchError,
@@ -13,6 +15,7 @@ from aily.database.rows import (
     execute,
     fetch_column,
     fetch_each,
+    fetch_prepared,
     fetch_rows,
 )
 
@@ -67,7 +70,11 @@ class TestFetchRows:
 
 @pytest.mark.django_db
 class TestFetchEach:
-    def test_several_statements_take_one_round_trip(self) -> None:
+    @pytest.mark.parametrize("is_prepared", [False, True])
+    def test_several_statements_take_one_round_trip_unless_they_are_prepared(
+        self, settings: Settings, is_prepared: bool
+    ) -> None:
+        settings.DATABASE_PREPARED_STATEMENTS = is_prepared
         pairs = Statement(Pair, "SELECT %s AS name, 3 AS size", ["a;'"])
         totals = Statement(
             Total, "SELECT count(*) AS total FROM unnest(%(all)s::int[])", {"all": [5]}
@@ -76,7 +83,7 @@ class TestFetchEach:
         with CaptureQueriesContext(connection) as queries:
             found = fetch_each(pairs, totals, none)
         assert found == ([Pair("a;'", 3)], [Total(1)], [])
-        assert len(queries) == 1
+        assert len(queries) == (3 if is_prepared else 1)
 
     def test_names_that_do_not_fit_are_named_with_their_class(self) -> None:
         pairs = Statement(Pair, "SELECT 'a' AS name, 3 AS size")
@@ -85,6 +92,60 @@ class TestFetchEach:
 
     def test_a_statement_can_be_run_alone(self) -> None:
         assert Statement(Total, "SELECT 7 AS total").fetch() == [Total(7)]
+
+
+@pytest.mark.django_db
+class TestFetchPrepared:
+    SQL = "SELECT 'a' AS name, size FROM box WHERE size = ANY(%(sizes)s)"
+
+    @pytest.fixture(autouse=True)
+    def _box(self) -> None:
+        execute("CREATE TEMPORARY TABLE box (size int PRIMARY KEY)")
+
+    def fetch(self, *sizes: int) -> list[Pair]:
+        return fetch_prepared(Pair, self.SQL, {"sizes": list(sizes)})
+
+    def names(self) -> list[str]:
+        """The server's names of the prepared statement."""
+        sql = "SELECT name FROM pg_prepared_statements WHERE statement LIKE %s"
+        return fetch_column(str, sql, ["%FROM box%"])
+
+    def plan(self) -> str:
+        [name] = self.names()
+        return "".join(fetch_column(str, f"EXPLAIN EXECUTE {name}('{{5}}')"))
+
+    def test_the_server_keeps_the_statement(self) -> None:
+        execute("INSERT INTO box VALUES (1), (2), (3)")
+        for size in (1, 2, 3, 4):
+            assert self.fetch(size) == [Pair("a", size)] * (size < 4)
+        assert len(self.names()) == 1
+
+    def test_where_settings_forbid_it_nothing_is_kept(self, settings: Settings) -> None:
+        settings.DATABASE_PREPARED_STATEMENTS = False
+        execute("INSERT INTO box VALUES (1)")
+        assert self.fetch(1) == [Pair("a", 1)]
+        assert self.names() == []
+
+    def test_other_statements_are_not_prepared(self) -> None:
+        for _ in range(10):
+            assert fetch_rows(Pair, self.SQL, {"sizes": [1]}) == []
+        assert self.names() == []
+
+    def test_a_plan_for_an_empty_table_is_not_kept_when_it_has_grown(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        execute("INSERT INTO box VALUES (0)")
+        # As if it had been counted while it was empty.
+        execute("ANALYZE box")
+        self.fetch(5)
+        assert "Seq Scan" in self.plan()
+        execute("INSERT INTO box SELECT generate_series(1, 20000)")
+        self.fetch(5)
+        assert "Seq Scan" in self.plan()
+        monkeypatch.setattr(base, "PLAN_SECONDS", 0.0)
+        self.fetch(5)
+        assert "Seq Scan" not in self.plan()
 
 
 @pytest.mark.django_db

@@ -47,11 +47,14 @@ async def claim(
     cap: int = 10_000,
     want: int = 1_000,
     probe: Probe | None = None,
+    may_be_preferred: bool = False,
     **options: object,
 ) -> Claim:
     """Claim for the only deployment of a pool."""
     deployment = DeploymentClaim(OWN, cap, **options)  # type: ignore[arg-type]
-    return await claim_for(pool, [deployment], worker, want=want, probe=probe)
+    return await claim_for(
+        pool, [deployment], worker, want=want, probe=probe, may_be_preferred=may_be_preferred
+    )
 
 
 async def claim_for(
@@ -61,6 +64,7 @@ async def claim_for(
     *,
     want: int = 1_000,
     probe: Probe | None = None,
+    may_be_preferred: bool = False,
 ) -> Claim:
     return await scheduler.claim(
         pool,
@@ -69,4 +73,5 @@ async def claim_for(
         want=want,
         lease_seconds=LEASE_SECONDS,
         probe=probe,
+        may_be_preferred=may_be_preferred,
     )
