@@ -63,7 +63,8 @@ class Batcher(Generic[T, R]):
 
     `handle(items)` returns one result an item, in the same order; an Exception among the results
     is raised to its caller alone, an exception out of `handle` to all callers of that batch. With a
-    `name`, the sizes of the batches are counted under it.
+    `name`, the sizes of the batches are counted under it. A `pace` that depends on the mean size of
+    the last batches is a function of that.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class Batcher(Generic[T, R]):
         max_size: int = 200,
         max_batches: int = 1,
         name: str = "",
-        pace: Pace | None = None,
+        pace: Pace | Callable[[float], Pace] | None = None,
     ) -> None:
         self._handle = handle
         self._max_size = max_size
         self._max_batches = max_batches
         self._sizes = metrics.batch_size(name) if name else None
-        self._pace = pace
+        self._pace_by_size = pace if callable(pace) else None
+        self._pace = pace if isinstance(pace, Pace) else None
         self._next_at = 0.0
         #: Of the batches of late.
         self._mean_size = 1.0
@@ -141,15 +143,21 @@ class Batcher(Generic[T, R]):
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
         self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
+        self._choose_pace()
         self._start_batch()
         await self._run_batch(batch)
         if self._pace is not None:
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
 
+    def _choose_pace(self) -> None:
+        if self._pace_by_size is not None:
+            self._pace = self._pace_by_size(self._mean_size)
+
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the next batch is due: by the pace, or before if it is full or complete."""
         # Even a sleep of 0 lets everything that is ready in this tick join the batch.
         await asyncio.sleep(0)
+        self._choose_pace()
         pace = self._pace
         if pace is None:
             return
