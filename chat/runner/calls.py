@@ -43,8 +43,6 @@ from chat.scheduler import Fault
 
 logger = logging.getLogger(__name__)
 
-#: While fewer calls run, few end in any moment: see ResultStore.
-FEW_CALLS = 120
 #: How long what was cancelled may take to end.
 END_SECONDS = 1.0
 #: What is made ready again: a task for its next attempt or step, or one that takes another's place.
@@ -98,9 +96,6 @@ class Calls:
         """
         call = self._by_task.get(task_id)
         return call is not None and not call.was_answered
-
-    def are_few(self) -> bool:
-        return len(self._by_task) < FEW_CALLS
 
     # --- Starting and stopping ------------------------------------------------------------------
     def begin_lease(self, store: ResultStore) -> None:

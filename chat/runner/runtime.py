@@ -97,7 +97,7 @@ class Runtime:
             lambda: lease.register(is_draining=self._is_draining)
         )
         context.name_worker(self.worker_id)
-        self.calls.begin_lease(ResultStore(held.worker_id, self.calls.are_few))
+        self.calls.begin_lease(ResultStore(held.worker_id))
         held.is_held = True
         logger.info("worker %s is ready", held.worker_id)
         beside = [

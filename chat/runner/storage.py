@@ -29,7 +29,8 @@ R = TypeVar("R")
 #: The pace of claims and of ends. A batch costs by itself what ten items add, and only the next
 #: task waits for one: so they are twenty times as far apart as one takes, up to 60 ms.
 PACE = Pace()
-#: Of ends while few calls run: few more would come in the time.
+#: Of ends, where a worker has fewer of them a second.
+FEW_ENDS = 120
 QUICK_PACE = Pace(min_seconds=0.01, max_seconds=0.012, gather_seconds=0.003)
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 #: Failures of a statement while the database answers others, after which it counts as refused: it
@@ -70,20 +71,13 @@ class ResultStore:
     people would wait for it.
     """
 
-    def __init__(self, worker_id: UUID, has_few_calls: Callable[[], bool] = lambda: False) -> None:
-        """`has_few_calls`: whether so few calls run that their ends are stored sooner."""
+    def __init__(self, worker_id: UUID) -> None:
         self._worker_id = worker_id
-        self._has_few_calls = has_few_calls
-        self._batcher = self._new_batcher(self._pace)
-        self._bulk_batcher = self._new_batcher(PACE)
+        self._batcher = self._new_batcher()
+        self._bulk_batcher = self._new_batcher()
 
-    def _new_batcher(
-        self, pace: Pace | Callable[[float], Pace]
-    ) -> Batcher[AttemptResult, FlightOutcome | None]:
-        return Batcher(self._store, pace=pace, name="end")
-
-    def _pace(self, _mean_size: float) -> Pace:
-        return QUICK_PACE if self._has_few_calls() else PACE
+    def _new_batcher(self) -> Batcher[AttemptResult, FlightOutcome | None]:
+        return Batcher(self._store, pace=_pace, name="end")
 
     async def store(
         self, result: AttemptResult, lane: int = Lane.INTERACTIVE
@@ -124,3 +118,7 @@ class ResultStore:
                 return [error]
             return [outcome for result in results for outcome in await self._store([result])]
         return [outcomes.get(result.id) for result in results]
+
+
+def _pace(ends_per_second: float) -> Pace:
+    return QUICK_PACE if ends_per_second < FEW_ENDS else PACE

@@ -54,8 +54,8 @@ logger = logging.getLogger(__name__)
 
 #: Callers wait for a submit, unlike for a claim or an end: its batches are less far apart.
 _PACE = Pace(max_seconds=0.04)
-#: While few come, waiting gains little: batches as large as these at the most.
-_FEW_SUBMITS = 5.0
+#: Of a process with fewer submits a second.
+_FEW_SUBMITS = 120
 _QUICK_PACE = Pace(min_seconds=0.015, max_seconds=0.02, gather_seconds=0.003)
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
@@ -106,8 +106,8 @@ def _batcher() -> Batcher[Submission, Accepted]:
     return Batcher(handle, max_batches=2, pace=_pace, name="submit")
 
 
-def _pace(mean_size: float) -> Pace:
-    return _QUICK_PACE if mean_size < _FEW_SUBMITS else _PACE
+def _pace(submits_per_second: float) -> Pace:
+    return _QUICK_PACE if submits_per_second < _FEW_SUBMITS else _PACE
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:
