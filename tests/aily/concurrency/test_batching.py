@@ -258,10 +258,10 @@ async def test_a_pace_may_go_by_how_many_items_come(monkeypatch: pytest.MonkeyPa
     late = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=LONG)
     batcher = Batcher(handle, pace=lambda rate: late if rate >= 30 else at_once)
     for number in range(20):
-        clock.skip(0.1)
+        clock.skip(1)
         assert await asyncio.wait_for(batcher.submit(number), 20) == number
-    for _ in range(20):
-        clock.skip(0.1)
+    for _ in range(40):
+        clock.skip(0.01)
         items = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
         await turns()
     assert not any(item.done() for item in items)
