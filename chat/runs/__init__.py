@@ -9,6 +9,8 @@
     changing    other settings, before the start or in a pause
     control     try, start, pause, resume, cancel, retry
     feeding     rows become tasks, as far as there is room
+    marking     a row is open before it has its task
+    submitting  tasks of rows that are marked
     results     ends of tasks become results of rows; counters
     stepping    one turn of the feeder over all runs
     progress    how far a run is, for those who watch

@@ -16,17 +16,20 @@ from uuid import UUID
 
 from django.db import transaction
 
+from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
 from chat.models.task_states import ACTIVE
-from chat.runs import changing, clock, estimating, feeding, sampling
+from chat.runs import changing, clock, estimating, sampling
 from chat.runs.creation import check_columns
 from chat.runs.leases import Lease, leased
+from chat.runs.marking import OpenRow, mark_rows
 from chat.runs.off_peak import next_off_peak, price_list
 from chat.runs.retention import delete_rows
 from chat.runs.states import change_state, require_state
+from chat.runs.submitting import submit_rows
 from chat.services.cancel import announce_cancelled, cancel_many, cancel_waiting
 
 MAX_TRIED_ROWS = 100
@@ -66,7 +69,7 @@ class Trial:
     def __init__(self, run: Run, lease: Lease) -> None:
         self._run = run
         self._lease = lease
-        self._marked: list[feeding.OpenRow] = []
+        self._marked: list[OpenRow] = []
 
     def mark(self, rows: int) -> dict[int, str]:
         """Mark rows that stand for all. Returns their numbers, each with the key of the row.
@@ -78,9 +81,7 @@ class Trial:
         states = (RunState.READY, RunState.PAUSED)
         with transaction.atomic():
             changing.lock_unchanged(run)
-            self._marked = feeding.take(
-                run, self._lease, len(numbers), numbers=numbers, states=states
-            )
+            self._marked = mark_rows(run, self._lease, len(numbers), numbers=numbers, states=states)
         return {marked.row.number: marked.row.key for marked in self._marked}
 
     def submit(self) -> None:
@@ -88,7 +89,7 @@ class Trial:
         for all rows, which are then pending again."""
         if not self._marked:
             return
-        fed = feeding.submit_rows(self._run, self._marked, Lane.NORMAL)
+        fed = submit_rows(self._run, self._marked, Lane.NORMAL)
         if fed.obstacle is not None:
             raise fed.obstacle
 
@@ -241,7 +242,8 @@ def retry_failed(run: Run) -> int:
     if run.deadline_at is not None and run.deadline_at <= clock.now():
         raise Conflict("Its deadline has passed: set another first.", field="deadline_at")
     to = RunState.PAUSED if run.state == RunState.PAUSED else RunState.RUNNING
-    with transaction.atomic():
+    # All of 100,000 rows may have failed.
+    with long_transaction():
         if not change_state(run, [RunState(run.state)], to, ends_as="", ended_at=None):
             raise Conflict("This run was changed meanwhile.", field="state")
         [rows] = fetch_column(int, _RETRY, {"run_id": run.pk})

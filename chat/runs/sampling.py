@@ -10,8 +10,8 @@ import msgspec
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import InvalidRequest, Problem
 from chat.models import LLMModel, Run, RunRow, Task
-from chat.runs.feeding import as_problem
 from chat.runs.kinds import SampledRow, kind_of
+from chat.runs.submitting import as_problem
 from chat.services.rendering import render_now
 from chat.services.submission import TaskRequest
 from chat.services.submit import Submission

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 from psycopg import sql
 
-from aily.database.rows import fetch_column
+from aily.database.long_transactions import long_transaction
+from aily.database.rows import Row, fetch_rows
 from aily.problems import Conflict
 from chat.models import RunState
 from chat.models.runs import ENDED_RUNS
 from chat.tables.changes import Author, Changed, record
+from chat.tables.live import MAX_ROWS_OF_CHANGE
 from chat.tables.models import AiRun, ChangeKind, Field, Table
 from chat.tables.names import answers_table, column, joined, statement
 from chat.tables.rows.answers import COLUMNS
@@ -37,8 +38,16 @@ restored AS (
   UPDATE {answers} a SET ({columns}) = ROW({values})
     FROM before b, jsonb_populate_record(NULL::{answers}, b.cell) AS old
    WHERE a.row_id = b.row_id)
-SELECT row_id FROM mine
+SELECT (SELECT count(*) FROM mine) AS rows,
+       ARRAY(SELECT row_id FROM mine ORDER BY row_id LIMIT %(limit)s) AS row_ids
 """
+
+
+class _Reverted(Row, frozen=True):
+    """How many cells were given back, and the rows of the first of them."""
+
+    rows: int
+    row_ids: list[int]
 
 
 def undo(table: Table, author: Author, batch: UUID) -> int | None:
@@ -51,10 +60,9 @@ def undo(table: Table, author: Author, batch: UUID) -> int | None:
     return table.rev
 
 
-def revert(ai_run: AiRun, user_id: int, client: str = "") -> list[int]:
+def revert(ai_run: AiRun, user_id: int, client: str = "") -> int:
     """Give the cells that the run has filled what they held before, but for those that were edited
-    or filled again since. Returns the ids of their rows. Raises Conflict until the run has ended.
-    """
+    or filled again since. Returns how many those were. Raises Conflict until the run has ended."""
     if ai_run.run.state not in (*ENDED_RUNS, RunState.PAUSED, RunState.READY):
         raise Conflict("Pause or cancel the run first.", field="state")
     outputs = list(Field.objects.filter(ai_field=ai_run.ai_field_id).order_by("id"))
@@ -64,15 +72,21 @@ def revert(ai_run: AiRun, user_id: int, client: str = "") -> list[int]:
         "columns": joined([*names]),
         "values": joined([sql.SQL("old.{}").format(name) for name in names]),
     }
-    params = {"run_id": ai_run.pk, "ai_field_id": ai_run.ai_field_id, "user_id": user_id}
-    with transaction.atomic():
-        row_ids = fetch_column(int, statement(_REVERT, **parts), params)
+    params = {
+        "run_id": ai_run.pk,
+        "ai_field_id": ai_run.ai_field_id,
+        "user_id": user_id,
+        "limit": MAX_ROWS_OF_CHANGE + 1,
+    }
+    with long_transaction():
+        [reverted] = fetch_rows(_Reverted, statement(_REVERT, **parts), params)
         AiRun.objects.filter(pk=ai_run.pk).update(reverted_at=timezone.now())
-        if row_ids:
+        if reverted.rows:
             changed = Changed(
                 ChangeKind.REVERT,
-                row_ids=sorted(row_ids),
+                row_ids=reverted.row_ids,
                 field_ids=[output.pk for output in outputs],
+                rows=reverted.rows,
             )
             record(ai_run.table, Author(user_id, client, ai_run.pk), changed)
-    return row_ids
+    return reverted.rows

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from accounts.models import User
 from accounts.owner_lock import lock_owner
+from aily.database.long_transactions import long_transaction
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
 from chat.models.ids import tagged_id
@@ -66,7 +67,7 @@ def create_runs(
     check_start(new.start, new.start_at)
     chain = _chain(ai_field, new.also)
     sources = load_sources([each.pk for each in chain])
-    with transaction.atomic():
+    with long_transaction():
         made: list[AiRun] = []
         for each in chain:
             source = sources[each.pk]

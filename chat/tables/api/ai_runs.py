@@ -202,8 +202,7 @@ def revert_table_run(
     """Give cells that the run has filled what they held before, but for those that were edited or
     filled again since."""
     found = _find(request, run_id)
-    row_ids = reverting.revert(found, request.auth.user.pk, payload.client)
-    return RevertedOut(rows=len(row_ids))
+    return RevertedOut(rows=reverting.revert(found, request.auth.user.pk, payload.client))
 
 
 # --- Cells --------------------------------------------------------------------------------------

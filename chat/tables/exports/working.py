@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
+from aily.database.long_transactions import long_transaction
 from aily.problems import Problem
 from chat.models.files import FileWriter
 from chat.runs.announcing import publish
@@ -24,7 +25,6 @@ from chat.tables.permissions import Access, get_table
 from chat.tables.queries.pages import count_rows
 from chat.tables.transfers.lease_renewal import LeaseRenewal, renewed
 from chat.tables.transfers.leases import Lease, LeaseLostError
-from chat.tables.transfers.long_transactions import long_transaction
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
+from aily.database.long_transactions import long_transaction
 from aily.database.threads import release_connections
 from aily.rest.json_input import one_line
 from chat.models.files import PIECE_BYTES
@@ -25,7 +26,6 @@ from chat.tables.files.formulas import defused
 from chat.tables.files.workbooks.children import write_workbook
 from chat.tables.queries.sorts import order_by
 from chat.tables.queries.statement import Statement
-from chat.tables.transfers.long_transactions import long_transaction
 
 BOM = b"\xef\xbb\xbf"
 #: Rows between two calls of `between`.

@@ -23,8 +23,9 @@ MAX_NAME_CHARS = 200
 LONG_TEXT_CHARS = 200
 #: Numbers with more digits lose some as floating point, in spreadsheets and browsers.
 MAX_DIGITS = 15
-#: Rows of the sample, between this and twice as many.
-SAMPLE_ROWS = 1_000
+#: Rows of the sample, between this and twice as many; and their characters, of which rows with
+#: much text have more: then the sample has fewer rows.
+SAMPLE_ROWS, SAMPLE_CHARS = 1_000, 4_000_000
 _INTEGER = re.compile(r"^[+-]?(0|[1-9][0-9]*)$")
 _DECIMAL = {
     False: re.compile(r"^[+-]?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?$"),
@@ -41,20 +42,30 @@ _DAY = re.compile(r"^([0-9]{1,2})[-/.]([0-9]{1,2})[-/.][0-9]{4}")
 
 
 class Sample:
-    """At least SAMPLE_ROWS rows, if there are as many, spread evenly over those added."""
+    """At least SAMPLE_ROWS rows, if there are as many that fit, spread evenly over those added."""
 
     def __init__(self) -> None:
         self.rows: list[Sequence[JsonValue]] = []
+        #: Of each row, and of all.
+        self._chars: list[int] = []
+        self._total = 0
         self._step = 1
         self.seen = 0
 
     def add(self, row: Sequence[JsonValue]) -> None:
         if self.seen % self._step == 0:
             self.rows.append(row)
-            if len(self.rows) >= 2 * SAMPLE_ROWS:
-                self.rows = self.rows[::2]
+            self._chars.append(sum(len(str(cell)) for cell in row))
+            self._total += self._chars[-1]
+            while self._is_full():
+                self.rows, self._chars = self.rows[::2], self._chars[::2]
+                self._total = sum(self._chars)
                 self._step *= 2
         self.seen += 1
+
+    def _is_full(self) -> bool:
+        has_much_text = self._total > SAMPLE_CHARS and len(self.rows) > 1
+        return has_much_text or len(self.rows) >= 2 * SAMPLE_ROWS
 
 
 def column_names(header: Sequence[str]) -> list[str]:

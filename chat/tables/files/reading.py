@@ -21,13 +21,20 @@ MAX_COLUMNS = 1000
 
 
 class Reader:
-    """Reads a file once. `columns` are the names in it, as they are; of JSONL those met so far."""
+    """Reads a file once. `columns` are the names in it, as they are; of JSONL those met so far.
+    `read_bytes`: how much of the file has been read."""
 
     def __init__(self, pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) -> None:
-        self._pieces = pieces
+        self._pieces = self._counted(pieces)
         self._dialect = dialect
         self._max_row_bytes = max_row_bytes
         self.columns: list[str] = []
+        self.read_bytes = 0
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.read_bytes += len(piece)
+            yield piece
 
     def records(self, columns: Sequence[str] = ()) -> Iterator[Record]:
         """Give the records below the header. Raises FileError.

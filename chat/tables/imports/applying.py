@@ -15,6 +15,7 @@ from django.utils import timezone
 from psycopg import sql
 from pydantic import JsonValue
 
+from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from chat.models import StoredFile
 from chat.tables.changes import Author, Changed, record
@@ -32,7 +33,6 @@ from chat.tables.models import ChangeKind, Field, Import, ImportMode, Table, Tra
 from chat.tables.names import column, joined, links_table, rows_table, statement
 from chat.tables.rows.batch import lock_key
 from chat.tables.transfers.leases import Lease, LeaseLostError
-from chat.tables.transfers.long_transactions import long_transaction
 
 #: How long the report, and what undoes an import, are kept.
 KEPT = timedelta(days=7)

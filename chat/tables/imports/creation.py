@@ -21,6 +21,7 @@ from aily.problems import (
     LimitReached,
     TooLarge,
 )
+from chat.exceptions import EmptyFile, PackedFile
 from chat.models.files import PIECE_BYTES, FileWriter
 from chat.runs.reading.encodings import EncodingDetector, refuse_packed
 from chat.runs.reading.records import FileError
@@ -126,7 +127,7 @@ class _Upload:
         self._detector.feed(b"", is_last=True)
         self.writer.flush()
         if not size:
-            raise InvalidRequest("The file is empty.", field="body")
+            raise EmptyFile("The file is empty.", field="body")
 
     def _check_size(self, size: int) -> None:
         is_workbook = self.format == "xlsx"
@@ -162,22 +163,27 @@ class _Upload:
                     yield unpacker.decompress(rest, PIECE_BYTES)
                     rest = unpacker.unconsumed_tail
                 if unpacker.unused_data:
-                    raise InvalidRequest("Pack the file once, as one part.", field="body")
+                    raise _not_unpacked("Pack the file once, as one part.", "packed_twice")
         except zlib.error:
-            raise InvalidRequest("The file cannot be unpacked.", field="body") from None
+            raise _not_unpacked("The file cannot be unpacked.", "not_unpacked") from None
         if not unpacker.eof:
-            raise InvalidRequest("The packed file ends early.", field="body")
+            raise _not_unpacked("The packed file ends early.", "packed_ends")
 
     def _check_head(self, head: bytes) -> None:
         self.format = self.format or _format_by(head)
         if self.format == "xlsx":
             if not head.startswith(_ZIP):
-                raise InvalidRequest("This is no workbook (XLSX).", field="body")
+                message = "This is no workbook (XLSX)."
+                raise InvalidRequest(message, field="body", params={"rule": "no_workbook"})
             return
         try:
             refuse_packed(head)
         except FileError as error:
-            raise InvalidRequest(error.message, field="body") from None
+            raise PackedFile(error.message, field="body") from None
+
+
+def _not_unpacked(message: str, rule: str) -> InvalidRequest:
+    return InvalidRequest(message, field="body", params={"rule": rule})
 
 
 def _and_rest(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,9 +6,8 @@ All of it is read: a kind is guessed from rows spread over the file, not from it
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from itertools import islice
 from typing import Any, cast
 from uuid import UUID
 
@@ -40,8 +39,6 @@ PURPOSE = "table_import"
 KEPT = timedelta(days=1)
 #: By its first bytes the delimiter and the header are recognised.
 _HEAD_CHARS = 65_536
-#: Rows between two renewals of the lease.
-_EVERY_ROWS = 20_000
 
 
 def inspect(job: Import, lease: Lease) -> None:
@@ -80,7 +77,7 @@ def _inspect(job: Import, lease: Lease) -> dict[str, Any]:
         chosen |= {"delimiter": ",", "quote": '"'}
     dialect = _dialect(job, file_id, chosen)
     found = _Survey(dialect)
-    found.read(read_pieces(file_id), lease)
+    found.read(_renewing(read_pieces(file_id), lease))
     dialect = found.with_guesses(chosen)
     options["dialect"] = dialect.as_json()
     columns = found.columns(dialect)
@@ -124,6 +121,15 @@ def _released(pieces: Iterator[bytes]) -> Iterator[bytes]:
         piece = next(pieces, None)
         if piece is None:
             return
+        yield piece
+
+
+def _renewing(pieces: Iterable[bytes], lease: Lease) -> Iterator[bytes]:
+    """The pieces; the lease is renewed with each."""
+    for piece in pieces:
+        lease.renew(0)
+        # What is in a piece takes longer than to read it: another thread may have the connection.
+        release_connections()
         yield piece
 
 
@@ -175,29 +181,19 @@ class _Survey:
         self.bad_rows = 0
         self.preview: list[list[str | None]] = []
 
-    def read(self, pieces: Iterator[bytes], lease: Lease) -> None:
+    def read(self, pieces: Iterator[bytes]) -> None:
+        """Read the file, of which no more is kept than the sample."""
         reader = Reader(pieces, self._dialect, settings.RUN_MAX_ROW_BYTES)
-        records = reader.records()
-        first = list(islice(records, PREVIEW_ROWS))
-        self._add(cells for _, cells in first)
-        while chunk := list(islice(records, _EVERY_ROWS)):
-            self._add(cells for _, cells in chunk)
-            lease.renew(0)
+        for place, (_, cells) in enumerate(reader.records()):
+            if isinstance(cells, ParsedRow):
+                self.bad_rows += 1
+                continue
+            self.sample.add(cells)
+            if place < PREVIEW_ROWS:
+                self.preview.append([_shown(cell) for cell in cells])
         self._header = reader.columns
         if not self.sample.seen:
             raise FileError("empty_file", "The file has no rows, or none that can be read.")
-        self.preview = [
-            [_shown(cell) for cell in cells]
-            for _, cells in first
-            if not isinstance(cells, ParsedRow)
-        ]
-
-    def _add(self, records: Iterator[Sequence[JsonValue] | ParsedRow]) -> None:
-        for cells in records:
-            if isinstance(cells, ParsedRow):
-                self.bad_rows += 1
-            else:
-                self.sample.add(cells)
 
     def with_guesses(self, chosen: Mapping[str, object]) -> Dialect:
         """The dialect, with what the cells tell of numbers and dates."""

@@ -22,8 +22,9 @@ from chat.tables.values import MAX_LINKS_A_CELL, MAX_ROW_ID
 
 #: In place of a field's key: rows are named by their ids.
 BY_ID = "id"
-#: Names that are remembered; then they are found anew.
-MAX_KNOWN = 200_000
+#: Bytes of the names that are remembered, with what Python takes for each; of more, all are
+#: forgotten, and found anew where they are named again.
+MAX_KNOWN_BYTES, NAME_BYTES = 10_000_000, 100
 #: Of a name in the message about it.
 _SHOWN_CHARS = 80
 
@@ -79,15 +80,18 @@ class LinkFinder:
         self._dialect = dialect
         #: Ids of rows by name; None: no row has it. A number below 0: so many have it.
         self._known: dict[str, int | None] = {}
+        self._known_bytes = 0
 
     def learn(self, cells: Iterable[JsonValue]) -> None:
         """Read the rows that these cells name. One query at the most."""
         wanted = {name for cell in cells for name in self._names(cell)}
-        if len(self._known) + len(wanted) > MAX_KNOWN:
+        if self._known_bytes > MAX_KNOWN_BYTES:
             self._known.clear()
+            self._known_bytes = 0
         if not (names := wanted - self._known.keys()):
             return
         self._known.update(dict.fromkeys(names))
+        self._known_bytes += sum(len(name) + NAME_BYTES for name in names)
         self._known.update(self._read(names))
 
     def find(self, cell: JsonValue) -> list[int] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import cast
 
 from django.conf import settings
@@ -33,8 +32,10 @@ from chat.tables.transfers.leases import Lease
 
 #: Rows of a chunk: checked, then copied by one statement.
 CHUNK_ROWS = 2_000
-#: Cells of a chunk, for tables with many columns.
+#: Cells of a chunk, for tables with many columns; and bytes of the file after which it ends early,
+#: for long rows: memory is that of a chunk.
 CHUNK_CELLS = 100_000
+CHUNK_BYTES = 2_097_152
 #: An import that will be given up is read on until so many rows are bad, for its report.
 ENOUGH_BAD_ROWS = 1_000
 
@@ -98,11 +99,24 @@ class Loader:
         records = self._reader.records(headers)
         if len(self._reader.columns) != len(headers):
             raise FileError("other_columns", "The file has other columns than were shown.")
-        for chunk in _chunks(records, len(self._parser.fields)):
+        while chunk := self._next_chunk(records):
             self._load_chunk(chunk)
+            # Before the next one is read.
+            chunk.clear()
         if self._has_too_many(self._read):
             raise TooManyBadRowsError
         return Loaded(self._parser.fields, self._parser.choices, self.report, self._read)
+
+    def _next_chunk(self, records: Iterator[Record]) -> list[Record]:
+        """Up to CHUNK_ROWS records; empty at the end."""
+        rows = max(min(CHUNK_ROWS, CHUNK_CELLS // max(len(self._parser.fields), 1)), 1)
+        began = self._reader.read_bytes
+        chunk: list[Record] = []
+        for record in records:
+            chunk.append(record)
+            if len(chunk) >= rows or self._reader.read_bytes - began >= CHUNK_BYTES:
+                break
+        return chunk
 
     def _load_chunk(self, chunk: Sequence[Record]) -> None:
         # Parsing takes longer than copying: another thread may have the connection meanwhile.
@@ -186,9 +200,3 @@ def _copy_statement(job: Import, fields: Sequence[Field]) -> str:
     return statement(
         "COPY {staging} ({columns}) FROM STDIN", staging=staging_table(job.pk), columns=columns
     )
-
-
-def _chunks(records: Iterator[Record], width: int) -> Iterator[list[Record]]:
-    size = max(min(CHUNK_ROWS, CHUNK_CELLS // max(width, 1)), 1)
-    while chunk := list(islice(records, size)):
-        yield chunk

@@ -12,13 +12,13 @@ from uuid import UUID
 from django.utils import timezone
 from psycopg import sql
 
+from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict
 from chat.tables.changes import Author, Changed, record
 from chat.tables.imports.staging import drop, new_column, old_column, present_value, undo_table
 from chat.tables.models import Change, ChangeKind, Field, Import, Table, TransferState
 from chat.tables.names import column, joined, links_table, rows_table, statement
-from chat.tables.transfers.long_transactions import long_transaction
 
 _IS_KEPT = "SELECT to_regclass(%s) IS NOT NULL"
 _DELETE = """

@@ -290,7 +290,7 @@ export default {
 
   "runs.pause": "Pause",
   "runs.resume": "Resume",
-  "runs.retry": { one: "Retry {count} failed row", other: "Retry {count} failed rows" },
+  "runs.retry": { one: "Retry {count} row", other: "Retry {count} rows" },
   "runs.cancel": "Cancel the run",
   "runs.cancel_heading": "Cancel this run?",
   "runs.cancel_text": "“{name}” ends for good. What has been answered is kept.",

@@ -279,7 +279,7 @@ export default {
 
   "runs.pause": "暂停",
   "runs.resume": "恢复",
-  "runs.retry": { other: "重试 {count} 个失败的行" },
+  "runs.retry": { other: "重试 {count} 行" },
   "runs.cancel": "取消批量任务",
   "runs.cancel_heading": "取消此批量任务？",
   "runs.cancel_text": "“{name}”将永久结束，已有的回答会保留。",

@@ -4,6 +4,7 @@ import { t } from "../i18n/i18n.js";
 import { render } from "../lit.js";
 import { PAGES } from "./pages.js";
 import { Scroller } from "./scroller.js";
+import { closeDialogs } from "../ui/dialogs.js";
 import { byId, setText } from "../ui/dom.js";
 import { notice } from "../ui/notice.js";
 import { href, parseRoute } from "./routes.js";
@@ -40,7 +41,10 @@ export class Router {
     this.#shared = shared;
     this.#endButton = endButton;
     this.#onOpened = onOpened;
-    addEventListener("hashchange", () => this.open(parseRoute(location.hash)));
+    addEventListener("hashchange", () => {
+      closeDialogs();
+      this.open(parseRoute(location.hash));
+    });
   }
 
   /** @returns {Page|null} */

@@ -12,7 +12,7 @@ from aily.problems import Conflict
 from chat.exceptions import BudgetExceeded
 from chat.models import LLMModel, Run, RunRow, Scene, Task
 from chat.runner.runtime import Runtime
-from chat.runs import control, feeding
+from chat.runs import control, submitting
 from chat.services.scenes import create_version, publish
 from tests.chat.runs.conftest import RUNS, Act, Json, RunClient, prompts_of, turn, turns_until
 from tests.waiting import eventually
@@ -150,7 +150,7 @@ def test_a_try_that_was_refused_may_be_sent_again(runs: RunClient, scene: Scene)
     turn()
     refusal = BudgetExceeded("Nothing is left.", budget={})
     outcomes = [refusal] * 3
-    with patch.object(feeding, "submit_many", return_value=outcomes):
+    with patch.object(submitting, "submit_many", return_value=outcomes):
         assert post_try(runs.client, made["id"], 3, "k1").status_code == 429
     assert not RunRow.objects.filter(state="open").exists()
     assert post_try(runs.client, made["id"], 3, "k1").status_code == 202
@@ -163,7 +163,7 @@ async def test_a_try_whose_process_died_is_repeated_without_another(
     made = await act(runs.create, ROWS, scene="echo", mapping={"text": "short"})
     await turns_until(made["id"], "ready")
     with (
-        patch.object(feeding, "submit_rows", side_effect=KeyboardInterrupt),
+        patch.object(control, "submit_rows", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         await act(post_try, runs.client, made["id"], 3, "k1")

@@ -27,7 +27,7 @@ from chat.models import (
     WebhookEndpoint,
 )
 from chat.runner.runtime import Runtime
-from chat.runs import feeding, progress, stepping
+from chat.runs import feeding, progress, stepping, submitting
 from chat.runs.export import CSVEncoder, read_page
 from chat.runs.retention import purge_scheduled
 from chat.services.scenes import create_version, publish
@@ -425,7 +425,7 @@ async def test_a_feeder_that_dies_beside_a_submit_pays_no_row_twice(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(feeding, step, die)
+        patched.setattr(submitting, step, die)
         patched.setattr("chat.runs.stepping.EVERY_SECONDS", 0)
         with pytest.raises(Killed):
             await act(turn)
@@ -473,7 +473,7 @@ async def test_two_feeders_make_one_task_a_row(
             stepping.step()
         return submit(submissions)
 
-    monkeypatch.setattr(feeding, "submit_many", slow)
+    monkeypatch.setattr(submitting, "submit_many", slow)
     run = await turns_until(made["id"], "done")
     assert run.succeeded == 20
     assert await act(Task.objects.filter(run_id=made["id"]).count) == 20

@@ -123,7 +123,7 @@ def test_names_of_a_table_that_one_may_not_read_tell_nothing(
 def test_names_that_were_forgotten_are_found_again(
     imports: Imports, products: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links_of_files, "MAX_KNOWN", 2)
+    monkeypatch.setattr(links_of_files, "MAX_KNOWN_BYTES", 200)
     monkeypatch.setattr(loading, "CHUNK_ROWS", 2)
     names = ["Acme", "中文 Ltd", "Acme", "Acme", "中文 Ltd", "Acme"]
     lines = "".join(f"{n},{name}\n" for n, name in enumerate(names))

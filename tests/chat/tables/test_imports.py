@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tracemalloc
 import zipfile
 from datetime import timedelta
 from typing import Any
@@ -365,6 +366,23 @@ def test_large_cells_zeros_and_broken_quotes_are_bad_rows(imports: Imports) -> N
     assert "100000 bytes" in reasons[1]
     assert "U+0000" in reasons[2]
     assert "CSV" in reasons[3]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_of_long_rows_a_few_are_in_memory_at_a_time(imports: Imports, form: str) -> None:
+    """40 MB, of which not even the sample that kinds are guessed from is all in memory."""
+    texts = ("x" * 99_000 for _ in range(400))
+    lines = (f"{text}\n" if form == "csv" else f'{{"text": "{text}"}}\n' for text in texts)
+    job = imports.upload("".join(["text\n" if form == "csv" else "", *lines]), f"long.{form}")
+    tracemalloc.start()
+    work()
+    assert imports.get(job)["columns"][0]["kind"] == "long_text"
+    imports.act(job, "start")
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert imports.get(job)["created_rows"] == 400
+    assert peak < 20_000_000
 
 
 def test_what_the_table_cannot_take_changes_nothing(

@@ -107,6 +107,19 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("4")
 
 
+def test_cells_are_pasted_into_a_table_without_rows(page_of_tables: Page) -> None:
+    page = page_of_tables
+    table = make_table(page, 0)
+    page.goto(f"/#/tables/{table['id']}")
+    expect(page.locator(".table-hint")).to_contain_text("paste cells of a spreadsheet")
+    page.evaluate("(text) => navigator.clipboard.writeText(text)", "One\t1\nTwo\t2")
+    page.locator(".table-body").click()
+    page.keyboard.press("Control+v")
+    expect(status(page)).to_contain_text("4 values pasted")
+    expect(cell(page, 1, 0)).to_have_text("Two")
+    expect(page.locator(".table-hint")).to_be_empty()
+
+
 def test_words_choices_and_dates_are_written_by_keyboard(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 12))
@@ -403,6 +416,10 @@ def test_a_file_of_gb18030_becomes_a_table_and_leaves_it_again(page_of_tables: P
     rows = list(csv.reader(content_out.splitlines()))
     assert rows[:2] == [["标题", "数量", "日期"], ["工单0", "0", "2026-01-01"]]
     assert not any(cell_text.startswith("=") for row in rows for cell_text in row)
+    # A dialog goes with its page.
+    page.go_back()
+    expect(page.get_by_role("button", name="New table from a file")).to_be_enabled()
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 @pytest.mark.slow

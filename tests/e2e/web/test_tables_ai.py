@@ -68,7 +68,7 @@ def test_an_ai_field_is_tried_run_paused_resumed_and_looked_at(page_of_tables: P
     expect(panel(page).locator(".run-reasons li")).to_contain_text(
         "The provider refused the request"
     )
-    expect(panel(page).get_by_role("button", name="Retry 3 failed rows")).to_be_visible()
+    expect(panel(page).get_by_role("button", name="Retry 3 rows")).to_be_visible()
     inspect(page)
     panel(page).get_by_role("button", name="Close").click()
     edit_and_find_stale(page)
@@ -86,6 +86,9 @@ def inspect(page: Page) -> None:
     panel(page).get_by_role("button", name="Reject").click()
     expect(panel(page).locator(".cell-badge")).to_have_text("Rejected")
     expect(cell(page, 1, 5).locator(".ai-rejected")).to_be_visible()
+    # The panel follows the selected cell.
+    cell(page, 2, 5).click()
+    expect(panel(page)).to_contain_text("Row 2 [sim:")
 
 
 def edit_and_find_stale(page: Page) -> None:
@@ -115,7 +118,7 @@ def test_a_run_is_scheduled_cancelled_retried_and_taken_back(page_of_tables: Pag
     panel(page).get_by_role("button", name="Cancel the run").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
     expect(state).to_have_text("Cancelled")
-    panel(page).get_by_role("button", name="Retry 5 failed rows").click()
+    panel(page).get_by_role("button", name="Retry 5 rows").click()
     expect(state).to_have_text("Done")
     answers = page.locator(".slick-cell.l6", has_text="simu")
     expect(answers).to_have_count(5)

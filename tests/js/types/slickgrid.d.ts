@@ -40,6 +40,7 @@ export class SlickCellSelectionModel {
 export class SlickGrid {
   constructor(container: HTMLElement, data: object, columns: SlickColumn[], options: object);
   readonly onActiveCellChanged: SlickEvent<{ row: number; cell: number }>;
+  readonly onBeforeCellEditorDestroy: SlickEvent<{ editor: any }>;
   readonly onBeforeEditCell: SlickEvent<{ row: number; cell: number; item: any }>;
   readonly onClick: SlickEvent<{ row: number; cell: number }>;
   readonly onDblClick: SlickEvent<{ row: number; cell: number }>;

@@ -7,6 +7,7 @@ import { href } from "../../shell/routes.js";
 import { icon } from "../../ui/icons.js";
 import { notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
+import { allowedActions } from "./allowed.js";
 import { fileErrors } from "./errors.js";
 import { barTemplate, countsText, figuresTemplate, reasonText, stateBadge } from "./progress.js";
 import { Rows } from "./rows.js";
@@ -20,8 +21,6 @@ import { Setup } from "./setup.js";
 
 /** Rows are read again this long after their counts have changed. */
 const REFRESH_MS = 1_000;
-const RETRYABLE = ["running", "paused", "done", "cancelled", "expired"];
-const CANCELLABLE = ["validating", "scheduled", "running", "paused"];
 
 /** @implements {Page} */
 export class RunPage {
@@ -149,8 +148,10 @@ export class RunPage {
   /** @param {Run} run */
   #actions(run) {
     const { state, counts } = run.data;
-    const failed = counts.failed + counts.expired + counts.cancelled;
+    const may = allowedActions(run.data);
+    const { failed } = may;
     const hasResults = counts.succeeded + failed + counts.invalid > 0 && state !== "ready";
+    const mayDelete = run.isEnded || state === "ready";
     /** @param {string} label @param {unknown} mark @param {() => Promise<unknown>} action
      * @param {string} [style] */
     const button = (label, mark, action, style = "") =>
@@ -158,13 +159,6 @@ export class RunPage {
         <button type="button" class="button ${style}" ?disabled=${this.#request.isBusy}
           @click=${() => this.#act(action)}>${mark}<span>${label}</span></button>
       `;
-    const may = {
-      pause: state === "running" || state === "scheduled",
-      resume: state === "paused",
-      retry: failed > 0 && RETRYABLE.includes(state),
-      cancel: CANCELLABLE.includes(state),
-      delete: run.isEnded || state === "ready",
-    };
     return html`
       <div class="run-actions">
         ${may.resume
@@ -176,7 +170,7 @@ export class RunPage {
           : nothing}
         ${hasResults ? this.#downloads(run) : nothing}
         ${may.cancel ? button(t("runs.cancel"), icon("stop"), () => this.#cancel(run)) : nothing}
-        ${may.delete ? button(t("runs.delete"), icon("trash"), () => this.#delete(run)) : nothing}
+        ${mayDelete ? button(t("runs.delete"), icon("trash"), () => this.#delete(run)) : nothing}
       </div>
     `;
   }

@@ -80,13 +80,16 @@ export class Setup {
   }
 
   async load() {
-    const [preview] = await Promise.all([
-      this.#run.rows({ state: "", limit: PREVIEW_ROWS }),
-      this.#loadTried(),
-    ]);
-    this.#preview = preview.items;
+    await Promise.all([this.#loadPreview(), this.#loadTried()]);
     this.#onChange();
     await this.#refreshEstimate();
+  }
+
+  /** Rows that can be run; once all of them have been tried, any. */
+  async #loadPreview() {
+    const limit = PREVIEW_ROWS;
+    const { items } = await this.#run.rows({ state: "pending", limit });
+    this.#preview = items.length ? items : (await this.#run.rows({ state: "", limit })).items;
   }
 
   /** Tried rows have begun or ended. */

@@ -43,6 +43,12 @@ export class Actions {
     return { ...selection, bottom: Math.min(selection.bottom, selection.top + MAX_ROWS - 1) };
   }
 
+  /** Where a table without rows begins. */
+  get #beginning() {
+    const fields = this.#on.fields().slice(0, 1);
+    return this.#on.lines() === 0 && fields.length ? { top: 0, bottom: 0, fields } : null;
+  }
+
   /** As much as can be acted on at once. */
   selectAll() {
     const lines = Math.min(this.#on.lines(), MAX_ROWS);
@@ -100,7 +106,7 @@ export class Actions {
 
   /** @param {string} text of a spreadsheet */
   async pasteText(text) {
-    const selection = this.#selection;
+    const selection = this.#selection ?? this.#beginning;
     const table = fromTsv(text);
     if (!selection) return;
     if (table.length > MAX_ROWS) {
@@ -124,7 +130,8 @@ export class Actions {
     const written = this.#on.write(created, edits).catch(() => {});
     if (created.length) await written;
     this.#grid?.select(target.top, target.bottom, target.first, target.last);
-    this.#sayPasted(edits.length + created.length, problems);
+    const added = created.reduce((count, values) => count + Object.keys(values).length, 0);
+    this.#sayPasted(edits.length + added, problems);
   }
 
   get #grid() {

@@ -38,20 +38,27 @@ class CellEditor {
   #valueOf;
   /** @type {HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement} */
   #input;
-  /** @type {Value} */
-  #was = null;
-
+  /** What the cell held when the edit began. @type {Value} */
+  was = null;
+  /** Of the cell, whatever line it gets meanwhile. @type {import("./types.d.ts").Row} */
+  row;
   #isTyped;
+  /** Something has been typed, or is about to be. */
+  #isBegun = false;
 
   /** @param {Field} field @param {EditorArgs} args @param {(item: any) => Value} valueOf */
   constructor(field, { container, item, event }, valueOf) {
     // A character that is typed replaces the value.
     this.#isTyped = event instanceof KeyboardEvent;
+    this.row = item;
     this.#field = field;
     this.#valueOf = valueOf;
     this.#input = makeInput(field, valueOf(item));
     this.#input.setAttribute("aria-label", field.name);
     this.#input.addEventListener("keydown", (event) => this.#keepKeys(/** @type {any} */ (event)));
+    for (const name of ["input", "keydown", "compositionstart"]) {
+      this.#input.addEventListener(name, () => (this.#isBegun = true));
+    }
     container.append(this.#input);
     this.#input.focus();
   }
@@ -77,16 +84,18 @@ class CellEditor {
     this.#input.focus();
   }
 
-  /** @param {any} item */
+  /** The grid calls it once more when the row has changed: what is being typed stays. @param {any} item */
   loadValue(item) {
-    this.#was = this.#valueOf(item) ?? null;
-    this.#input.value = inputText(this.#field, this.#was);
+    if (this.#isBegun) return;
+    this.was = this.#valueOf(item) ?? null;
+    this.#input.value = inputText(this.#field, this.was);
     if (!(this.#input instanceof HTMLSelectElement) && this.#isTyped) this.#input.select();
+    this.#isBegun = this.#isTyped;
   }
 
   serializeValue() {
     const parsed = this.#parsed();
-    return "error" in parsed ? this.#was : parsed.value;
+    return "error" in parsed ? this.was : parsed.value;
   }
 
   /** The page keeps edits apart from rows. */
@@ -94,7 +103,7 @@ class CellEditor {
 
   isValueChanged() {
     const parsed = this.#parsed();
-    return "error" in parsed || !isSame(parsed.value, this.#was);
+    return "error" in parsed || !isSame(parsed.value, this.was);
   }
 
   validate() {

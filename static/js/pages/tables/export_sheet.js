@@ -4,6 +4,7 @@ import { t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { RequestState } from "../../ui/request_state.js";
+import { failureText } from "./failures.js";
 import { checkField, idOf, selectField } from "./forms.js";
 import { Sheet } from "./sheet.js";
 
@@ -122,7 +123,8 @@ export class ExportSheet {
   }
 
   /** @param {ExportData} data */
-  #stateTemplate({ id, state, done, total, message }) {
+  #stateTemplate(data) {
+    const { id, state, done, total, reason } = data;
     if (state === "done") {
       return html`
         <p role="status">${t("tables.export_ready", { count: done })}</p>
@@ -147,6 +149,8 @@ export class ExportSheet {
       `;
     }
     if (state === "cancelled") return html`<p role="status">${t("tables.export_cancelled")}</p>`;
-    return html`<p class="form-error" role="alert">${message || t("tables.export_failed")}</p>`;
+    return html`<p class="form-error" role="alert">${
+      reason ? failureText(data) : t("tables.export_failed")
+    }</p>`;
   }
 }

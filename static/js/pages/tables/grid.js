@@ -30,11 +30,12 @@ import { menuButton } from "./grid_nodes.js";
  * @property {(heading: Heading) => string} headingText
  *
  * @typedef {object} Callbacks
- * @property {(line: number, field: Field, value: Value) => void} onEdit
+ * @property {(row: Row, field: Field, value: Value, was: Value) => void} onEdit
  * @property {(line: number, field: Field) => void} onOpenValue its editor is a dialog
  * @property {(field: Field, anchor: Element) => void} onFieldMenu
  * @property {(line: number, field: Field, anchor: Element) => void} onCellMenu
  * @property {(line: number) => void} onOpenRow
+ * @property {(line: number, field: Field) => void} onActive a cell has been selected
  * @property {(heading: Heading) => void} onToggle
  * @property {(widths: Record<string, number>) => void} onWidths
  * @property {(drop: Drop) => void} onMoveField
@@ -62,6 +63,8 @@ export class TableGrid {
   #wrapper;
   /** @type {Field[]} */
   #fields = [];
+  /** What waits for the end of an edit, by name. @type {Map<string, () => void>} */
+  #late = new Map();
   #drag;
   #resizes;
 
@@ -107,7 +110,8 @@ export class TableGrid {
         /** @type {SlickColumn} */ column,
         /** @type {any} */ command,
       ) => {
-        this.#callbacks.onEdit(command.row, column.fieldOf, command.serializedValue);
+        const { editor, serializedValue } = command;
+        this.#callbacks.onEdit(editor.row, column.fieldOf, serializedValue, editor.was);
       },
       invalidColumnFreezeWidthCallback: () => {},
       invalidColumnFreezePickerCallback: () => {},
@@ -120,6 +124,11 @@ export class TableGrid {
 
   /** @param {Field[]} fields in order @param {Record<string, number>} widths @param {number} frozen */
   setFields(fields, widths, frozen) {
+    this.#afterEdit("fields", () => this.#setFields(fields, widths, frozen));
+  }
+
+  /** @param {Field[]} fields @param {Record<string, number>} widths @param {number} frozen */
+  #setFields(fields, widths, frozen) {
     this.#fields = fields;
     // Too many of them would leave no room for the others.
     const isNarrow = this.element.clientWidth < 600;
@@ -157,7 +166,12 @@ export class TableGrid {
       this.#markRows();
       this.#callbacks.onVisible();
     });
-    grid.onActiveCellChanged.subscribe(() => markActive(this.element, grid.getActiveCellNode()));
+    grid.onActiveCellChanged.subscribe(() => {
+      markActive(this.element, grid.getActiveCellNode());
+      if (this.active) this.#callbacks.onActive(this.active.line, this.active.field);
+    });
+    // Before it is gone.
+    grid.onBeforeCellEditorDestroy.subscribe(() => queueMicrotask(() => this.#catchUp()));
     grid.onValidationError.subscribe((_event, { validationResults }) => {
       this.#callbacks.onInvalid(validationResults.msg);
     });
@@ -366,9 +380,25 @@ export class TableGrid {
 
   /** There are more or fewer lines, or others. */
   refreshLength() {
-    this.#grid.updateRowCount();
-    this.#grid.invalidate();
-    setCounts(this.#wrapper, this.#source.lines(), this.#fields.length + 1);
+    this.#afterEdit("length", () => {
+      this.#grid.updateRowCount();
+      this.#grid.invalidate();
+      setCounts(this.#wrapper, this.#source.lines(), this.#fields.length + 1);
+    });
+  }
+
+  /** Do what would end an edit, and lose what was typed, when none goes on. @param {string} name
+   * @param {() => void} action in place of an earlier one of the same name */
+  #afterEdit(name, action) {
+    if (this.isEditing) this.#late.set(name, action);
+    else action();
+  }
+
+  #catchUp() {
+    if (this.isEditing) return;
+    const late = [...this.#late.values()];
+    this.#late.clear();
+    for (const action of late) action();
   }
 
   /** @param {boolean} mayEdit */
@@ -390,6 +420,7 @@ export class TableGrid {
   }
 
   dispose() {
+    this.#late.clear();
     this.#drag.end();
     this.#resizes.disconnect();
     this.#grid.destroy();

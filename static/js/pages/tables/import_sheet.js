@@ -5,6 +5,7 @@ import { formatBytes, t } from "../../i18n/i18n.js";
 import { html, nothing } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { RequestState } from "../../ui/request_state.js";
+import { failureText } from "./failures.js";
 import { ImportForm } from "./import_form.js";
 import { Sheet } from "./sheet.js";
 
@@ -191,13 +192,15 @@ export class ImportSheet {
 
   /** @param {ImportData} data */
   #stateTemplate(data) {
-    const { state, message, file_name: name } = data;
+    const { state, reason, file_name: name } = data;
     if (state === "inspecting") return html`<p role="status">${t("tables.reading", { name })}</p>`;
     if (state === "running") return this.#progressTemplate(data);
     if (state === "done") return this.#doneTemplate(data);
     return html`
-      ${message
-        ? html`<p class="form-error" role="alert">${message} ${this.#reportLink(data)}</p>`
+      ${reason
+        ? html`<p class="form-error" role="alert">${failureText(data)} ${
+          this.#reportLink(data)
+        }</p>`
         : nothing}
       ${data.duplicate_of
         ? html`<p class="form-error">${t("tables.imported_before")}</p>`

@@ -45,6 +45,11 @@ export class Inspector {
     return t("tables.cell_of", { field: this.#field.name, row: this.#row.id });
   }
 
+  /** A note was written that is not stored. */
+  get hasDraft() {
+    return this.#note !== (this.#cell?.review?.note ?? "");
+  }
+
   get #aiField() {
     return this.#field.ai_field ?? 0;
   }
@@ -183,7 +188,7 @@ export class Inspector {
             this.#show();
           },
         })}
-        ${this.#note !== (review?.note ?? "")
+        ${this.hasDraft
           ? html`
             <button type="button" class="button small" @click=${() => this.#review({})}>
               ${t("tables.save")}

@@ -36,6 +36,9 @@ import { ViewPanels } from "./view_panels.js";
  * @property {() => void} [dispose]
  */
 
+/** Cells that an arrow key passes by are not read. */
+const FOLLOW_MS = 150;
+
 export class Panel {
   element = document.createElement("aside");
   /** @type {PanelName|null} */
@@ -46,6 +49,7 @@ export class Panel {
   #views = null;
   /** @type {Part|null} */
   #part = null;
+  #timer = 0;
   /** @type {HTMLElement|null} what had the focus before */
   #opener = null;
 
@@ -69,6 +73,7 @@ export class Panel {
 
   /** @param {PanelName} name @param {Subject} subject */
   open(name, subject) {
+    clearTimeout(this.#timer);
     if (this.name === null) this.#opener = /** @type {HTMLElement|null} */ (document.activeElement);
     this.#part?.dispose?.();
     this.name = name;
@@ -77,6 +82,19 @@ export class Panel {
     this.show();
     this.#onChange();
     this.element.querySelector("h2")?.focus();
+  }
+
+  /** Show the answer that has been selected in the grid, which keeps the focus, in place of the one
+   * that is shown. @param {Row} row @param {Field} field */
+  follow(row, field) {
+    clearTimeout(this.#timer);
+    if (field.ai_field === null) return;
+    this.#timer = setTimeout(() => {
+      if (!(this.#part instanceof Inspector) || this.#part.hasDraft) return;
+      this.#part?.dispose?.();
+      this.#part = this.#make("cell", { row, field });
+      this.show();
+    }, FOLLOW_MS);
   }
 
   close() {

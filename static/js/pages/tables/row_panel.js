@@ -16,6 +16,8 @@ export class RowPanel {
   #show;
   /** @type {ValueForm[]} */
   #forms;
+  /** What the forms began with, by the key of the field. @type {Map<string, Value>} */
+  #was = new Map();
   #error = "";
 
   /** @param {Context} context @param {Row} row @param {() => void} show */
@@ -39,9 +41,10 @@ export class RowPanel {
 
   #makeForms() {
     const { links } = this.#context.session;
-    return this.#fields.map((field) =>
-      new ValueForm(field, this.#value(field), links, () => this.#show())
-    );
+    return this.#fields.map((field) => {
+      this.#was.set(field.key, this.#value(field));
+      return new ValueForm(field, this.#value(field), links, () => this.#show());
+    });
   }
 
   /** @param {Field} field @returns {Value} */
@@ -77,20 +80,17 @@ export class RowPanel {
 
   #save() {
     const { session, say } = this.#context;
-    const changed = [];
+    const edits = [];
     this.#error = "";
     for (const form of this.#forms) {
+      const { key } = form.field;
+      const was = this.#was.get(key) ?? null;
       const value = form.read();
       if (value === undefined) this.#error = `${form.field.name}: ${form.error}`;
-      else if (!isSame(value, this.#value(form.field))) changed.push({ field: form.field, value });
+      else if (!isSame(value, was)) edits.push({ rowId: this.#row.id, key, was, value });
     }
-    if (!this.#error && changed.length) {
-      const edits = changed.map(({ field, value }) => ({
-        rowId: this.#row.id,
-        key: field.key,
-        was: this.#value(field),
-        value,
-      }));
+    if (!this.#error && edits.length) {
+      for (const { key, value } of edits) this.#was.set(key, value);
       session.edits.change(edits).catch(() => {});
       say(t("tables.row_saved"));
     }

@@ -7,6 +7,7 @@ import { confirmAction } from "../../shell/dialogs.js";
 import { icon } from "../../ui/icons.js";
 import { detailTemplate, explain, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
+import { allowedActions } from "../runs/allowed.js";
 import { estimateTemplate } from "../runs/estimate.js";
 import {
   barTemplate,
@@ -27,8 +28,6 @@ import { readTried, triedTemplate } from "./tried_rows.js";
 
 /** Reasons of failures are read again this long after more rows have failed. */
 const REFRESH_MS = 1_000;
-const RETRYABLE = ["running", "paused", "done", "cancelled", "expired"];
-const CANCELLABLE = ["ready", "scheduled", "running", "paused"];
 
 export class RunView {
   #context;
@@ -208,14 +207,15 @@ export class RunView {
   }
 
   /** @param {TableRunData} run */
-  #actions({ state, counts, reverted_at }) {
-    const failed = counts.failed + counts.expired + counts.cancelled;
+  #actions(run) {
+    const { state, counts, reverted_at } = run;
+    const allowed = allowedActions(run);
     const may = {
       start: this.#isOwn && state === "ready" && counts.pending > 0,
-      resume: this.#isOwn && state === "paused",
-      pause: state === "running" || state === "scheduled",
-      retry: this.#isOwn && failed > 0 && RETRYABLE.includes(state),
-      cancel: CANCELLABLE.includes(state),
+      resume: this.#isOwn && allowed.resume,
+      pause: allowed.pause,
+      retry: this.#isOwn && allowed.retry,
+      cancel: allowed.cancel || state === "ready",
       revert: counts.succeeded > 0 && isEnded(state) && !reverted_at,
     };
     return html`
@@ -234,7 +234,7 @@ export class RunView {
         ${may.pause ? this.#button(t("runs.pause"), "pause", () => this.#do("pause")) : nothing}
         ${may.retry
           ? this.#button(
-            t("runs.retry", { count: failed }),
+            t("runs.retry", { count: allowed.failed }),
             "retry",
             () => this.#do("retry-failed"),
           )

@@ -293,9 +293,9 @@ export class TableSession extends EventTarget {
   }
 
   // --- Changes ------------------------------------------------------------------------------------
-  /** @param {Row} row @param {Field} field @param {Value} value */
-  edit(row, field, value) {
-    const was = this.lines.valueOf(row, field);
+  /** @param {Row} row @param {Field} field @param {Value} value
+   * @param {Value} [was] what the cell held when the edit began */
+  edit(row, field, value, was = this.lines.valueOf(row, field)) {
     // A refusal is shown in the cell.
     this.edits.change([{ rowId: row.id, key: field.key, was, value }]).catch(() => {});
   }

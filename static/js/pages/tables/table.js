@@ -2,7 +2,7 @@
 
 import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
-import { render } from "../../lit.js";
+import { html, nothing, render } from "../../lit.js";
 import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
 import { cellMenu } from "./cell_menu.js";
@@ -23,7 +23,7 @@ import { openValueSheet } from "./value_sheet.js";
  * @import { App, Page } from "../../shell/types.d.ts"
  * @import { TablesApi } from "./api.js"
  * @import { Heading } from "./layout.js"
- * @import { Field, Row, Value } from "./types.d.ts"
+ * @import { Field, Row } from "./types.d.ts"
  */
 
 const NARROW = matchMedia("(max-width: 700px)");
@@ -39,6 +39,7 @@ export class TablePage {
   #session;
   #tools = document.createElement("div");
   #body = document.createElement("div");
+  #hint = document.createElement("div");
   #status;
   /** @type {TableGrid|null} */
   #grid = null;
@@ -49,6 +50,8 @@ export class TablePage {
   #panel;
   /** A phone that wants the grid all the same. */
   #wantsGrid = false;
+  /** Its rows are known. */
+  #isOpen = false;
   #left = new AbortController();
 
   /**
@@ -64,6 +67,7 @@ export class TablePage {
     this.element.className = "table-page";
     this.#tools.className = "table-tools";
     this.#body.className = "table-body";
+    this.#hint.className = "table-hint";
     this.#status = new StatusBar(this.#session, {
       onProblems: () => this.#panel.open("problems", {}),
     });
@@ -168,6 +172,7 @@ export class TablePage {
       this.#refresh(detailOf(event));
     });
     session.addEventListener("opened", () => {
+      this.#isOpen = true;
       this.#grid?.resetSelection();
       this.#refreshLength();
     });
@@ -197,7 +202,10 @@ export class TablePage {
       this.#actions.clear();
     }, { signal });
     document.addEventListener("paste", (event) => {
-      if (this.#grid?.hasFocus) this.#actions.paste(event);
+      // A grid without rows has no cell that could have the focus.
+      if (this.#grid?.hasFocus || (this.#isEmpty && !isInput(event.target))) {
+        this.#actions.paste(event);
+      }
     }, { signal });
   }
 
@@ -235,11 +243,15 @@ export class TablePage {
   #gridCallbacks() {
     const session = this.#session;
     return {
-      onEdit: (line, field, value) => this.#edit(line, field, value),
+      onEdit: (row, field, value, was) => session.edit(row, field, value, was),
       onOpenValue: (line, field) => this.#openValue(line, field),
       onFieldMenu: (field, anchor) => openFieldMenu(field, anchor, this.#fieldTools()),
       onCellMenu: (line, field, anchor) => this.#openCellMenu(line, field, anchor),
       onOpenRow: (line) => this.#openRow(session.lines.rowAt(line)),
+      onActive: (line, field) => {
+        const row = session.lines.rowAt(line);
+        if (row) this.#panel.follow(row, field);
+      },
       onToggle: ({ key }) => {
         session.lines.layout.toggle(key);
         this.#refreshLength();
@@ -284,27 +296,38 @@ export class TablePage {
     this.#panel.show();
   }
 
+  get #isEmpty() {
+    return this.#isOpen && this.#grid !== null && this.#session.lines.count === 0;
+  }
+
+  /** What to do with a table without rows. */
+  #showHint() {
+    const { may, view } = this.#session;
+    const mayFill = may.edit && !view.state.filter;
+    const lines = html`
+      <p>${t("tables.no_rows")}</p>
+      ${mayFill ? html`<p class="muted">${t("tables.no_rows_help")}</p>` : nothing}
+    `;
+    render(this.#isEmpty ? lines : nothing, this.#hint);
+    this.#body.append(this.#hint);
+  }
+
   #refreshLength() {
     this.#grid?.refreshLength();
     this.#cards?.show();
+    this.#showHint();
     this.#showTools();
     this.#status.show();
   }
 
   // --- What is done in it -------------------------------------------------------------------------
-  /** @param {number} line @param {Field} field @param {Value} value */
-  #edit(line, field, value) {
-    const row = this.#session.lines.rowAt(line);
-    if (row) this.#session.edit(row, field, value);
-  }
-
   /** @param {number} line @param {Field} field */
   #openValue(line, field) {
     const row = this.#session.lines.rowAt(line);
     if (!row) return;
     const value = this.#session.lines.valueOf(row, field);
     const sheet = openValueSheet(field, value, this.#session.links, (chosen) => {
-      this.#session.edit(row, field, chosen);
+      this.#session.edit(row, field, chosen, value);
     });
     sheet.closed.then(() => this.#grid?.focus());
   }
@@ -396,6 +419,11 @@ export class TablePage {
   #moved() {
     this.#app.moved({ name: "tables", id: this.#session.address });
   }
+}
+
+/** @param {EventTarget|null} target @returns {boolean} it takes what is pasted itself */
+function isInput(target) {
+  return target instanceof Element && target.closest("input, textarea, select, dialog") !== null;
 }
 
 /** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place

@@ -170,6 +170,8 @@ export interface ImportData {
   table: number | null;
   new_table: string;
   state: "inspecting" | "ready" | "running" | "done" | "failed" | "cancelled";
+  /** Code of why it has failed; empty: it has not. */
+  reason: string;
   message: string;
   file_name: string;
   format: "csv" | "jsonl" | "xlsx";
@@ -201,6 +203,8 @@ export interface ImportData {
 export interface ExportData {
   id: string;
   state: "running" | "done" | "failed" | "cancelled";
+  /** Code of why it has failed; empty: it has not. */
+  reason: string;
   message: string;
   /** Null: not counted yet. */
   total: number | null;

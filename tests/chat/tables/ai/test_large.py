@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aily.database.rows import execute
-from chat.models import Run
-from chat.tables.models import Table
-from chat.tables.names import column, rows_table, statement
+from chat.models import Run, RunRow
+from chat.tables.models import Field, Table
+from chat.tables.names import answers_table, column, rows_table, statement
 from tests.chat.runs.conftest import turn
 from tests.chat.tables.ai.conftest import AiGrid
 
@@ -21,6 +21,10 @@ ROWS = 100_000
 _FILL = """
 INSERT INTO {rows} (pos, {text}, {number})
 SELECT n, 'Text ' || n || repeat(' and more', n %% 20), n FROM generate_series(1, %s) n
+"""
+_ANSWER = """
+INSERT INTO {answers} (row_id, state, run, at, {output})
+SELECT id, 'done', %s, now(), 'An answer' FROM {rows}
 """
 
 
@@ -72,3 +76,29 @@ def test_a_run_over_all_rows_is_there_at_once(full: AiGrid) -> None:
     refused = full.start(summary, which="all", status=400)
     assert refused["errors"][0]["field"] == "scope"
     assert Run.objects.count() == 1
+
+
+def test_a_run_of_all_rows_is_retried_and_taken_back(full: AiGrid) -> None:
+    summary = full.add_ai("Summary")
+    made = full.start(summary)
+    run_id, rows = made["id"], RunRow.objects.filter(run=made["id"])
+    rows.update(state="failed", error={"code": "provider_bad_request"})
+    Run.objects.filter(pk=run_id).update(state="done", pending=0, failed=ROWS)
+    retried, seconds, queries = _timed(lambda: full.act(run_id, "retry-failed"))
+    assert retried["counts"]["pending"] == ROWS
+    assert rows.filter(state="pending").count() == ROWS
+    assert seconds < 60
+    assert queries < 30
+    answer = statement(
+        _ANSWER,
+        answers=answers_table(summary["id"]),
+        rows=rows_table(full.id),
+        output=column(Field.objects.get(ai_field=summary["id"]).column),
+    )
+    execute(answer, [run_id])
+    Run.objects.filter(pk=run_id).update(state="done", pending=0, failed=0, succeeded=ROWS)
+    reverted, seconds, queries = _timed(lambda: full.act(run_id, "revert"))
+    assert reverted == {"rows": ROWS}
+    assert full.states(summary)["none"] == ROWS
+    assert seconds < 60
+    assert queries < 30
