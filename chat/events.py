@@ -205,15 +205,16 @@ def _shortened(event: msgspec.Struct) -> msgspec.Struct:
     return event
 
 
-def cut(text: str, reasoning: str) -> Iterator[tuple[str, str]]:
+def cut(text: str, reasoning: str) -> Sequence[tuple[str, str]]:
     """A text in (text, reasoning) pieces of at most PIECE_CHARS; one piece if that is enough."""
     if len(text) + len(reasoning) <= PIECE_CHARS:
-        yield text, reasoning
-        return
-    for start in range(0, len(reasoning), PIECE_CHARS):
-        yield "", reasoning[start : start + PIECE_CHARS]
-    for start in range(0, len(text), PIECE_CHARS):
-        yield text[start : start + PIECE_CHARS], ""
+        return ((text, reasoning),)
+    thoughts = range(0, len(reasoning), PIECE_CHARS)
+    texts = range(0, len(text), PIECE_CHARS)
+    return [
+        *(("", reasoning[start : start + PIECE_CHARS]) for start in thoughts),
+        *((text[start : start + PIECE_CHARS], "") for start in texts),
+    ]
 
 
 def groups_of(logprobs: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
@@ -231,7 +232,9 @@ def groups_of(logprobs: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]
 def cuts_of(text: str, reasoning: str) -> list[int]:
     """The lengths of what a delta has, in the order in which it is read: reasoning comes first, and
     its length is negative."""
-    return [length for length in (-len(reasoning), len(text)) if length]
+    if reasoning:
+        return [-len(reasoning), len(text)] if text else [-len(reasoning)]
+    return [len(text)] if text else []
 
 
 def decode(frame: bytes) -> AnyEvent:

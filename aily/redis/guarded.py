@@ -178,11 +178,43 @@ class _AsyncReportingConnection:
         except redis.ResponseError as error:
             if not refuses_writes(error):
                 raise
-            await self.disconnect()
-            self.circuit.record_failure()
-            raise redis.ConnectionError(str(error)) from error
+            raise await self._leave_replica(error) from error
         self.circuit.record_success()
         return response
+
+    async def read_responses(self, count: int) -> list[object]:
+        """The responses to the last `count` commands, within one timeout, with errors among them.
+
+        `read_response` sets up a timeout for each.
+        """
+        responses: list[object] = []
+        timeout_seconds, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                for _ in range(count):
+                    try:
+                        responses.append(await super().read_response())  # type: ignore[misc]
+                    except redis.ResponseError as error:
+                        responses.append(error)
+        except TimeoutError:
+            self._record_failure()
+            raise redis.TimeoutError("Timeout reading from socket") from None
+        except NO_ANSWER:
+            self._record_failure()
+            raise
+        finally:
+            self.socket_timeout = timeout_seconds
+        for response in responses:
+            if isinstance(response, redis.ResponseError) and refuses_writes(response):
+                raise await self._leave_replica(response) from response
+        self.circuit.record_success()
+        return responses
+
+    async def _leave_replica(self, error: redis.ResponseError) -> redis.ConnectionError:
+        """Close the connection to a server that refuses writes, and return the error to raise."""
+        await self.disconnect()
+        self.circuit.record_failure()
+        return redis.ConnectionError(str(error))
 
 
 def _has_unread(reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> bool:

@@ -9,16 +9,15 @@ from typing import Generic, TypeVar, cast
 
 import redis
 import redis.asyncio
-from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from aily.redis.clients import async_redis, sync_redis
+from aily.redis.many import check, execute_many
 
 Argument = bytes | str | int | float
 Keys = Sequence[str]
 R = TypeVar("R")
-P = TypeVar("P", Pipeline, AsyncPipeline)
 #: The keys and the arguments of one call.
 ScriptCall = tuple[Keys, Sequence[Argument]]
 
@@ -74,22 +73,24 @@ class LuaScript(Generic[R]):
             client.script_load(self._source)
             again = self._add(client.pipeline(transaction=False), [calls[i] for i in unknown])
             _replace(replies, unknown, again.execute())
-        return cast("list[R]", _checked(replies))
+        check(replies)
+        return cast("list[R]", replies)
 
     async def acall_many(self, calls: Sequence[ScriptCall]) -> list[R]:
         """`call_many` for an event loop."""
         if len(calls) == 1:
             return [await self.acall(*calls[0])]
         client = self._async_client()
-        pipe = self._add(client.pipeline(transaction=False), calls)
-        replies = await pipe.execute(raise_on_error=False)
+        commands = [("EVALSHA", self._sha, len(keys), *keys, *args) for keys, args in calls]
+        replies = await execute_many(client, commands, raise_on_error=False)
         if unknown := _unknown(replies):
             await cast("Awaitable[str]", client.script_load(self._source))
-            again = self._add(client.pipeline(transaction=False), [calls[i] for i in unknown])
-            _replace(replies, unknown, await again.execute())
-        return cast("list[R]", _checked(replies))
+            again = await execute_many(client, [commands[index] for index in unknown])
+            _replace(replies, unknown, again)
+        check(replies)
+        return replies
 
-    def _add(self, pipe: P, calls: Sequence[ScriptCall]) -> P:
+    def _add(self, pipe: Pipeline, calls: Sequence[ScriptCall]) -> Pipeline:
         for keys, args in calls:
             pipe.evalsha(self._sha, len(keys), *keys, *args)
         return pipe
@@ -103,11 +104,3 @@ def _unknown(replies: Sequence[object]) -> list[int]:
 def _replace(replies: list[object], indexes: Sequence[int], found: Sequence[object]) -> None:
     for index, reply in zip(indexes, found, strict=True):
         replies[index] = reply
-
-
-def _checked(replies: list[object]) -> list[object]:
-    """The replies. Raises the first error among them."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies

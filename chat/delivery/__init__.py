@@ -6,6 +6,6 @@ due deliveries (claims.py), send them on their event loop (deliverer.py), and st
 """
 
 from chat.delivery.outbox import budget_near_end, create_deliveries
-from chat.delivery.questions import announce_questions
+from chat.delivery.questions import announce_questions, has_questions
 
-__all__ = ["announce_questions", "budget_near_end", "create_deliveries"]
+__all__ = ["announce_questions", "budget_near_end", "create_deliveries", "has_questions"]

@@ -27,6 +27,7 @@ MAX_CALLS, MAX_CHARS = 8, 1_500
 #: Of a webhook's data: its body has at most 20,000 bytes. What is longer is shortened to this.
 _MAX_DATA_BYTES, _SHORT_CHARS = 19_000, 200
 
+_ARE_THERE = "SELECT EXISTS (SELECT FROM chat_toolstep WHERE needs_announcing)"
 _TAKE = f"""
 WITH taken AS (
   UPDATE chat_toolstep SET needs_announcing = false
@@ -126,6 +127,12 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(list[_Question])
+
+
+def has_questions() -> bool:
+    """Whether there is a step to be announced."""
+    [found] = fetch_column(bool, _ARE_THERE)
+    return found
 
 
 @transaction.atomic

@@ -15,7 +15,7 @@ from aily.observability.metrics import batch_size
 from aily.redis.clients import sync_redis
 from aily.redis.scripts import LuaScript
 from chat.eventlog.keys import life_channel, log_key, text_channel, user_channel
-from chat.eventlog.notices import Notice, encode_notice, notice_header
+from chat.eventlog.notices import Notice, encode_notice, notice_time
 from chat.events import Event, EventId, TaskQueued, encode
 
 _append = LuaScript[list[int]](Path(__file__).parent / "lua" / "append.lua")
@@ -41,6 +41,12 @@ class Appended(NamedTuple):
     has_listeners: bool
 
 
+#: Each is made once: there is one for each delta.
+_APPENDED: dict[tuple[int, bool], Appended] = {
+    (code, has): Appended(code, has) for code in Outcome for has in (False, True)
+}
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """One event to be appended to a task's log. `channel`: of its notice.
 
@@ -57,8 +63,18 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     follower_id: str = ""
 
 
+class _Options(msgspec.Struct, omit_defaults=True):
+    """What is not as for a delta, in append.lua's words."""
+
+    channel: str = ""
+    follower: str = ""
+    create: bool = False
+    expires: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
 #: The keys and arguments of one call of the script.
-_Call = tuple[list[str], list[str | bytes | int]]
+_Call = tuple[list[str], list[str | bytes]]
 
 
 def append(appends: Sequence[Append]) -> list[Appended]:
@@ -73,32 +89,39 @@ async def aappend(appends: Sequence[Append], written_at: float | None = None) ->
 
 
 def _calls(appends: Sequence[Append], written_at: float | None) -> list[_Call]:
-    """One call for the events of each task: their keys share a hash slot, and stay in order.
-
-    Measured for 20 tasks with an event each, a task takes 7 µs more of this process, and 3 µs more
-    of Redis, than if one call took them all.
-    """
+    """One call for the events of each task: their keys share a hash slot, and stay in order."""
+    time = notice_time(written_at)
     return [
-        ([log_key(task_id)], _arguments(task_id, events, written_at))
+        ([log_key(task_id)], _arguments(text_channel(task_id), time, events))
         for task_id, events in groupby(appends, attrgetter("task_id"))
     ]
 
 
-def _arguments(
-    task_id: str, events: Iterable[Append], written_at: float | None
-) -> list[str | bytes | int]:
-    arguments: list[str | bytes | int] = [text_channel(task_id)]
+def _arguments(channel: str, time: str, events: Iterable[Append]) -> list[str | bytes]:
+    """In append.lua's order. `channel` is that of the task's text."""
+    arguments: list[str | bytes] = [channel, time]
     for event in events:
-        header = notice_header(event.follower_id or task_id, event.event_id, written_at)
-        arguments += (str(event.event_id), event.frame, header, event.channel)
-        arguments += (-1 if event.follower_id else int(event.create), event.keep_seconds)
+        is_usual = event.channel == channel and not (
+            event.create or event.keep_seconds or event.follower_id
+        )
+        options = b"" if is_usual else _options(channel, event)
+        arguments += (str(event.event_id), event.frame, options)
     return arguments
 
 
+def _options(channel: str, event: Append) -> bytes:
+    return _encode(
+        _Options(
+            channel="" if event.channel == channel else event.channel,
+            follower=event.follower_id,
+            create=event.create,
+            expires=event.keep_seconds,
+        )
+    )
+
+
 def _appended(replies: Sequence[Sequence[int]]) -> list[Appended]:
-    return [
-        Appended(Outcome(code), listeners > 0) for listeners, *codes in replies for code in codes
-    ]
+    return [_APPENDED[code, listeners > 0] for listeners, *codes in replies for code in codes]
 
 
 # --- Ends of tasks that no worker runs ----------------------------------------------------------

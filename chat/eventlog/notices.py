@@ -22,15 +22,16 @@ class Notice(NamedTuple):
     written_at: float | None = None
 
 
-def notice_header(task_id: str, event_id: EventId | None, written_at: float | None = None) -> bytes:
-    """What precedes the frame: `append.lua` puts the two together, so the frame is sent once."""
-    place = "" if event_id is None else str(event_id)
-    time = "" if written_at is None else f"@{written_at * 1000:.0f}"
-    return f"{task_id}{place}{time} ".encode()
+def notice_time(written_at: float | None) -> str:
+    """The part of a notice that says when the event was written."""
+    return "" if written_at is None else f"@{written_at * 1000:.0f}"
 
 
 def encode_notice(notice: Notice) -> bytes:
-    return notice_header(notice.task_id, notice.event_id, notice.written_at) + notice.frame
+    """Make a notice. Those of events that are appended are made by lua/append.lua."""
+    place = "" if notice.event_id is None else str(notice.event_id)
+    header = f"{notice.task_id}{place}{notice_time(notice.written_at)} "
+    return header.encode() + notice.frame
 
 
 def parse_notice(payload: bytes) -> Notice:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Protocol
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from chat.eventlog.appends import Append, Appended, Outcome
 from chat.eventlog.keys import text_channel, user_channel
@@ -114,7 +114,7 @@ class TaskLog:
         if reasoning:
             self._reasoning.append(reasoning)
             self._unsent_reasoning.append(reasoning)
-        if self.listeners.is_text_due(self._coalesced_at):
+        if self.listeners.are_there or self.listeners.is_text_overdue(self._coalesced_at):
             self._writer.schedule(self)
 
     def add_logprobs(self, logprobs: Sequence[msgspec.Raw], *, is_held: bool) -> None:
@@ -179,23 +179,32 @@ class TaskLog:
         has_logprobs = len(self._logprobs) > self._sent_logprobs
         if not (self._unsent_text or self._unsent_reasoning or has_logprobs):
             return
-        groups = groups_of(self._logprobs[self._sent_logprobs :]) if has_logprobs else ()
         pieces = cut("".join(self._unsent_text), "".join(self._unsent_reasoning))
         self._unsent_text.clear()
         self._unsent_reasoning.clear()
-        self._sent_logprobs = len(self._logprobs)
         self._coalesced_at = time.monotonic()
+        if not has_logprobs:
+            for text, reasoning in pieces:
+                self._add_delta(text, reasoning)
+            return
+        groups = groups_of(self._logprobs[self._sent_logprobs :])
+        self._sent_logprobs = len(self._logprobs)
         for piece, logprobs in zip_longest(pieces, groups):
             text, reasoning = piece or ("", "")
-            self._cuts += cuts_of(text, reasoning)
-            event = TaskDelta(
-                task_id=self.task_id,
-                id=self.next_id(),
-                text=text,
-                reasoning=reasoning,
-                logprobs=logprobs or UNSET,
-            )
-            self._add(event, self._text_channel)
+            self._add_delta(text, reasoning, logprobs or UNSET)
+
+    def _add_delta(
+        self, text: str, reasoning: str, logprobs: Sequence[msgspec.Raw] | UnsetType = UNSET
+    ) -> None:
+        self._cuts += cuts_of(text, reasoning)
+        event = TaskDelta(
+            task_id=self.task_id,
+            id=self.next_id(),
+            text=text,
+            reasoning=reasoning,
+            logprobs=logprobs,
+        )
+        self._add(event, self._text_channel)
 
     @property
     def has_pending(self) -> bool:

@@ -152,7 +152,7 @@ class EventStreamBody:
             return False
         data, is_single, is_last = whole
         if is_single and data.startswith(b"{"):
-            state.add_json(data)
+            state.add_stream_event(data)
             state.done = is_last
             return True
         if not state.is_named:

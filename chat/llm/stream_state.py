@@ -37,6 +37,7 @@ from chat.llm.wire import (
     WireUsage,
     decode_chunk,
     decode_name,
+    decode_stream_chunk,
     has_value,
     value_of,
 )
@@ -139,6 +140,15 @@ class StreamState:
             chunk.usage = lenient.native_counts(data) or chunk.usage
         self._add_chunk(chunk)
 
+    def add_stream_event(self, data: bytes) -> None:
+        """Take one event of a stream: `add_json`, at half its cost for text, as most events are.
+        Raises as `add_events`."""
+        if self.is_named and not self.has_native_counts:
+            chunk = decode_stream_chunk(data)
+            if chunk is not None and self.add_stream_chunks([chunk], 0):
+                return
+        self.add_json(data)
+
     def _read_odd(self, data: bytes) -> WireChunk:
         parsed = lenient.parse(data)
         problem = find_error(parsed)
@@ -199,16 +209,12 @@ class StreamState:
         else:
             position = len(chunks)
         if position > start:
-            self._note_deltas(position - start)
+            self.payloads += position - start
+            self.has_deltas = True
+            self._choice_index = 0
+            self._has_text = self._has_text or bool(self._text)
+            self._went_on = self._went_on or self.finish_reason is not None
         return position
-
-    def _note_deltas(self, count: int) -> None:
-        self.payloads += count
-        self.has_deltas = True
-        self._choice_index = 0
-        self._has_text = self._has_text or bool(self._text)
-        if self.finish_reason is not None:
-            self._went_on = True
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:
@@ -374,6 +380,8 @@ class StreamState:
         """The pieces joined, as far as there is room for them in bytes, and what room is left."""
         text = "".join(pieces)
         pieces.clear()
+        if text.isascii() and "\0" not in text and len(text) <= room:  # the common case
+            return text, room - len(text)
         if text.isascii():
             room -= len(text)
         elif not is_last and "\ud800" <= text[-1] <= "\udbff":

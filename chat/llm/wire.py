@@ -160,7 +160,8 @@ class WireChunk(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(WireChunk)
-_stream_decoder = msgspec.json.Decoder(list[WireStreamChunk])
+_stream_decoder = msgspec.json.Decoder(WireStreamChunk)
+_stream_array_decoder = msgspec.json.Decoder(list[WireStreamChunk])
 _name_decoder = msgspec.json.Decoder(WireName)
 _Undecodable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -173,11 +174,19 @@ def decode_chunk(data: bytes) -> WireChunk | None:
         return None
 
 
+def decode_stream_chunk(data: bytes) -> WireStreamChunk | None:
+    """Decode one event of a stream. None if it has an unusual shape."""
+    try:
+        return _stream_decoder.decode(data)
+    except _Undecodable:
+        return None
+
+
 def decode_stream_chunks(array: bytes) -> list[WireStreamChunk] | None:
     """Decode a JSON array of chunks, at a third of the cost of one by one. None if one of them has
     an unusual shape."""
     try:
-        return _stream_decoder.decode(array)
+        return _stream_array_decoder.decode(array)
     except _Undecodable:
         return None
 

@@ -311,7 +311,10 @@ class Call:
             self.on_first_text = None
 
     def _read_delay_seconds(self) -> float:
-        return 0.0 if self.on_first_text is not None else self.log.listeners.read_delay_seconds
+        listeners = self.log.listeners
+        if listeners.are_there or self.on_first_text is not None:
+            return 0.0
+        return listeners.read_delay_seconds
 
     def _refused(self) -> None:
         task = self.task

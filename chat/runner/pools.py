@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chat.llm.types import Upstream
 from chat.models.provider_fields import StructuredOutput
 from chat.models.transitions import Route
-from chat.scheduler import NOT_CALLED, DeploymentClaim, DeploymentKey, Taken
+from chat.scheduler import NOT_CALLED, Claim, DeploymentClaim, DeploymentKey
 
 
 class EndedCalls(NamedTuple):
@@ -90,6 +90,12 @@ class Deployment:
     def released(self) -> Sequence[str]:
         """Tasks whose slots the next claim gives back."""
         return self._released
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing goes on: no call has a slot or has just ended, and nothing blocks it."""
+        takes_nothing = self.is_held or self.weight == 0
+        return not (self.slots > 0 or self._released) and (self.is_usable or takes_nothing)
 
     @property
     def is_limited(self) -> bool:
@@ -181,6 +187,9 @@ class Pool:
     #: Tasks that the last claim has started, and how many of them are not of lane batch.
     started: int = 0
     started_for_people: int = 0
+    #: Whether the last claim found that nothing goes on: no task waits or runs here, and nothing
+    #: blocks it. Then one look at all such pools together replaces the claims without a ring.
+    is_at_rest: bool = False
     #: Set to look for work now.
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     #: Since the last claim the doorbell has rung for this worker alone: no other one knows of the
@@ -201,7 +210,7 @@ class Pool:
 
     def update(self, loaded: Pool) -> None:
         """Take over what was read from the database."""
-        was_held = self.is_held
+        was_held, settings = self.is_held, self._settings()
         self.model, self.is_model_held = loaded.model, loaded.is_model_held
         for name in self.deployments.keys() - loaded.deployments.keys():
             # Deleted, or moved to another provider: its calls end, none starts.
@@ -214,14 +223,24 @@ class Pool:
                 known.update(deployment)
             else:
                 self.deployments[name] = deployment
-        if was_held and not self.is_held:
+        # A claim stores the caps, which others read.
+        if (was_held and not self.is_held) or (self.is_at_rest and self._settings() != settings):
             self.woken.set()
 
-    def note_taken(self, taken: Mapping[str, Taken]) -> None:
-        """Store the reply of a claim about each deployment."""
-        for name, found in taken.items():
+    def _settings(self) -> list[tuple[str, int, int, bool]]:
+        """What a claim stores of its deployments' settings."""
+        places = self.deployments.items()
+        return [(name, place.cap, place.weight, place.is_held) for name, place in places]
+
+    def note_claim(self, claim: Claim) -> None:
+        """Store the reply of a claim."""
+        for name, found in claim.taken.items():
             self.deployments[name].is_usable = found.is_usable
             self.deployments[name].slots += len(found.task_ids)
+        self.has_waiting, self.wait_seconds = claim.left > 0, claim.wait_seconds
+        is_unfinished = self.has_waiting or claim.is_counting
+        places = self.deployments.values()
+        self.is_at_rest = not is_unfinished and all(place.is_at_rest for place in places)
 
     def has_other(self, tried: Iterable[str]) -> bool:
         """Whether a deployment that is not among these could be called now."""

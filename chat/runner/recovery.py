@@ -213,6 +213,8 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
 
 def announce_questions() -> int:
     """Announce tool calls that wait for approval to their users. Returns how many deliveries."""
+    if not delivery.has_questions():
+        return 0
     with transaction.atomic():
         task_ids, deliveries = delivery.announce_questions()
         if task_ids:

@@ -32,6 +32,7 @@ from chat.scheduler.ready import (
     remove,
     ring,
     ring_listeners,
+    with_work,
 )
 from chat.scheduler.single_slots import return_slot, take_slot
 from chat.scheduler.slots import (
@@ -87,4 +88,5 @@ __all__ = [
     "ring_listeners",
     "take_slot",
     "unknown_slots",
+    "with_work",
 ]

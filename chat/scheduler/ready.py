@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from aily.redis.clients import async_redis, sync_redis
+from aily.redis.many import Command, execute_many
 from aily.redis.scripts import LuaScript, ScriptCall
 from chat.scheduler.keys import DOORBELL, RELOAD, pool_keys
 from chat.scheduler.places import EnqueueReply, Place, places_of_reply
@@ -78,6 +79,18 @@ def enqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
 async def aenqueue(pool: str, entries: Sequence[Entry]) -> tuple[list[Place], bool]:
     """`enqueue` for an event loop."""
     return places_of_reply(await _enqueue.acall(*_call(pool, entries)))
+
+
+async def with_work(pools: Sequence[str]) -> list[str]:
+    """Return those of these pools that have ready tasks, or that Redis does not know any more.
+
+    Raises RedisUnavailable.
+    """
+    keys = [pool_keys(pool) for pool in pools]
+    commands: list[Command] = [("EXISTS", key) for own in keys for key in (own.ready, own.known)]
+    replies = await execute_many(async_redis(), commands)
+    states = zip(pools, replies[::2], replies[1::2], strict=True)
+    return [pool for pool, has_ready, is_known in states if has_ready or not is_known]
 
 
 async def ring(pool: str) -> None:

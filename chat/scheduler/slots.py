@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from aily.redis.clients import async_redis, sync_redis
+from aily.redis.many import execute_many
 from aily.redis.scripts import LuaScript, ScriptCall
 from chat.scheduler.keys import DeploymentKey, DeploymentKeys, deployment_keys, pool_keys
 
@@ -50,10 +51,9 @@ async def unknown_slots(
     Reads their task ids only where there are more than are known. Raises RedisUnavailable.
     """
     client = async_redis()
-    pipe = client.pipeline(transaction=False)
-    for deployment in known:
-        pipe.scard(deployment_keys(deployment).slots(worker_id))
-    counts = zip(known, await pipe.execute(), strict=True)
+    keys = [deployment_keys(deployment).slots(worker_id) for deployment in known]
+    cards = await execute_many(client, [("SCARD", key) for key in keys])
+    counts = zip(known, cards, strict=True)
     found = {}
     for deployment in [name for name, count in counts if count > len(known[name])]:
         members = client.smembers(deployment_keys(deployment).slots(worker_id))

@@ -57,7 +57,7 @@ def snapshot_pieces(
     task_id: str, text: str, reasoning: str, place: EventId | None, cursor: EventId
 ) -> Iterator[Followed]:
     """A text in pieces, the last of which is at `place`; None: it has no place in the log."""
-    pieces = list(cut(text, reasoning))
+    pieces = cut(text, reasoning)
     ids = _ids(len(pieces), place, cursor)
     for number, ((part, thought), event_id) in enumerate(zip(pieces, ids, strict=True)):
         frame = encode(_event(task_id, part, thought, event_id, is_first=number == 0))

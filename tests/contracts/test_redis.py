@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from redis.exceptions import ResponseError
+
 from aily.redis.clients import async_redis, close_async_clients
 from aily.redis.errors import RedisDiskError
 from tests.waiting import until
@@ -35,6 +38,20 @@ async def test_a_command_is_written_by_the_part_that_does_not_wait_for_a_timeout
     connection = await client.connection_pool.get_connection()
     await connection._send_packed_command([b"*1\r\n$4\r\n", b"PING\r\n"])
     assert await connection.read_response() == b"PONG"
+    await client.connection_pool.release(connection)
+    await close_async_clients()
+
+
+async def test_a_connection_without_a_timeout_reads_one_response_after_the_other() -> None:
+    client: Any = async_redis()
+    connection = await client.connection_pool.get_connection()
+    connection.socket_timeout = None
+    await connection.send_packed_command(b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nNONE\r\n")
+    assert await connection.read_response() == b"PONG"
+    with pytest.raises(ResponseError):
+        await connection.read_response()
+    assert connection.is_connected
+    await connection.retry.call_with_retry(connection.check_health, lambda _: None)
     await client.connection_pool.release(connection)
     await close_async_clients()
 

@@ -1,11 +1,13 @@
 -- Appends events of one task to its log and publishes their notices.
 --
 -- KEYS[1]  the log, a stream whose entries have the one field `e`
--- ARGV[1]  the channel of the task's text
--- ARGV[2…] six values an event: event id (`<attempt>-<n>`), frame, what precedes the frame in the
---          event's notice (chat/eventlog/notices.py), the notice's channel,
---          1 to create the log if it does not exist, -1 to publish without appending,
---          seconds until the log expires (0: as it is)
+-- ARGV[1]  the channel of the task's text, with the task's id in braces
+-- ARGV[2]  `@` and when the oldest was written, for the notices (chat/eventlog/notices.py); or ''
+-- ARGV[3…] three values an event: event id (`<attempt>-<n>`), frame, and '' or JSON with what is not
+--          as for most events:
+--          channel (of the notice; else that of the text), follower (the task that the notice is
+--          for; else this one: the event is published without being appended), create (whether it
+--          creates the log if that does not exist), expires (seconds until the log does)
 --
 -- Redis refuses an id that is not above the stream's last one: that keeps out the worker of an older
 -- attempt, and makes it harmless to send an append again. NOMKSTREAM fails where Redis lost the log. A
@@ -14,25 +16,33 @@
 --
 -- Returns how many are subscribed to the task's text, then for each event:
 -- 1 appended, 0 it was appended before, -1 refused, -2 the log does not exist.
-local log, text_channel = KEYS[1], ARGV[1]
+local log, text_channel, written_at = KEYS[1], ARGV[1], ARGV[2]
+local task = string.match(text_channel, '{(.*)}')
+
+local function parts(id)
+  local attempt, n = string.match(id, '(%d+)-(%d+)')
+  return tonumber(attempt), tonumber(n)
+end
 
 local function leaves_gap(id)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   if not last then return false end
-  local last_attempt, last_n = string.match(last[1], '(%d+)-(%d+)')
-  local attempt, n = string.match(id, '(%d+)-(%d+)')
-  last_attempt, last_n, attempt, n = tonumber(last_attempt), tonumber(last_n), tonumber(attempt), tonumber(n)
+  local attempt, n = parts(id)
+  -- The common case, for a third of what follows.
+  if last[1] == attempt .. '-' .. n - 1 then return false end
+  local last_attempt, last_n = parts(last[1])
   return attempt > last_attempt or attempt == last_attempt and n > last_n + 1
 end
 
-local out = {redis.call('PUBSUB', 'NUMSUB', text_channel)[2]}
-for i = 2, #ARGV, 6 do
-  local id, frame, header, channel, create, expires =
-    ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
+local out, listeners = {0}, nil
+local usual = {}
+for i = 3, #ARGV, 3 do
+  local id, frame = ARGV[i], ARGV[i + 1]
+  local options = ARGV[i + 2] == '' and usual or cjson.decode(ARGV[i + 2])
   local reply
-  if create == '-1' then
+  if options.follower then
     reply = id
-  elseif create == '1' then
+  elseif options.create then
     reply = redis.pcall('XADD', log, id, 'e', frame)
   elseif not leaves_gap(id) then
     reply = redis.pcall('XADD', log, 'NOMKSTREAM', id, 'e', frame)
@@ -45,10 +55,12 @@ for i = 2, #ARGV, 6 do
     -- When a batch is sent again, only its last event can be the log's last one.
     out[#out + 1] = #redis.call('XRANGE', log, id, id) > 0 and 0 or -1
   else
-    if expires > 0 then redis.call('EXPIRE', log, expires) end
-    local notice = header .. frame
-    redis.call('PUBLISH', channel, notice)
+    if options.expires then redis.call('EXPIRE', log, options.expires) end
+    local notice = (options.follower or task) .. id .. written_at .. ' ' .. frame
+    local subscribed = redis.call('PUBLISH', options.channel or text_channel, notice)
+    if not options.channel then listeners = subscribed end
     out[#out + 1] = 1
   end
 end
+out[1] = listeners or redis.call('PUBSUB', 'NUMSUB', text_channel)[2]
 return out

@@ -60,7 +60,8 @@ class Deadlines:
         self._seconds = min(seconds, AFTER_FINISH_SECONDS) if last else seconds
         self._payload_at = self._loop.time() + self._seconds
         self._error = BetweenTokensTimeoutError
-        if self._on_timeout is not None:
+        is_earlier = self._timer is None or self._fires_at > self._payload_at
+        if is_earlier and self._on_timeout is not None:
             self._set_timer()
 
     def passed(self) -> ProviderTimeoutError:

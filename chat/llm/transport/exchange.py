@@ -191,7 +191,7 @@ class Exchange:
             if self._connection is not None and not self._connection.is_complete:
                 self._drain = self._loop.call_later(DRAIN_SECONDS, self._finish_wait)
             return
-        is_last = state.is_finished
+        is_last = state.finish_reason is not None and state.is_finished
         deadlines.payload_came(last=is_last)
         if self._waiting or is_last or self._connection is None:
             return

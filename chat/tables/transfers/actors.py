@@ -9,8 +9,9 @@ import dramatiq
 from aily.redis.errors import RedisUnavailable
 from chat.actors import MAX_AGE_MS, QUEUE, after_settling
 from chat.tables.transfers import retention
+from chat.tables.transfers.leases import has_waiting
 from chat.tables.transfers.threads import TransferThreads
-from chat.tables.transfers.working import has_work, work_on_next
+from chat.tables.transfers.working import work_on_next
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def work_on_transfers() -> None:
 @after_settling
 def wake_if_due() -> None:
     """`work_on_transfers` each second, without a message."""
-    if has_work():
+    if has_waiting():
         _threads.wake()
 
 

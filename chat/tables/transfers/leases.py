@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from django.db.models import Q
-from django.db.models.functions import Now
 from psycopg import sql
 
 from aily.database.rows import execute, fetch_column
@@ -22,6 +20,10 @@ from chat.tables.names import statement
 
 SECONDS = 15
 
+_IS_WAITING = """
+EXISTS (SELECT FROM {table}
+         WHERE state = ANY(%(states)s) AND (lease_until IS NULL OR lease_until < now()))
+"""
 _TAKE = """
 UPDATE {table} SET lease = %(token)s, lease_until = now() + make_interval(secs => %(seconds)s)
  WHERE id = (SELECT id FROM {table}
@@ -68,10 +70,11 @@ class Lease:
         }
 
 
-def is_waiting(transfers: Transfers) -> bool:
-    """Whether a transfer waits for a worker. A look-up in a small index."""
-    free = Q(lease_until=None) | Q(lease_until__lt=Now())
-    return transfers.objects.filter(free, state__in=WORKED_ON).exists()
+def has_waiting() -> bool:
+    """Whether an import or export waits for a worker. One look-up in two small indexes."""
+    waiting = " OR ".join(_sql(_IS_WAITING, transfers) for transfers in (Import, Export))
+    [found] = fetch_column(bool, f"SELECT {waiting}", {"states": _STATES})
+    return found
 
 
 @contextmanager

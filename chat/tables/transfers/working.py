@@ -5,7 +5,7 @@ from __future__ import annotations
 from chat.tables.exports.working import work_on as work_on_export
 from chat.tables.imports.working import work_on as work_on_import
 from chat.tables.models import Export, Import
-from chat.tables.transfers.leases import is_waiting, take_next
+from chat.tables.transfers.leases import take_next
 
 
 def work_on_next() -> bool:
@@ -19,8 +19,3 @@ def work_on_next() -> bool:
             work_on_export(lease)
             return True
     return False
-
-
-def has_work() -> bool:
-    """Whether any transfer waits for a worker."""
-    return is_waiting(Import) or is_waiting(Export)
