@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -27,27 +28,32 @@ _GROUPS = (
     ("tests/e2e/",),
     ("tests/clients/",),
 )
-#: Begun first, so that no process works alone at the end. The last ones wait more than they
-#: compute, which costs no time beside tests that compute.
+#: Begun first, so that no process works alone at the end.
 _SLOWEST_FIRST = (
     "tests/e2e/web/",
     "tests/e2e/test_clients.py",
     "tests/e2e/",
     "tests/clients/",
+    "tests/deploy/",
     "tests/chat/api/test_fuzz.py",
+)
+#: What waits for most of its time, the slowest first: it is spread among what computes, so that
+#: some process always has work for the CPU.
+_WAITING = (
+    "tests/e2e/test_tool_loop.py",
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
-    "tests/deploy/",
-    "tests/e2e/test_tool_loop.py",
-    "tests/e2e/test_outages.py",
     "tests/e2e/test_replica.py",
     "tests/e2e/test_full_disk.py",
-    "tests/chat/runner/test_scheduling.py",
-    "tests/accounts/",
-    "tests/aily/redis/test_sentinel.py",
+    "tests/e2e/test_outages.py",
     "tests/chat/runner/",
-    "tests/chat/accounting/",
+    "tests/chat/runs/",
+    "tests/chat/toolloop/",
     "tests/chat/llm/",
+    "tests/chat/accounting/",
+    "tests/chat/tables/ai/",
+    "tests/aily/redis/test_sentinel.py",
+    "tests/accounts/",
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
 _INSTALLATIONS = (
@@ -81,15 +87,36 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneStack:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _rank(item.nodeid))
+    groups = _in_order(dict.fromkeys(_group(item.nodeid) for item in items))
+    places = {group: place for place, group in enumerate(groups)}
+    items.sort(key=lambda item: places[_group(item.nodeid)])
     for item in items:
         if item.nodeid.startswith(_INSTALLATIONS) or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(INSTALLATION_SECONDS))
 
 
-def _rank(nodeid: str) -> int:
-    group = _group(nodeid)
-    if group in _SLOWEST_FIRST:
-        return _SLOWEST_FIRST.index(group)
-    ranks = (rank for rank, path in enumerate(_SLOWEST_FIRST) if group.startswith(path))
-    return next(ranks, len(_SLOWEST_FIRST))
+def _in_order(groups: Iterable[str]) -> list[str]:
+    """The slowest, and then the others, those that wait evenly spread."""
+    first: list[tuple[int, str]] = []
+    waiting: list[tuple[int, str]] = []
+    computing: list[tuple[int, str]] = []
+    for group in groups:
+        if (rank := _rank(group, _WAITING)) is not None:
+            waiting.append((rank, group))
+        elif (rank := _rank(group, _SLOWEST_FIRST)) is not None:
+            first.append((rank, group))
+        else:
+            computing.append((0, group))
+    spread = [
+        ((place + 0.5) / len(part), group)
+        for part in (sorted(waiting), computing)
+        for place, (_, group) in enumerate(part)
+    ]
+    return [group for _, group in [*sorted(first), *sorted(spread)]]
+
+
+def _rank(group: str, names: Sequence[str]) -> int | None:
+    """The place of the group's own name, or of one that it begins with."""
+    if group in names:
+        return names.index(group)
+    return next((rank for rank, name in enumerate(names) if group.startswith(name)), None)

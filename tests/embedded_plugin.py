@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
 import os
 import threading
 from collections.abc import Callable
@@ -116,6 +117,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if os.environ.get("REDIS_URL"):
         run_servers.ensure_started()
     run_servers.start_on_first_connection()
+    # pytest collects garbage five times at the end; what all tests are made of is none.
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

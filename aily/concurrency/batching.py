@@ -8,6 +8,7 @@ a `Pace` batches grow before the process is out of CPU time.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -19,6 +20,8 @@ from aily.problems import Problem
 
 #: A batch counts so much in the mean size of the last ones.
 _WEIGHT = 0.1
+#: The rate of items is one of about so many seconds.
+_RATE_SECONDS = 1.0
 #: From this mean size on an item may expect company.
 _COMPANY = 1.5
 #: Timers of an event loop are this coarse, in seconds: what is due within it is due.
@@ -63,7 +66,8 @@ class Batcher(Generic[T, R]):
 
     `handle(items)` returns one result an item, in the same order; an Exception among the results
     is raised to its caller alone, an exception out of `handle` to all callers of that batch. With a
-    `name`, the sizes of the batches are counted under it.
+    `name`, the sizes of the batches are counted under it. A `pace` may be a function of how many
+    items come a second: where few do, waiting for others gains little.
     """
 
     def __init__(
@@ -73,13 +77,16 @@ class Batcher(Generic[T, R]):
         max_size: int = 200,
         max_batches: int = 1,
         name: str = "",
-        pace: Pace | None = None,
+        pace: Pace | Callable[[float], Pace] | None = None,
     ) -> None:
         self._handle = handle
         self._max_size = max_size
         self._max_batches = max_batches
         self._sizes = metrics.batch_size(name) if name else None
-        self._pace = pace
+        self._pace_by_rate = pace if callable(pace) else None
+        self._pace = pace(0.0) if callable(pace) else pace
+        #: Items a second of late, and when they were counted (the loop's time).
+        self._rate = self._counted_at = 0.0
         self._next_at = 0.0
         #: Of the batches of late.
         self._mean_size = 1.0
@@ -141,10 +148,20 @@ class Batcher(Generic[T, R]):
         if self._pace is not None:
             self._next_at = began + self._pace.min_seconds
         self._mean_size += (len(batch) - self._mean_size) * _WEIGHT
+        if self._pace_by_rate is not None:
+            self._count(len(batch), began)
+            self._pace = self._pace_by_rate(self._rate)
         self._start_batch()
         await self._run_batch(batch)
         if self._pace is not None:
             self._next_at = max(self._next_at, began + self._pace.after(loop.time() - began))
+
+    def _count(self, items: int, now: float) -> None:
+        """Count items that came since the last count, as if evenly."""
+        seconds = max(now - self._counted_at, _TICK)
+        weight = 1 - math.exp(-seconds / _RATE_SECONDS)
+        self._rate += (items / seconds - self._rate) * weight
+        self._counted_at = now
 
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the next batch is due: by the pace, or before if it is full or complete."""

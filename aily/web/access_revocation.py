@@ -231,7 +231,7 @@ class OpenSockets:
                 await layer.group_add(GROUP, channel)
                 self._is_listening.set()
                 while True:
-                    self._handle(await layer.receive(channel))
+                    self._receive(await layer.receive(channel))
             except (*RedisUnavailable, OSError) as error:
                 logger.warning("open sockets: Redis is unavailable (%s)", error)
                 await asyncio.sleep(1)
@@ -240,13 +240,15 @@ class OpenSockets:
                 note_fault("open sockets")
                 await asyncio.sleep(1)
 
-    def _handle(self, message: _Message) -> None:
+    def _receive(self, message: _Message) -> None:
         if message.get("is_of_grants"):
             grant_watches().note(message["user_id"])
             return
         access = Access(message["user_id"], message["api_key_id"], message["session"])
         # A process of an older version leaves it out, and means revoked.
-        is_revoked = message.get("is_revoked", True)
+        self._handle(access, is_revoked=message.get("is_revoked", True))
+
+    def _handle(self, access: Access, *, is_revoked: bool) -> None:
         # A copy: closing changes the dictionary.
         for registration in list(self._registrations):
             if not access.covers(registration.access):

@@ -47,7 +47,7 @@ FEW_CALLS = 256
 SPARE_CPU_SHARE = 0.5
 #: Of the claims of that worker: no other one could take what comes meanwhile, and the submits that
 #: it is rung for keep their own pace.
-PREFERRED_PACE = Pace(max_seconds=0.025)
+PREFERRED_PACE = Pace(min_seconds=0.01, max_seconds=0.01)
 #: How often a pool is checked even without a ring, in case one was lost.
 POLL_SECONDS = 1.0
 #: How often a claim is made for a pool at rest that no look has woken.

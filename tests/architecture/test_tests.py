@@ -138,6 +138,7 @@ def test_the_order_of_the_tests_names_files_that_are_there() -> None:
     """A slow file that has moved would begin last, and the run would wait for it."""
     named = {
         *distribution_plugin._SLOWEST_FIRST,
+        *distribution_plugin._WAITING,
         *distribution_plugin._INSTALLATIONS,
         *(name for group in distribution_plugin._GROUPS for name in group),
     }

@@ -39,6 +39,7 @@ from chat.models import (
 from chat.scheduler.keys import deployment_keys
 from chat.services.scenes import create_version, publish
 from tests.conftest import grant
+from tests.subtests import subtested
 
 #: The inline form of permissions of roles, left empty.
 _ROLES = "guardian-groupobjectpermission-content_type-object_pk"
@@ -105,7 +106,7 @@ def test_what_tasks_belong_to_is_kept_and_they_are_not_read(
 _BUDGET = {"name": "b", "period": "month", "currency": "USD", "is_active": "on"}
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("table", "form", "sentence"),
     [
         ("budget", {**_BUDGET, "limit_tokens": "5"}, "请选择用户或 API 密钥，不能两者都选。"),
@@ -309,7 +310,7 @@ def test_a_draft_is_edited_and_a_published_version_is_not(admin: Client, scene: 
     assert draft.user_template == "after"
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "field"),
     [
         ({"user_template": "{{"}, "user_template"),

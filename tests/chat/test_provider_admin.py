@@ -9,6 +9,7 @@ from django.test import Client
 
 from accounts.models import User
 from chat.models import LLMModel, Provider
+from tests.subtests import subtested
 
 FORM = {
     "name": "acme", "base_url": "https://1.1.1.1/v1", "is_enabled": "on", "api_key_env": "",
@@ -99,7 +100,7 @@ def test_empty_keeps_secrets_and_others_replace_or_remove_them(root: Client) -> 
     assert not provider.has_api_key
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "value"),
     [
         ("base_url", "https://u:p@1.1.1.1"),

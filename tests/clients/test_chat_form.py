@@ -11,6 +11,7 @@ import pytest
 from tests.clients import openai_schemas
 from tests.clients.conftest import Installation
 from tests.clients.raw import MODEL, chat_body, error_of, events_of
+from tests.subtests import subtested
 
 _PATH = "/chat/completions"
 _USER = {"role": "user", "content": "Hello"}
@@ -21,7 +22,7 @@ _CALLED = {"role": "assistant", "content": None, "tool_calls": [_CALL], "reasoni
 _RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "param"),
     [
         ({"model": None}, "model"),

@@ -87,13 +87,16 @@ def test_the_python_client_has_a_function_for_each_operation(
 ) -> None:
     paths = json.loads(document.read_bytes())["paths"].values()
     operations = {
-        f"{operation['tags'][0]}.{operation['operationId']}"
+        f"{operation['tags'][0]}/{operation['operationId']}.py"
         for path in paths
         for operation in path.values()
     }
     assert len(operations) > 80
     for operation in operations:
-        assert importlib.import_module(f"{generated}.api.{operation}").sync_detailed
+        # To import all of them takes as long as all other tests of the client.
+        source = (document.parent / generated / "api" / operation).read_text()
+        compile(source, operation, "exec")
+        assert "\ndef sync_detailed(" in source
 
 
 def test_the_python_client_submits_reads_and_lists(python_client: PythonClient) -> None:

@@ -58,7 +58,10 @@ def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
         }
         url = url_of(server, "aily_outages")
         only = ("valkey", "simulator", "worker", "scheduler", "web")
-        with Stack(url, data_dir, environment=environment, only=only, script=MAKE_KEYS) as stack:
+        stack = Stack(
+            url, data_dir, web_processes=1, environment=environment, only=only, script=MAKE_KEYS
+        )
+        with stack:
             yield Cuttable(stack, Keys(*stack.made), {"postgres": postgres, "redis": valkey})
 
 

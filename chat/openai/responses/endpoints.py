@@ -18,7 +18,6 @@ from accounts.idempotency import FIELD, parse_key
 from aily.http.bodies import decode_body, read_body
 from aily.http.event_streams import EventStreamResponse
 from aily.problems import InvalidRequest, NotFound, Problem, TooLarge
-from aily.rest.json_input import one_line
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
@@ -44,6 +43,7 @@ from chat.openai.responses.replay import (
     response_events,
     resumed_events,
 )
+from chat.openai.responses.sending import SentEvents
 from chat.openai.responses.stored import ItemPage, delete_response, load_response
 from chat.openai.task_errors import error_of
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
@@ -61,7 +61,6 @@ BYTES_PER_TOKEN = 3
 DEFAULT_PAGE, MAX_PAGE = 20, 100
 #: Above every number of an event.
 MAX_NUMBER = 2**53
-_DONE = b"data: [DONE]\n\n"
 
 
 # --- Creating -----------------------------------------------------------------------------------
@@ -265,28 +264,17 @@ async def _stream(
     headers: Mapping[str, str],
     resources: ExitStack,
 ) -> Response:
-    sent = _server_sent(events)
+    sent = SentEvents(events)
+    stream = sent.server_sent()
     # Begun, so that closing it ends what is followed, even if the client is gone already.
-    await anext(sent)
+    await anext(stream)
     return EventStreamResponse(
-        sent,
+        stream,
         caller.lost_access(),
+        on_interruption=sent.last_event,
         resources=resources.pop_all(),
         headers=headers,
     )
-
-
-async def _server_sent(events: AsyncGenerator[ResponseEvent]) -> AsyncGenerator[bytes]:
-    """Yield nothing first, once the events have begun; then each of them."""
-    async with aclosing(events):
-        event = await anext(events, None)
-        yield b""
-        while event is not None:
-            # No ids: after one, OpenAI's client takes every blank line for an event.
-            data = one_line(msgspec.json.encode(event.body()))
-            yield b"event: %b\ndata: %b\n\n" % (event.type.encode(), data)
-            event = await anext(events, None)
-        yield _DONE
 
 
 def _json(body: JsonObject, headers: Mapping[str, str] | None = None) -> Response:

@@ -54,6 +54,9 @@ logger = logging.getLogger(__name__)
 
 #: Callers wait for a submit, unlike for a claim or an end: its batches are less far apart.
 _PACE = Pace(max_seconds=0.04)
+#: Of a process with fewer submits a second.
+_FEW_SUBMITS = 120
+_QUICK_PACE = Pace(min_seconds=0.012, max_seconds=0.015, gather_seconds=0.003)
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
 _MAX_RENDERINGS = 4
@@ -100,7 +103,11 @@ def _batcher() -> Batcher[Submission, Accepted]:
     async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
         return await in_database(submit_many, submissions)
 
-    return Batcher(handle, max_batches=2, pace=_PACE, name="submit")
+    return Batcher(handle, max_batches=2, pace=_pace, name="submit")
+
+
+def _pace(submits_per_second: float) -> Pace:
+    return _QUICK_PACE if submits_per_second < _FEW_SUBMITS else _PACE
 
 
 def submit_many(submissions: Sequence[Submission]) -> list[Accepted | Exception]:

@@ -153,8 +153,11 @@ class Clock:
         self._passed, time = 0.0, loop.time
         monkeypatch.setattr(loop, "time", lambda: time() + self._passed)
 
-    async def passes(self, seconds: float) -> None:
+    def skip(self, seconds: float) -> None:
         self._passed += seconds
+
+    async def passes(self, seconds: float) -> None:
+        self.skip(seconds)
         await turns()
 
 
@@ -243,3 +246,24 @@ async def test_a_caller_without_company_does_not_wait_for_any() -> None:
     async with asyncio.timeout(20):
         for number in range(20):
             assert await batcher.submit(number) == number
+
+
+async def test_a_pace_may_go_by_how_many_items_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handle(items: list[int]) -> list[int]:
+        return items
+
+    clock = Clock(monkeypatch)
+
+    at_once = Pace(min_seconds=0, share=1, max_seconds=0, gather_seconds=0)
+    late = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=LONG)
+    batcher = Batcher(handle, pace=lambda rate: late if rate >= 30 else at_once)
+    for number in range(20):
+        clock.skip(1)
+        assert await asyncio.wait_for(batcher.submit(number), 20) == number
+    for _ in range(40):
+        clock.skip(0.01)
+        items = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
+        await turns()
+    assert not any(item.done() for item in items)
+    for item in items:
+        item.cancel()

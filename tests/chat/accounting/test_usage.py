@@ -14,6 +14,7 @@ from chat.models import LedgerEntry, LLMModel
 from chat.services.submit import Accepted
 from tests.chat.accounting.conftest import SubmitMany, budget_of, end, usage
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_usage_is_of_the_days_asked_for(alice: User, client_of: ClientOf, used: 
         assert (body["from"], body["to"]) == tuple(day[-10:] for day in days.split("&"))
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("query", "status", "field"),
     [
         ("from=2026-02-30", 422, "query.from"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -54,33 +55,47 @@ from chat.tables.tables import create_table
 from tests.chat.tables.transfers import work
 
 
-def one_of_each(
-    owner: User, provider: Provider, name: str, *, has_table: bool = True
-) -> dict[str, Any]:
-    """What there is by now, by the path parameter that names it.
+def one_of_each(owner: User, provider: Provider, name: str, path: str = "") -> dict[str, Any]:
+    """What there is by now, by the path parameter that names it: all, or what `path` is about.
 
     `name` is that of whatever has one; a task of the model `<name>-used` of `provider` has ended.
-    A table takes longer to make than all else.
     """
-    Provider.objects.create(name=name, base_url="http://127.0.0.1:9")
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "/providers": lambda: {"provider": _provider(name)},
+        "/budgets": lambda: {"budget_id": _budget(owner, name)},
+        "/menus": lambda: {"item_id": MenuItem.objects.create(label=name).pk},
+        "/keys": lambda: {"key_id": APIKey.create(owner, name)[0].pk},
+        "/roles": lambda: {"role_id": Role.objects.create(name=name).pk},
+        "/sessions": lambda: {"session_id": _session(owner)},
+        "/users": lambda: {"user_id": User.objects.create_user(name).pk},
+        "/scenes /prompts /runs /tables": lambda: _scene(name),
+        "/conversations": lambda: _conversation(owner),
+        "/models /deployments /tasks /tool /webhooks": lambda: _model_and_tasks(
+            owner, provider, name
+        ),
+        "/runs": lambda: _run(owner, name),
+        "/tables": lambda: _table(owner, name),
+    }
+    known: dict[str, Any] = {"name": name, "slug": name}
+    for words, make in makers.items():
+        if not path or any(word in path for word in words.split()):
+            known |= make()
+    return known
+
+
+def _provider(name: str) -> int:
+    return Provider.objects.create(name=name, base_url="http://127.0.0.1:9").pk
+
+
+def _budget(owner: User, name: str) -> int:
+    return Budget.objects.create(user=owner, name=name, limit_calls=10).pk
+
+
+def _session(owner: User) -> int:
     session = Session.objects.create(
         session_key=secrets.token_hex(16), expire_date=timezone.now() + timedelta(days=1)
     )
-    return {
-        "name": name,
-        "slug": name,
-        "budget_id": Budget.objects.create(user=owner, name=name, limit_calls=10).pk,
-        "item_id": MenuItem.objects.create(label=name).pk,
-        "key_id": APIKey.create(owner, name)[0].pk,
-        "role_id": Role.objects.create(name=name).pk,
-        "session_id": UserSession.objects.create(user=owner, session_key=session.pk).pk,
-        "user_id": User.objects.create_user(name).pk,
-        **_scene(name),
-        **_conversation(owner),
-        **_model_and_tasks(owner, provider, name),
-        **_run(owner, name),
-        **(_table(owner, name) if has_table else {}),
-    }
+    return UserSession.objects.create(user=owner, session_key=session.pk).pk
 
 
 def _scene(name: str) -> dict[str, Any]:

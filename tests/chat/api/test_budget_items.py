@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from accounts.models import APIKey, User
 from chat.models import Budget
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 PATH = "/api/budgets/items"
 JSON = "application/json"
@@ -31,7 +30,7 @@ def test_staff_gives_changes_and_takes_a_budget(
     assert not Budget.objects.exists()
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("change", "field"),
     [
         ({"user": "nobody"}, "user"),

@@ -14,6 +14,7 @@ from chat.models import Deployment, LLMModel, Provider, Task
 from chat.models.llm_models import MAX_DEPLOYMENTS
 from chat.services import pauses
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 PATH = "/api/deployments"
 PAUSES = "/api/llmchat/pauses"
@@ -58,7 +59,7 @@ def test_a_deployment_is_made_changed_and_deleted(client: Client, second: Provid
     assert client.get(path).status_code == 404
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "field"),
     [
         ({"model": "none"}, "model"),

@@ -15,6 +15,7 @@ from chat import settlement
 from chat.accounting import reports
 from chat.models import Conversation, Delivery, LedgerEntry, LLMModel, Scene, Task, WebhookEndpoint
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 TASKS = "/api/llmchat/tasks"
 
@@ -86,7 +87,7 @@ def test_tasks_are_found_by_their_metadata(
     assert found(client, given) == {tasks[name] for name in names}
 
 
-@pytest.mark.parametrize(
+@subtested(
     "condition",
     ["order", ":4711", "{", "{}", '{"a": NaN}', '{"a": "\\u0000"}', "[1]", "x:" + "y" * 1_000],
 )

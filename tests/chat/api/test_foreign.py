@@ -1,8 +1,7 @@
-"""What belongs to another user is answered like what is not there, wherever its id is given.
+"""What belongs to another user is answered like what is not there, wherever REST is given its id.
 
-Paths of REST come from the OpenAPI document, those of `/v1` from its routes, frames of the
-WebSocket from their types: what is added is tried by itself. Ids in bodies are listed here, and a
-new field that names something fails the test until it is.
+Paths come from the OpenAPI document: an operation that is added is tried by itself. Ids in bodies
+are listed here, and a new field that names something fails the test until it is.
 """
 
 from __future__ import annotations
@@ -10,35 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
-from uuid import UUID
+from typing import Any
 
-import httpx
 import pytest
 from django.test import Client
 
-from accounts.models import APIKey, User
-from aily.database.threads import in_database
-from aily.routing import routes as application
-from chat.frames import Frame
-from chat.models import Batch, LLMModel, Run, Scene, StoredFile, StoredResponse
-from chat.models.ids import tagged_id
-from chat.openai.routes import routes as v1_routes
+from accounts.models import User
 from chat.tables.imports.creation import NewImport, create_import
 from chat.tables.models import Change, Table
-from tests.chat.api.one_of_each import one_of_each, stored_rows, unmade
+from tests.chat.api.foreign import ASKED, Call, Known, absent, seen
+from tests.chat.api.foreign import own as own
+from tests.chat.api.foreign import theirs as theirs
+from tests.chat.api.one_of_each import stored_rows
 from tests.chat.api.operations import operations, schemas
-from tests.chat.conftest import loop_services as loop_services
-from tests.chat.openai.conftest import V1
-from tests.chat.openai.conftest import v1 as v1
 from tests.chat.tables.transfers import work
-from tests.communicators import WebsocketCommunicator
 from tests.conftest import ClientOf
 
 JSON = "application/json"
-Known = dict[str, Any]
-#: Method, path and body.
-Call = tuple[str, str, Any]
 _PARAMETER = re.compile(r"{(\w+)}")
 #: Parameters of paths that name things of one owner.
 _OWNED = {
@@ -46,52 +33,11 @@ _OWNED = {
     *("export_id", "field_id", "import_id", "key_id", "message_id", "run_id", "session_id"),
     *("snapshot_id", "table_id", "task_id", "view_id"),
 }
-_ASKED = {"messages": [{"role": "user", "content": "?"}]}
-
-
-@pytest.fixture
-def theirs(bob: User, model: LLMModel) -> Known:
-    """What Bob has, and what he alone may use."""
-    known = one_of_each(bob, model.provider, "bobs")
-    Scene.objects.filter(slug="bobs").update(is_restricted=True)
-    LLMModel.objects.filter(name="bobs").update(is_restricted=True)
-    return {**known, **unmade(bob, known["table_id"], "bobs")}
-
-
-@pytest.fixture
-def own(alice: User, model: LLMModel) -> Known:
-    known = one_of_each(alice, model.provider, "alices")
-    return {**known, **unmade(alice, known["table_id"], "alices")}
-
-
-def absent(known: Known) -> Known:
-    """Ids of the same kinds of what is not there, even where they were given out by aily."""
-    return {name: _absent(value) for name, value in known.items()}
-
-
-def _absent(value: Any) -> Any:
-    if isinstance(value, int):
-        return value + 10**9
-    try:
-        UUID(value)
-    except ValueError:
-        return f"{value}-none"
-    return str(tagged_id())
 
 
 def _ask(client: Client, call: Call) -> Any:
     method, path, body = call
     return client.generic(method, path, json.dumps(body), content_type=JSON)
-
-
-def _seen(answer: Any, known: Known) -> tuple[int, str]:
-    """An answer without what tells requests apart, and without the ids that were sent."""
-    text = re.sub(r'"(instance|request_id)": ?"[^"]*"', "", answer.content.decode())
-    text = text.replace("such as f12", "")
-    for value in {str(value) for value in known.values()}:
-        for name in (value, value.replace("-", "")):
-            text = re.sub(rf"(?<![0-9a-z])f?{re.escape(name)}(?![0-9a-z])", "ID", text)
-    return answer.status_code, text
 
 
 def _example(operation: tuple[str, str]) -> Any:
@@ -118,7 +64,7 @@ def test_nothing_tells_what_is_anothers_from_what_is_not_there(
     for method, template in _named():
         body = _example((method, template))
         found, none = (
-            _seen(_ask(client, (method, template.format(**known), body)), known)
+            seen(_ask(client, (method, template.format(**known), body)), known)
             for known in (theirs, missing)
         )
         if found != none or found[0] != 404:
@@ -170,9 +116,9 @@ def _references(own: Known, known: Known) -> dict[str, Call]:
 
 def _of_requests(own: Known, known: Known) -> dict[str, Call]:
     request, prompt = "/api/llmchat/request", f"/api/llmchat/prompts/{own['slug']}/api"
-    talk = {**_ASKED, "conversation_id": known["conversation_id"]}
+    talk = {**ASKED, "conversation_id": known["conversation_id"]}
     replacing = {
-        **_ASKED,
+        **ASKED,
         "conversation_id": own["conversation_id"],
         "replaces": known["task_id"],
     }
@@ -183,10 +129,10 @@ def _of_requests(own: Known, known: Known) -> dict[str, Call]:
         "request.conversation_id": ("POST", request, talk),
         "stream.conversation_id": ("POST", f"{request}/stream", talk),
         "request.replaces": ("POST", request, replacing),
-        "request.webhook": ("POST", request, {**_ASKED, **webhook}),
+        "request.webhook": ("POST", request, {**ASKED, **webhook}),
         "request.scene": ("POST", request, {**filled, "scene": known["slug"]}),
-        "request.model": ("POST", request, {**_ASKED, "model": known["name"]}),
-        "request.fallbacks": ("POST", request, {**_ASKED, "fallbacks": [known["name"]]}),
+        "request.model": ("POST", request, {**ASKED, "model": known["name"]}),
+        "request.fallbacks": ("POST", request, {**ASKED, "fallbacks": [known["name"]]}),
         "prompt.webhook": ("POST", prompt, {**filled, **webhook}),
         "run.webhook": ("POST", "/api/llmchat/runs", {**run, **webhook}),
         "run.scene": ("POST", "/api/llmchat/runs", {**run, "scene": known["slug"]}),
@@ -278,7 +224,7 @@ def test_an_id_in_a_body_tells_nothing_and_does_nothing(
     calls, unknown = (_references(own_references, known) for known in (theirs, missing))
     differing = {}
     for name, call in calls.items():
-        found, none = _seen(_ask(client, call), theirs), _seen(_ask(client, unknown[name]), missing)
+        found, none = seen(_ask(client, call), theirs), seen(_ask(client, unknown[name]), missing)
         if found != none or found[0] not in (400, 404, 409, 422):
             differing[name] = (found, none)
     assert differing == {}
@@ -304,152 +250,18 @@ def test_every_field_that_names_something_is_listed() -> None:
     assert named - listed == set()
 
 
-def _properties(schema: Any, seen: set[str]) -> Iterator[str]:
+def _properties(schema: Any, found: set[str]) -> Iterator[str]:
     """The names of all properties of a schema, at any depth."""
     if (reference := schema.get("$ref")) is not None:
-        if reference not in seen:
-            seen.add(reference)
-            yield from _properties(schemas()[reference.rpartition("/")[2]], seen)
+        if reference not in found:
+            found.add(reference)
+            yield from _properties(schemas()[reference.rpartition("/")[2]], found)
         return
     for part in ("anyOf", "allOf", "oneOf"):
         for option in schema.get(part, ()):
-            yield from _properties(option, seen)
+            yield from _properties(option, found)
     for name, value in schema.get("properties", {}).items():
         yield name
-        yield from _properties(value, seen)
+        yield from _properties(value, found)
     if "items" in schema:
-        yield from _properties(schema["items"], seen)
-
-
-# --- OpenAI's API -------------------------------------------------------------------------------
-def _of_v1(owner: User, task_id: str) -> Known:
-    """A stored response, a file and a batch."""
-    StoredResponse.objects.create(
-        task_id=task_id,
-        request={"store": True},
-        input=[],
-        has_instructions=False,
-        is_background=False,
-        is_streamed=False,
-    )
-    file = StoredFile.objects.create(owner=owner, name="x", purpose="batch", bytes=0)
-    run = Run.objects.create(
-        owner=owner, kind="batch", name="x", source={}, input_file=file, state="done"
-    )
-    Batch.objects.create(run=run, endpoint="/v1/responses", input_file_id=file.pk)
-    return {
-        "response_id": f"resp_{UUID(task_id).hex}",
-        "file_id": f"file-{file.pk.hex}",
-        "batch_id": f"batch_{run.pk.hex}",
-        "item_id": f"msg_{UUID(task_id).hex}_0_0",
-        "model": "bobs",
-    }
-
-
-def _absent_in_v1() -> Known:
-    prefixes = {"response_id": "resp_", "file_id": "file-", "batch_id": "batch_"}
-    ids = {name: f"{prefix}{tagged_id().hex}" for name, prefix in prefixes.items()}
-    item_id = ids["response_id"].replace("resp_", "msg_") + "_0_0"
-    return {**ids, "item_id": item_id, "model": "bobs-none"}
-
-
-def _v1_calls(known: Known) -> dict[str, Call]:
-    """Each route that names something, and each field of a body that does."""
-    calls: dict[str, Call] = {
-        f"{method} {route.path}": (method, re.sub(r":\w+}", "}", route.path).format(**known), {})
-        for route in v1_routes
-        if "{" in route.path
-        for method in (route.methods or set()) - {"HEAD"}
-    }
-    asked = {"model": "deepseek-flash", "input": "x"}
-    response, item = known["response_id"], known["item_id"]
-    batch = {"endpoint": "/v1/responses", "completion_window": "24h"}
-    return {
-        **calls,
-        "previous_response_id": (
-            "POST", "/v1/responses", {**asked, "previous_response_id": response},
-        ),
-        "item_reference": (
-            "POST", "/v1/responses",
-            {**asked, "input": [{"type": "item_reference", "id": item}]},
-        ),
-        "input_tokens": (
-            "POST", "/v1/responses/input_tokens", {**asked, "previous_response_id": response},
-        ),
-        "input_file_id": ("POST", "/v1/batches", {**batch, "input_file_id": known["file_id"]}),
-        "model": ("POST", "/v1/responses", {**asked, "model": known["model"]}),
-        "model of chat": (
-            "POST", "/v1/chat/completions", {**_ASKED, "model": known["model"]},
-        ),
-        "model of embeddings": ("POST", "/v1/embeddings", {**asked, "model": known["model"]}),
-    }  # fmt: skip
-
-
-async def test_v1_tells_nothing_of_what_is_anothers(
-    alice: User, bob: User, theirs: Known, v1: V1
-) -> None:
-    known = await in_database(_of_v1, bob, theirs["task_id"])
-    missing = _absent_in_v1()
-    client = v1((await in_database(APIKey.create, alice, "test"))[1])
-    before = await in_database(stored_rows)
-    differing = {}
-    calls, unknown = _v1_calls(known), _v1_calls(missing)
-    for name, (method, path, body) in calls.items():
-        found = await _ask_v1(client, method, path, body, known)
-        none = await _ask_v1(client, *unknown[name], missing)
-        if found != none or found[0] not in (400, 404):
-            differing[name] = (found, none)
-    assert differing == {}
-    assert await in_database(stored_rows) == before
-
-
-async def _ask_v1(
-    client: httpx.AsyncClient, method: str, path: str, body: Any, known: Known
-) -> tuple[int, str]:
-    options = {"json": body} if method == "POST" else {}
-    return _seen(await client.request(method, path.removeprefix("/v1"), **options), known)
-
-
-# --- The WebSocket ------------------------------------------------------------------------------
-def _frames(known: Known) -> dict[str, Known]:
-    """A frame of each type that names something, with what it needs besides."""
-    named = {"table": known["table_id"], **known}
-    frames = {}
-    for kind in get_args(Frame):
-        [tag] = get_args(kind.model_fields["type"].annotation)
-        ids = {name: named[name] for name in kind.model_fields if name in named and name != "scene"}
-        if ids and not tag.endswith(".unsubscribe") and tag != "task.submit":
-            frames[tag] = {"type": tag, "ref": "r", **ids}
-    submit = {"type": "task.submit", "ref": "r", **_ASKED}
-    frames["conversation"] = {**submit, "conversation_id": known["conversation_id"]}
-    frames["model"] = {**submit, "model": known["name"]}
-    frames["webhook"] = {**submit, "webhook": known["endpoint_id"]}
-    return frames
-
-
-async def test_frames_tell_nothing_of_what_is_anothers(
-    alice: User, theirs: Known, loop_services: None
-) -> None:
-    missing = absent(theirs)
-    _, secret = await in_database(APIKey.create, alice, "test")
-    headers = [(b"authorization", f"Bearer {secret}".encode())]
-    socket = WebsocketCommunicator(application, "/ws/llmchat/", headers)
-    await socket.connect()
-    assert (await socket.receive_json_from())["type"] == "hello"
-    before = await in_database(stored_rows)
-    frames, unknown = _frames(theirs), _frames(missing)
-    assert {"task.subscribe", "task.cancel", "table.subscribe", "run.subscribe"} < set(frames)
-    differing = {}
-    for name, frame in frames.items():
-        answers = []
-        for sent, known in ((frame, theirs), (unknown[name], missing)):
-            await socket.send_json_to(sent)
-            text = json.dumps(await socket.receive_json_from())
-            for value in known.values():
-                text = text.replace(str(value), "ID") if len(str(value)) > 3 else text
-            answers.append(json.loads(text))
-        if answers[0] != answers[1] or answers[0]["type"] != "error":
-            differing[name] = answers
-    assert differing == {}
-    assert await in_database(stored_rows) == before
-    await socket.disconnect()
+        yield from _properties(schema["items"], found)

@@ -48,7 +48,7 @@ from tests.chat.conftest import StartWorker
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
 ONLY = os.environ.get("FUZZ_ONLY", "")
 #: Tests that share the operations: the time limit of one test holds for each of them.
-PARTS = 4
+PARTS = 2
 _CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -146,7 +146,7 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     name = f"fuzzed-{number}"
     user = User.objects.create_superuser(f"root-{number}", "root@example.com", PASSWORD)
     simulator = Provider.objects.get(name="simulator")
-    known = one_of_each(user, simulator, name, has_table="/tables" in label)
+    known = one_of_each(user, simulator, name, label)
     if "imports/" in label or "exports/" in label:
         known |= import_and_export(user, known["table_id"])
     if re.search(r"/(ai-fields|cells|comparisons)/|/tables/runs/", label):

@@ -12,6 +12,7 @@ from django.test import Client
 from accounts.models import User
 from chat.models import LLMModel
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 LONG = "9" * 5_000
 IDS = ["0", "-1", LONG, "%00", "%ff", "%ed%a0%80", "x" * 3_000, "..", "a%0ab", "%F0%9F%9A%80"]
@@ -48,7 +49,7 @@ def client(alice: User, model: LLMModel, client_of: ClientOf) -> Client:
     return client_of(alice)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@subtested("path", PATHS)
 def test_odd_paths(client: Client, path: str) -> None:
     for odd in IDS:
         for method in (client.get, client.post, client.delete):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from auditlog.models import LogEntry
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts.models import User
@@ -18,6 +18,7 @@ from chat.runner.upstreams import load_pools, upstream_of
 from chat.services import catalog
 from tests.chat.llm.recorder import private_authority
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 PUBLIC = "https://api.acme.example"
@@ -86,7 +87,7 @@ def test_any_http_url_may_be_a_providers(root: Client, url: str) -> None:
     assert made.json()["secrets_changed_at"] is None
 
 
-@pytest.mark.parametrize(
+@subtested(
     "url",
     [
         "ftp://llm.example", "llm.example/v1", "https://", "https:///v1", "https://u:p@llm.example",
@@ -105,7 +106,7 @@ def test_other_urls_are_refused(root: Client, url: Any) -> None:
     assert not Provider.objects.exists()
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "value"),
     [
         ("api_key_env", "SECRET_KEY"),
@@ -314,9 +315,9 @@ def inside(names: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.usefixtures("inside")
-@pytest.mark.parametrize("url", [*PRIVATE, *LINK_LOCAL])
+@subtested("url", [*PRIVATE, *LINK_LOCAL])
 def test_addresses_inside_are_a_superusers_and_link_local_ones_nobodys(
-    root: Client, editor: Client, settings: Settings, url: str
+    root: Client, editor: Client, url: str
 ) -> None:
     for field in ("base_url", "proxy_url"):
         proxy = {"proxy_url": url.removesuffix("/v1").removesuffix("/latest")}
@@ -328,9 +329,10 @@ def test_addresses_inside_are_a_superusers_and_link_local_ones_nobodys(
         made = add(root, base_url=url)
         assert (made.status_code, made.json()["public_only"]) == (201, False)
         Provider.objects.all().delete()
-    settings.PROVIDER_ALLOW_PRIVATE = True
-    assert add(editor, base_url=url).status_code == 201
-    assert upstream_of(Provider.objects.get()).may_reach is None
+    with override_settings(PROVIDER_ALLOW_PRIVATE=True):
+        assert add(editor, base_url=url).status_code == 201
+        assert upstream_of(Provider.objects.get()).may_reach is None
+    Provider.objects.all().delete()
 
 
 @pytest.mark.usefixtures("inside")

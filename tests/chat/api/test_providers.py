@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from chat.models import LLMModel, Provider, Task
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 
@@ -70,7 +71,7 @@ def test_what_is_in_use_cannot_be_deleted(
     assert LLMModel.objects.filter(pk=model.pk).exists()
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("path", "body", "status", "field"),
     [
         ("providers", {"name": "x"}, 422, "base_url"),
@@ -137,7 +138,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@subtested(("method", "path", "body"), CALLS)
 def test_others_are_refused(
     alice: User, model: LLMModel, client_of: ClientOf, method: str, path: str, body: Any
 ) -> None:

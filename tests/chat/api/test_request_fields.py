@@ -20,6 +20,7 @@ from tests.chat.conftest import StartWorker, Submit
 from tests.chat.llm.recorder import Recorder, running_recorder
 from tests.communicators import WebsocketCommunicator
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 ASKED = [{"role": "user", "content": "hi"}]
@@ -178,7 +179,7 @@ def _message(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "x", **fields}]}
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("body", "field"),
     [
         ({"n": 2}, "n"),

@@ -13,6 +13,7 @@ from accounts.models import User
 from chat.models import Scene, SceneVersion
 from chat.services.scenes import create_version, publish
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 JSON = "application/json"
 
@@ -137,7 +138,7 @@ def test_what_is_published_stays_and_what_is_not_cannot_be_live(
     assert Scene.objects.get().live_version_id == greet.live_version_id
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("path", "body", "status", "field"),
     [
         ("", {"slug": "no spaces", "title": "x"}, 422, "slug"),
@@ -206,7 +207,7 @@ WRITES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+@subtested(("method", "path", "body"), WRITES)
 def test_only_staff_with_permission_writes_or_reads_prompts(
     alice: User, greet: Scene, client_of: ClientOf, method: str, path: str, body: Any
 ) -> None:
@@ -222,6 +223,7 @@ def test_only_staff_with_permission_writes_or_reads_prompts(
     alice.user_permissions.set(Permission.objects.filter(content_type__app_label="chat"))
     User.objects.filter(pk=alice.pk).update(is_staff=False)
     assert attempt(client_of(alice)).status_code == 403
+    alice.user_permissions.clear()
     assert (list(Scene.objects.values()), list(SceneVersion.objects.values())) == before
 
 

@@ -18,6 +18,7 @@ from chat.models import Conversation, Message, Scene, Task
 from chat.runner.runtime import Runtime
 from tests.chat.api.conftest import API, Api
 from tests.chat.conftest import Submit, frames_of, row
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.usefixtures("scenes")
 
@@ -82,7 +83,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@subtested("case", REFUSED)
 @pytest.mark.parametrize("surface", ["", "stream"])
 async def test_a_bad_request_names_its_field_and_stores_nothing(
     api: Api, settings: Settings, case: str, surface: str

@@ -13,6 +13,7 @@ from chat import actors
 from chat.models import Delivery, WebhookEndpoint
 from chat.services import webhooks
 from tests.chat.api.conftest import Api
+from tests.subtests import subtested
 
 HOOK = {"url": "https://1.1.1.1/hook"}
 
@@ -77,7 +78,7 @@ async def test_a_secret_is_shown_when_made_and_when_replaced_and_never_again(api
         assert rotated["secret"].removeprefix("whsec_") not in text
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "field"),
     [
         ({"url": "http://1.1.1.1/"}, "url"),
@@ -237,7 +238,7 @@ async def test_an_endpoint_has_filters(api: Api) -> None:
     assert (await api.get(path)).json()["only_metadata"] == FILTERS["only_metadata"]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "value"),
     [
         ("only_scenes", [""]),
@@ -280,7 +281,7 @@ async def test_of_two_endpoints_with_a_url_the_active_one_is_taken(api: Api) -> 
     assert task.json()["webhook"] == second
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("given", "status"),
     [
         ("bob's", 400),

@@ -15,6 +15,7 @@ from aily.routing import routes as application
 from chat.consumers import commands, connection
 from chat.models import LLMModel
 from tests.communicators import WebsocketCommunicator
+from tests.subtests import subtested
 
 SUBMIT = {"type": "task.submit", "messages": [{"role": "user", "content": "Hi"}]}
 SOME_ID = "0198c0de-9c33-7000-8000-0123456789ab"
@@ -44,7 +45,7 @@ async def send(socket: Any, data: str | bytes) -> None:
     await socket.send_input({"type": "websocket.receive", kind: data})
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("data", "field", "ref"),
     [
         ('{"type":"ping","ref":"\\ud800"}', "ref", "\ufffd"),

@@ -7,9 +7,10 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import pytest
 
@@ -28,6 +29,8 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 PLAIN = HEAD + b"connection: close\r\n\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 PACKED = HEAD + b"content-encoding: gzip\r\n\r\n"
+#: What is sent again and again, or what makes it: each process that collects this file has it.
+Unit = bytes | Callable[[], bytes]
 
 
 @dataclass
@@ -62,8 +65,8 @@ class Flood:
 
 
 @asynccontextmanager
-async def flood(head: bytes, unit: bytes) -> AsyncIterator[Flood]:
-    server = Flood(head, unit)
+async def flood(head: bytes, unit: Unit) -> AsyncIterator[Flood]:
+    server = Flood(head, unit if isinstance(unit, bytes) else unit())
     listener = socket.create_server(("127.0.0.1", 0))
     server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     accepting = threading.Thread(target=server.accept, args=[listener])
@@ -99,6 +102,7 @@ async def measured_turns() -> AsyncIterator[list[float]]:
         steps.append(time.thread_time() - began)
 
 
+@cache
 def _packed(unit: bytes, size: int) -> bytes:
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     block = unit * (MEGABYTE // len(unit))
@@ -136,15 +140,15 @@ async def _failure(
     return raised.value
 
 
-EMPTY = {
+EMPTY: dict[str, tuple[bytes, Unit]] = {
     "blank lines": (PLAIN, b"\n" * 65536),
     "comments": (PLAIN, b":\n\n" * 20000),
     "lines that are nothing": (PLAIN, b"x\n" * 30000),
     "events without data": (PLAIN, b"data:\n\n" * 9000),
     "empty deltas": (PLAIN, _delta(b'"content":""') * 1000),
     "chunks of one byte": (CHUNKED, b"1\r\n\n\r\n" * 10000),
-    "a gzip bomb": (PACKED, _packed(b"\n", 64 * MEGABYTE)),
-    "a gzip bomb of events": (PACKED, _packed(b"data: {}\n\n", 32 * MEGABYTE)),
+    "a gzip bomb": (PACKED, partial(_packed, b"\n", 64 * MEGABYTE)),
+    "a gzip bomb of events": (PACKED, partial(_packed, b"data: {}\n\n", 32 * MEGABYTE)),
 }
 
 
@@ -186,13 +190,13 @@ async def test_too_long_a_text_is_cut_at_its_limit(
 ) -> None:
     limits = AnswerLimits(text_bytes=90_001, reasoning_bytes=80_001)
     text = _delta('"content":"aé🚀"'.encode())
-    head, unit = {
+    floods: dict[str, tuple[bytes, Unit]] = {
         "text": (PLAIN, text * 500),
         "reasoning": (PLAIN, _delta('"reasoning":"aé🚀"'.encode()) * 500),
         "odd text": (PLAIN, text.replace(b'"index":0', b'"index":"0"') * 500),
-        "packed text": (PACKED, _packed(text, 64 * MEGABYTE)),
-    }[kind]
-    async with flood(head, unit) as server, measured_turns() as steps:
+        "packed text": (PACKED, partial(_packed, text, 64 * MEGABYTE)),
+    }
+    async with flood(*floods[kind]) as server, measured_turns() as steps:
         completion, deltas = await _ask(client, server.url, limits, read_delay)
     got = "".join(delta.text + delta.reasoning for delta in deltas)
     most = limits.reasoning_bytes if kind == "reasoning" else limits.text_bytes
@@ -271,12 +275,12 @@ async def test_the_total_time_passes_while_data_floods(client: ProviderClient) -
     [
         (PLAIN, _delta(b'"content":[{"type":"text","text":"a"}]') * 500),
         (CHUNKED, b"1\r\n\n\r\n" * 10000),
-        (PACKED, _packed(b"\n", 64 * MEGABYTE)),
+        (PACKED, partial(_packed, b"\n", 64 * MEGABYTE)),
     ],
     ids=["odd text", "chunks of a byte", "a gzip bomb"],
 )
 async def test_many_floods_share_their_turns_and_another_call_goes_on(
-    client: ProviderClient, head: bytes, unit: bytes
+    client: ProviderClient, head: bytes, unit: Unit
 ) -> None:
     pieces = [part for _ in range(20) for part in (_delta(b'"content":"a"'), 0.01)]
     async with (

@@ -23,6 +23,7 @@ from tests.chat.mcp_server.rpc import (
     message,
     modern,
 )
+from tests.subtests import subtested
 
 ECHO = {"name": "echo", "arguments": {"text": "Hello"}}
 LIST = {"type": "array", "items": {"type": "string"}}
@@ -50,7 +51,7 @@ async def has_status(task: Task, status: str) -> None:
 
 # --- Results ------------------------------------------------------------------------------------
 @BOTH
-@pytest.mark.parametrize("arguments", [{}, {"text": 7}, {"text": "x", "more": 1}])
+@subtested("arguments", [{}, {"text": 7}, {"text": "x", "more": 1}])
 async def test_wrong_arguments_are_for_the_model_to_mend(
     http: httpx.AsyncClient, key: str, scene: Scene, ask: Any, arguments: dict[str, Any]
 ) -> None:

@@ -10,6 +10,7 @@ from aily.database.threads import in_database
 from chat.models import Scene
 from tests.chat.mcp_server.conftest import publish
 from tests.chat.mcp_server.rpc import legacy_headers, message, modern, modern_headers, with_meta
+from tests.subtests import subtested
 
 INITIALIZE = {
     "protocolVersion": "2025-11-25",
@@ -29,7 +30,7 @@ async def test_a_key_is_needed(http: httpx.AsyncClient, authorization: str | Non
     assert answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("origin", "status"),
     [
         ("https://evil.example", 403),
@@ -104,7 +105,7 @@ async def test_a_session_is_an_id(http: httpx.AsyncClient, key: str) -> None:
     assert (noted.status_code, noted.content) == (202, b"")
 
 
-@pytest.mark.parametrize(
+@subtested(
     "body", [b"", b"{", b"[]", b"7", b"{}", b'{"id": NaN}', b'"\\ud800"', b"\xff", b"[" * 100_000]
 )
 async def test_what_is_no_message_is_refused(

@@ -23,6 +23,7 @@ from chat.runner import results
 from chat.services.follow import follower
 from tests.chat.api.conftest import api_of
 from tests.chat.conftest import StartWorker
+from tests.subtests import subtested
 
 MODEL = "simulated-embeddings"
 TEXTS = ["the cat sat", "on the mat"]
@@ -152,7 +153,7 @@ _BAD: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "param", "message"), _BAD)
+@subtested(("fields", "param", "message"), _BAD)
 async def test_bad_input_is_named_and_stores_nothing(
     alice_v1: httpx.AsyncClient,
     embeddings_model: LLMModel,

@@ -6,9 +6,10 @@ import pytest
 
 from chat.models import SceneVersion, Task
 from tests.chat.rendering.conftest import Publish, SubmitVariables, refusal
+from tests.subtests import subtested
 
 
-@pytest.mark.parametrize(
+@subtested(
     "name",
     ["range", "namespace", "self", "loop", "cycler", "joiner", "dict", "lipsum", "super", "caller",
      "varargs", "kwargs", "context", "environment", "ns", "block"],
@@ -20,11 +21,11 @@ def test_a_variable_may_be_called_as_a_function_is(
     assert published.status_code == 200
     assert published.json()["variables_schema"]["required"] == [name]
     assert submit_variables({name: "mine"}).status_code == 202
-    assert Task.objects.get().messages[0]["content"] == "mine"
+    assert Task.objects.latest("created_at").messages[0]["content"] == "mine"
     assert refusal(submit_variables({})) == (422, "invalid_variable", [f"variables.{name}"])
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("template", "variables", "content"),
     [
         ("{% for i in range(2) %}{{ range }}{% endfor %}", {"range": "r"}, "rr"),
@@ -46,7 +47,7 @@ def test_a_variable_and_a_function_of_one_name_stand_side_by_side(
 ) -> None:
     assert publish(template, {"type": "object"}).status_code == 200
     assert submit_variables(variables).status_code == 202
-    assert Task.objects.get().messages[0]["content"] == content
+    assert Task.objects.latest("created_at").messages[0]["content"] == content
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Scene, SceneVersion, Task
 from tests.chat.rendering.conftest import Publish, SubmitVariables, refusal
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 
@@ -107,14 +108,14 @@ STOPPED: dict[str, tuple[str, Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", STOPPED)
+@subtested("case", STOPPED)
 def test_work_that_does_not_end_is_stopped(
-    publish: Publish, submit_variables: SubmitVariables, case: str, settings: Settings
+    publish: Publish, submit_variables: SubmitVariables, case: str
 ) -> None:
     template, schema, variables = STOPPED[case]
     assert publish(template, schema).status_code == 200
-    settings.RENDERING_SECONDS = SHORT_SECONDS
-    stopped = submit_variables(variables)
+    with override_settings(RENDERING_SECONDS=SHORT_SECONDS):
+        stopped = submit_variables(variables)
     assert refusal(stopped) == (422, "template_timeout", ["variables"])
     assert not Task.objects.exists()
 
@@ -217,7 +218,7 @@ FAST: dict[str, tuple[Any, Any, bool]] = {
 }
 
 
-@pytest.mark.parametrize("case", FAST)
+@subtested("case", FAST)
 def test_a_check_that_took_long_is_made(
     publish: Publish, submit_variables: SubmitVariables, case: str
 ) -> None:
@@ -311,7 +312,7 @@ SCHEMAS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", SCHEMAS)
+@subtested("case", SCHEMAS)
 def test_a_schema_that_takes_too_much_is_refused(publish: Publish, case: str) -> None:
     refused = publish("ok", SCHEMAS[case])
     assert refusal(refused) == (422, "invalid_template", ["variables_schema"])
@@ -319,7 +320,7 @@ def test_a_schema_that_takes_too_much_is_refused(publish: Publish, case: str) ->
     assert not SceneVersion.objects.exists()
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("pattern", "value", "is_valid"),
     [
         ("^\\d{4}-\\d\\d$", "2026-11", True),

@@ -34,6 +34,7 @@ from chat.services.scenes import create_version, publish
 from chat.services.submit import submit_many
 from tests.chat.runs.conftest import Act, Json, RunClient, prompts_of, turn, turns_until
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,7 +82,7 @@ def test_a_change_of_a_stale_run_is_refused(runs: RunClient, scene: Scene) -> No
     assert problem["code"] == "precondition_failed"
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("form", "status", "field"),
     [
         ({"scene": "nowhere"}, 404, "scene"),
@@ -108,7 +109,7 @@ def test_what_a_run_cannot_be_is_refused_by_its_field(
     assert not StoredFile.objects.exists()
 
 
-@pytest.mark.parametrize("name", ["simulated-embeddings", "nobody"])
+@subtested("name", ["simulated-embeddings", "nobody"])
 @pytest.mark.parametrize("form", [{"name": "rows.csv", "scene": "echo"}, {"name": "rows.jsonl"}])
 @pytest.mark.parametrize("option", ["model", "fallbacks"])
 def test_a_model_for_all_rows_that_cannot_answer_is_refused(

@@ -36,7 +36,15 @@ async def test_requests_one_after_another_are_watched_together(
     async with lost_credentials(credentials) as second:
         assert second is first
         # Messages reach it in between as well.
-        open_sockets()._handle(Access(1), is_revoked=True)
+        open_sockets()._handle(
+            {
+                "type": "access.revoked",
+                "user_id": 1,
+                "api_key_id": None,
+                "session": None,
+                "is_revoked": True,
+            }
+        )
         await asyncio.wait_for(second.wait(), 20)
     async with lost_credentials(credentials) as third:
         assert third is not first

@@ -24,6 +24,7 @@ from tests.chat.conftest import Submit, frames_of, row, until
 from tests.chat.consumers.conftest import socket  # noqa: F401 - a fixture
 from tests.chat.structured.conftest import Play
 from tests.chat.structured.scripted import ADA, PERSON, error_of, format_of
+from tests.subtests import subtested
 
 SCHEMA = "response_format.json_schema.schema"
 HI = [{"role": "user", "content": "Hi"}]
@@ -60,7 +61,7 @@ REFUSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@subtested("name", REFUSED)
 async def test_a_schema_that_cannot_be_used_is_refused_and_nothing_is_stored(
     api: Api,  # noqa: F811
     name: str,

@@ -15,6 +15,7 @@ from chat.tables.models import Table
 from chat.tables.tables import delete_table
 from tests.chat.tables.conftest import Grid, Grids
 from tests.chat.tables.transfers import Imports, rows_of
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ def imports(grids: Grids) -> Imports:
 
 
 # --- Values -------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
+@subtested(
     ("name", "value"),
     [
         ("Price", "1e400"),
@@ -101,7 +102,7 @@ def _nested(levels: int) -> Json:
     return tree
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("change", "field"),
     [
         ({"filter": _nested(20)}, "filter"),
@@ -143,7 +144,7 @@ def test_a_query_that_cannot_be_carried_out_names_its_part(
         assert field in named[0]
 
 
-@pytest.mark.parametrize("op", ["is", "gt", "lte", "between"])
+@subtested("op", ["is", "gt", "lte", "between"])
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-30", "9999-12-31"])
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
 def test_days_at_the_ends_of_time_are_compared(grid: Grid, op: str, day: str, zone: str) -> None:

@@ -13,6 +13,7 @@ from chat.tables.models import Table
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.queries import condition, found, ordered, problem_of, query
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +80,7 @@ def grid(grids: Grids) -> Grid:
     return grid
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "op", "value", "names"),
     [
         ("Name", "is", "a", "a"),
@@ -158,7 +159,7 @@ def test_days_in_a_time_zone(grid: Grid) -> None:
     assert found(grid, on_day) == {"b", "c"}
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("name", "inside", "outside"),
     [
         ("today", 0, 1),
@@ -270,7 +271,7 @@ def test_bounds(grid: Grid) -> None:
         )
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("change", "field"),
     [
         ({"field": "f999999999"}, "filter.and.0.field"),
@@ -292,7 +293,7 @@ def test_what_is_refused(grid: Grid, change: dict[str, Any], field: str) -> None
     assert problem_of(answer) == (400, "invalid_request", [field])
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("field", "op", "value"),
     [
         ("Count", "is", "1"),

@@ -12,6 +12,7 @@ from chat.tables import positions
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.queries import condition, ordered, problem_of, query, statements
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +42,7 @@ def grid(grids: Grids) -> Grid:
     return grid
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("sorts", "names"),
     [
         ([], "badce张啊"),
@@ -185,7 +186,7 @@ def test_all_rows_as_one_group(grid: Grid) -> None:
     assert _aggregate(grid, aggregates=keys) == [([], 7, [3.8, 7, 4])]
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("body", "field"),
     [
         ({"groups": ["Data"]}, "groups.0.field"),

@@ -11,6 +11,7 @@ from chat.tables import retyping
 from chat.tables.actors import convert_fields
 from chat.tables.models import Field
 from tests.chat.tables.conftest import Grid, Grids
+from tests.subtests import subtested
 
 JSON = "application/json"
 
@@ -43,7 +44,7 @@ _CASES: list[tuple[Any, str, list[Any], list[Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "new", "values", "converted"), _CASES)
+@subtested(("kind", "new", "values", "converted"), _CASES)
 def test_cells_are_converted_or_reported(
     grids: Grids, kind: Any, new: str, values: list[Any], converted: list[Any]
 ) -> None:

@@ -18,6 +18,7 @@ from chat.tables.models import Change, Table
 from chat.tables.rows import reading
 from chat.tables.rows.reading import load_rows
 from tests.chat.tables.conftest import Grid, Grids
+from tests.subtests import subtested
 
 CHOICES = {"choices": ["Open", "Shut", "Late"]}
 
@@ -57,9 +58,7 @@ _KINDS: list[tuple[str, dict[str, Any], list[tuple[Any, Any]], list[Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "fitting", "unfit"), _KINDS, ids=[row[0] for row in _KINDS]
-)
+@subtested(("kind", "options", "fitting", "unfit"), _KINDS)
 def test_values_of_each_kind_are_kept_or_refused_by_name(
     grids: Grids, kind: str, options: Any, fitting: list[tuple[Any, Any]], unfit: list[Any]
 ) -> None:

@@ -12,6 +12,7 @@ from accounts.delegation import may_change_user
 from accounts.models import User
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 
 def share(grid: Grid, *shares: dict[str, Any]) -> Any:
@@ -58,7 +59,7 @@ def test_a_table_is_shared_with_a_role(grids: Grids, bob: User, client_of: Clien
     assert as_user(grid, client_of(bob)).send("get", "").status_code == 200
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("wrong", "where"),
     [
         ({"user": "nobody", "access": ["read"]}, "shares.0.user"),

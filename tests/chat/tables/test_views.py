@@ -15,6 +15,7 @@ from chat.tables.models import Table
 from tests.chat.tables.conftest import Grid, Grids, as_user
 from tests.chat.tables.queries import condition, problem_of, statements
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.django_db
 
@@ -92,7 +93,7 @@ def test_storing_a_view(grid: Grid) -> None:
     assert _call(grid, "get", f"views/{view['id']}").status_code == 404
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("part", "field"),
     [
         ({"filter": {"field": "f0", "op": "empty"}}, "filter.field"),

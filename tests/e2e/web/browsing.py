@@ -6,12 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect
+import httpx
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    StorageState,
+    ViewportSize,
+    expect,
+)
 
+from tests.e2e import sessions
 from tests.stack import Stack
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 #: Collects what the page's content security policy refuses.
 RECORD_VIOLATIONS = """
 window.violations = [];
@@ -21,6 +31,8 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
+#: A page of the site that shows next to nothing.
+_ANCHOR = "/livez"
 #: Contexts that no test uses at the moment, by their browser and options.
 _free: dict[tuple[Browser, str], list[BrowserContext]] = {}
 
@@ -29,27 +41,60 @@ _free: dict[tuple[Browser, str], list[BrowserContext]] = {}
 def warm_context(
     browser: Browser, stack: Stack, session: StorageState | None = None, **options: Any
 ) -> Iterator[BrowserContext]:
-    """A context with nothing but the session, and the files of the web app in its cache: without
-    them a page takes half as long again to start."""
+    """A context with nothing but the session, the files of the web app in its cache, and a process
+    that has compiled them: without those a page takes twice as long to start.
+
+    The process is that of the context's first page, which stays open. Chromium gives all pages of a
+    context the same one (`--process-per-site`).
+    """
     free = _free.setdefault((browser, repr(sorted(options.items()))), [])
-    context = free.pop() if free else browser.new_context(base_url=stack.base_url, **options)
-    context.set_storage_state(session or {"cookies": [], "origins": []})
+    context = free.pop() if free else _new_context(browser, stack, options)
+    use_session(context, session)
     try:
         yield context
     except BaseException:
         context.close()
         raise
-    for page in context.pages:
+    for page in context.pages[1:]:
         page.close()
     context.unroute_all()
     context.set_offline(False)
     free.append(context)
 
 
+def _new_context(browser: Browser, stack: Stack, options: dict[str, Any]) -> BrowserContext:
+    context = browser.new_context(base_url=stack.base_url, **options)
+    context.new_page().goto(_ANCHOR)
+    return context
+
+
+def use_session(context: BrowserContext, session: StorageState | None) -> None:
+    """Replace what the context knows of its user. Playwright's own way also empties the cache."""
+    context.clear_cookies()
+    cookies: Any = session["cookies"] if session else []
+    context.add_cookies(cookies)
+    context.pages[0].evaluate("localStorage.clear()")
+
+
 @contextmanager
-def visit(browser: Browser, stack: Stack, session: StorageState, **options: Any) -> Iterator[Page]:
-    """A page of a context of its own, whose errors and refused content fail the test."""
+def visit(
+    browser: Browser,
+    stack: Stack,
+    session: StorageState,
+    *,
+    viewport: Any = None,
+    color_scheme: Any = None,
+    reduced_motion: Any = None,
+    **options: Any,
+) -> Iterator[Page]:
+    """A page of a context of its own, whose errors and refused content fail the test.
+
+    What a page can have of its own is set on the page, so that there are few contexts.
+    """
     with warm_context(browser, stack, session, **options) as context, open_page(context) as page:
+        if viewport:
+            page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
         yield page
 
 
@@ -65,6 +110,19 @@ def open_page(context: BrowserContext) -> Iterator[Page]:
     assert page.evaluate("violations") == []
     assert errors == []
     page.close()
+
+
+def make_session(stack: Stack, username: str, password: str) -> StorageState:
+    """The cookies of a user who has logged in, without a page."""
+    with httpx.Client(base_url=stack.base_url, follow_redirects=True, timeout=30) as client:
+        sessions.log_in(client, username, password)
+        cookies = client.cookies.items()
+    return {
+        "cookies": [
+            {"name": name, "value": value, "domain": "127.0.0.1", "path": "/"}
+            for name, value in cookies
+        ]
+    }
 
 
 def log_in(page: Page, username: str, password: str) -> None:

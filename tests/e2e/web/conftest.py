@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -23,8 +22,9 @@ from tests.databases import make_database, url_of
 from tests.e2e.conftest import ENVIRONMENT
 from tests.e2e.web.browsing import (
     DESKTOP,
-    log_in,
-    open_page,
+    make_session,
+    use_session,
+    visit,
     wait_for_connection,
     warm_context,
 )
@@ -41,10 +41,13 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # One process for all pages of a context, which has compiled the web app already.
+    "--process-per-site",
     # Each frame of an animation is drawn by the CPU.
     "--force-prefers-reduced-motion",
 )
 _WAIT_MS = 30_000
+_CLIPBOARD = ("clipboard-read", "clipboard-write")
 #: The first one takes half the CPU of the others.
 _CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
@@ -90,58 +93,44 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
     with warm_context(browser, stack) as context:
-        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.base_url)
+        context.grant_permissions(_CLIPBOARD, origin=stack.base_url)
         context.set_default_timeout(_WAIT_MS)
         yield context
 
 
 @pytest.fixture(scope="package")
-def session(browser: Browser, stack: Stack) -> StorageState:
+def session(stack: Stack) -> StorageState:
     """Demo's cookies: a login costs a second of CPU time."""
-    with browser.new_context(base_url=stack.base_url) as context:
-        log_in(context.new_page(), "demo", "demo")
-        return context.storage_state()
+    return make_session(stack, "demo", "demo")
 
 
 @pytest.fixture(scope="package")
-def reader_session(browser: Browser, stack: Stack) -> StorageState:
+def reader_session(stack: Stack) -> StorageState:
     """The cookies of a user with long lists."""
-    with browser.new_context(base_url=stack.base_url) as context:
-        log_in(context.new_page(), READER, PASSWORD)
-        return context.storage_state()
+    return make_session(stack, READER, PASSWORD)
 
 
 @pytest.fixture(scope="package")
-def staff_session(browser: Browser, stack: Stack) -> StorageState:
+def staff_session(stack: Stack) -> StorageState:
     """The cookies of a superuser."""
-    with browser.new_context(base_url=stack.base_url) as context:
-        log_in(context.new_page(), "admin", "admin")
-        return context.storage_state()
+    return make_session(stack, "admin", "admin")
 
 
 @pytest.fixture
 def page(context: BrowserContext, session: StorageState) -> Page:
     """Logged in as demo, on an empty chat."""
-    context.set_storage_state(session)
+    use_session(context, session)
     page = context.new_page()
     page.goto("/")
     wait_for_connection(page)
     return page
 
 
-@pytest.fixture(scope="package")
-def desktop(browser: Browser, stack: Stack, session: StorageState) -> Iterator[BrowserContext]:
-    """What tests of tables have in common: cookies, and the cache, a third of a page's start."""
-    options: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-US"}
-    options["permissions"] = ["clipboard-read", "clipboard-write"]
-    url = stack.base_url
-    with browser.new_context(base_url=url, storage_state=session, **options) as context:
-        yield context
-
-
 @pytest.fixture
-def page_of_tables(desktop: BrowserContext) -> Iterator[Page]:
-    with open_page(desktop) as page:
+def page_of_tables(browser: Browser, stack: Stack, session: StorageState) -> Iterator[Page]:
+    """Logged in as demo, on the list of tables."""
+    with visit(browser, stack, session, viewport=DESKTOP, locale="en-US") as page:
+        page.context.grant_permissions(_CLIPBOARD, origin=stack.base_url)
         page.goto("/#/tables")
         wait_for_connection(page)
         yield page

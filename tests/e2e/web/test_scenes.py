@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
-from tests.e2e.web.browsing import DESKTOP, PHONE, log_in, visit, wait_for_connection
+from tests.e2e.web.browsing import DESKTOP, PHONE, make_session, visit, wait_for_connection
 from tests.e2e.web.samples import EDITOR, PASSWORD
 from tests.stack import Stack
 
@@ -18,11 +18,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def editor_session(browser: Browser, stack: Stack) -> StorageState:
+def editor_session(stack: Stack) -> StorageState:
     """The cookies of a user who may change and publish the scenes."""
-    with browser.new_context(base_url=stack.base_url) as context:
-        log_in(context.new_page(), EDITOR, PASSWORD)
-        return context.storage_state()
+    return make_session(stack, EDITOR, PASSWORD)
 
 
 @pytest.fixture

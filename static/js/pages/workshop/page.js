@@ -5,12 +5,12 @@ import { loadTexts, t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { parseExactly, stringify } from "../../client/json.js";
 import { href } from "../../shell/routes.js";
-import { icon } from "../../ui/icons.js";
 import { request } from "../../net/api.js";
 import { detail, notice } from "../../ui/notice.js";
 import { RequestState } from "../../ui/request_state.js";
 import { fieldsOf, isEqual, objectOf, schemaOrNull, textsOf } from "./draft.js";
 import { differences, editorTemplate, NAMES, promptTemplate } from "./editor.js";
+import { choiceTemplate, conflictTemplate, tryTemplate } from "./choices.js";
 import { Trial } from "./trial.js";
 import { Versions } from "./versions.js";
 
@@ -284,24 +284,15 @@ class WorkshopPage {
   }
 
   #head() {
-    const { current, list } = this.#versions;
-    const isDisabled = this.#request.isBusy;
-    const open = (/** @type {any} */ { target }) =>
+    const { current } = this.#versions;
+    const open = (/** @type {number} */ number) =>
       this.#run(async () => {
-        await this.#versions.open(Number(target.value));
+        await this.#versions.open(number);
         this.#opened();
       });
     return html`
       <div class="workshop-head">
-        <div class="field">
-          <label for="workshop-version">${t("workshop.version")}</label>
-          <select id="workshop-version" @change=${open} ?disabled=${isDisabled || !list.length}>
-            ${list.map((version) =>
-              html`<option value=${version.number} .selected=${version.number === current?.number}>
-        ${labelOf(version)}</option>`
-            )}
-          </select>
-        </div>
+        ${choiceTemplate(this.#versions, { isDisabled: this.#request.isBusy, onOpen: open })}
         <div class="workshop-actions">${this.#actions()}</div>
       </div>
       ${current?.is_live
@@ -356,17 +347,7 @@ class WorkshopPage {
       this.#theirs = null;
       this.#run(() => this.#save());
     };
-    return html`
-      <section class="conflict" role="alert">
-        <strong>${t("workshop.conflict")}</strong>
-        <p>${t("workshop.conflict_help")}</p>
-        ${differences(theirs, this.#texts)}
-        <div class="form-actions">
-          <button type="button" class="button small" @click=${take}>${t("workshop.theirs")}</button>
-          <button type="button" class="button small" @click=${keep}>${t("workshop.mine")}</button>
-        </div>
-      </section>
-    `;
+    return conflictTemplate({ theirs, texts: this.#texts, onTake: take, onKeep: keep });
   }
 
   /** @param {Version} current @param {Texts} texts */
@@ -396,7 +377,13 @@ class WorkshopPage {
           <h2>${t("workshop.prompt")}</h2>
           ${this.#prompt ? promptTemplate(this.#prompt) : nothing}
           <p class="muted" role="status">${this.#promptRefusal}</p>
-          ${this.#tryButtons()}
+          ${tryTemplate({
+            isDraft: this.#isDraft,
+            isBusy: this.#request.isBusy,
+            isRunning: this.#trial?.isActive ?? false,
+            onTry: () => this.#run(() => this.#try()),
+            onStop: () => this.#run(() => this.#trial?.stop() ?? Promise.resolve()),
+          })}
           <div class="trial">${this.#trial?.element ?? nothing}</div>
         </section>
       </div>
@@ -410,29 +397,4 @@ class WorkshopPage {
         : nothing}
     `;
   }
-
-  #tryButtons() {
-    const isRunning = this.#trial?.isActive ?? false;
-    const stop = html`
-      <button type="button" class="button" @click=${() =>
-        this.#run(() => this.#trial?.stop() ?? Promise.resolve())}>
-        ${icon("stop")}<span>${t("composer.stop")}</span>
-      </button>
-    `;
-    return html`
-      <div class="form-actions">
-        <button type="button" class="button primary" ?disabled=${this.#request.isBusy || isRunning}
-          @click=${() => this.#run(() => this.#try())}>
-          ${icon("send")}<span>${t(this.#isDraft ? "workshop.try" : "workshop.try_version")}</span>
-        </button>
-        ${isRunning ? stop : nothing}
-      </div>
-    `;
-  }
-}
-
-/** @param {Version} version */
-function labelOf({ number, is_live, published_at }) {
-  if (is_live) return t("workshop.version_live", { number });
-  return t(published_at ? "workshop.version_old" : "workshop.version_draft", { number });
 }

@@ -26,6 +26,7 @@ from tests.chat.api.history.conftest import (
     stored,
     texts,
 )
+from tests.subtests import subtested
 
 
 async def test_tool_calls_are_kept_with_their_results_and_sent_back_in_the_providers_form(
@@ -148,7 +149,7 @@ CALLING = {"role": "assistant", "tool_calls": [NESTED]}
 OTHER = {**NESTED, "id": "call_2"}
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("messages", "field"),
     [
         ([ASKED, RESULT], "messages.1.tool_call_id"),

@@ -35,6 +35,7 @@ from tests.chat.openai.batches.conftest import (
 from tests.chat.openai.conftest import V1
 from tests.chat.runs.conftest import turn
 from tests.clients.openai_schemas import check
+from tests.subtests import subtested
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -218,7 +219,7 @@ async def test_a_line_has_nothing_that_makes_no_sense_in_many(
 GOOD = line(1)
 
 
-@pytest.mark.parametrize(
+@subtested(
     ("content", "errors"),
     [
         (f"{GOOD}\n{{broken", [("invalid_json_line", 2, None)]),
@@ -281,7 +282,7 @@ async def test_a_file_with_too_many_lines_is_refused(
 
 
 # --- Requests -----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "status", "param"),
     [
         ({"endpoint": "/v1/completions"}, 400, "endpoint"),

@@ -16,6 +16,7 @@ from chat.openai.responses.objects import task_id_of
 from tests.chat.openai.conftest import V1
 from tests.chat.openai.responses.client import ResponsesClient, deltas_of, text_of
 from tests.clients.openai_schemas import check
+from tests.subtests import subtested
 
 PLAIN = {"model": "plain"}
 WEATHER = {
@@ -410,7 +411,7 @@ _BAD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "status", "param", "code"), _BAD)
+@subtested(("fields", "status", "param", "code"), _BAD)
 async def test_bad_input_is_refused_by_name(
     idle: ResponsesClient, fields: dict[str, Any], status: int, param: str, code: str | None
 ) -> None:

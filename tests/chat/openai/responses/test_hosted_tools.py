@@ -23,6 +23,7 @@ from tests.chat.toolloop.conftest import publish_scene
 from tests.chat.toolloop.conftest import service as service
 from tests.chat.toolloop.service import ToolService
 from tests.clients.openai_schemas import check
+from tests.subtests import subtested
 
 OFFICE: dict[str, Any] = {"type": "mcp", "server_label": "office"}
 FORMS = ["whole", "stream", "background"]
@@ -76,7 +77,7 @@ def approval(response: Any, *, approve: bool = True, **fields: Any) -> dict[str,
 
 
 # --- Which tools --------------------------------------------------------------------------------
-@pytest.mark.parametrize(
+@subtested(
     ("tool", "param", "words"),
     [
         ({"type": "mcp"}, "tools[0].server_label", "server_label"),

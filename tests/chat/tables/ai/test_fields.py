@@ -15,6 +15,7 @@ from chat.tables.models import Table
 from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected
 from tests.chat.tables.conftest import Grids
 from tests.conftest import ClientOf
+from tests.subtests import subtested
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,7 +216,7 @@ async def test_a_run_of_a_private_view_is_for_those_who_see_it(
 
 
 # --- Refusals and rights ------------------------------------------------------------------------
-@pytest.mark.parametrize(
+@subtested(
     ("fields", "status", "field"),
     [
         ({"scene": "nowhere"}, 404, "scene"),
