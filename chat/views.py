@@ -32,7 +32,13 @@ _PRELOADED = (
     "vendor/lit-html/directive-helpers.js",
 )
 #: Loaded by the tables' page alone.
-_TABLE_STYLES = ("vendor/slickgrid/slick.grid.css", "css/tables.css")
+_TABLE_STYLES = (
+    "vendor/slickgrid/slick.grid.css",
+    *(
+        f"css/tables/{name}.css"
+        for name in ("page", "grid", "panel", "menus", "ai", "cards", "compare")
+    ),
+)
 
 
 @csp_update({"style-src": [SELF, NONCE]})

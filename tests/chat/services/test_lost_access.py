@@ -36,7 +36,7 @@ async def test_requests_one_after_another_are_watched_together(
     async with lost_credentials(credentials) as second:
         assert second is first
         # Messages reach it in between as well.
-        open_sockets()._handle(
+        open_sockets()._receive(
             {
                 "type": "access.revoked",
                 "user_id": 1,
