@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Line(msgspec.Struct, frozen=True, array_like=True):
     #: The reason in English, which may say more than the rule's sentence.
     message: str
     rule: str
-    params: dict[str, str | int | float]
+    params: Mapping[str, str | int | float]
 
 
 class Report:
@@ -72,8 +72,8 @@ class Report:
 
     def _add(self, line: int, field: str, value: str, reason: Reason) -> None:
         if not self._is_full:
-            params = dict(reason.params)
-            self._lines.append(_Line(line, field, value, str(reason), reason.name, params))
+            message = str(reason)
+            self._lines.append(_Line(line, field, value, message, reason.name, reason.params))
 
     @property
     def _is_full(self) -> bool:
