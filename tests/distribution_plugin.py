@@ -34,18 +34,20 @@ _SLOWEST_FIRST = (
     "tests/e2e/test_clients.py",
     "tests/e2e/",
     "tests/clients/",
-    "tests/deploy/",
     "tests/chat/api/test_fuzz.py",
 )
-#: What waits for most of its time, the slowest first: it is spread among what computes, so that
+#: What waits a good part of its time, the slowest first: it is spread among what computes, so that
 #: some process always has work for the CPU.
 _WAITING = (
     "tests/e2e/test_tool_loop.py",
+    "tests/deploy/",
     "tests/aily/launcher/test_launch.py",
     "tests/chaos/",
     "tests/e2e/test_replica.py",
     "tests/e2e/test_full_disk.py",
     "tests/e2e/test_outages.py",
+    "tests/accounts/test_oidc.py",
+    "tests/accounts/test_delegation.py",
     "tests/chat/runner/",
     "tests/chat/runs/",
     "tests/chat/toolloop/",
