@@ -38,7 +38,14 @@ class TablesConfig(AppConfig):
         audited(View, except_for=("updated_at",))
         audited(
             AiField,
-            except_for=("updated_at", "config_rev", "policy_note", "checked_rev", "checked_config"),
+            except_for=(
+                "updated_at",
+                "config_rev",
+                "policy_note",
+                "policy_reason",
+                "checked_rev",
+                "checked_config",
+            ),
         )
         register_objects(Table, "id", PERMISSIONS, is_shared_by_owners=True)
         register_kind(TableRuns())

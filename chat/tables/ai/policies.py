@@ -6,6 +6,7 @@ people type. A cell that has failed waits for a person: its error would come aga
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from aily.database.errors import is_outage
 from aily.problems import Problem
 from chat.models import RunState
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason, ReasonError
 from chat.tables.ai.runs import NewAiRun, NothingToFill, create_runs
 from chat.tables.ai.selection import Scope
 from chat.tables.ai.sources import Source, load_source
@@ -29,8 +31,12 @@ SETTLED_SECONDS = 30
 _WHICH = {Policy.EMPTY: Which.EMPTY, Policy.FRESH: Which.EMPTY_OR_STALE}
 
 
-class _LimitError(Exception):
-    """A limit of the field's policy is reached; the message says which."""
+class _LimitError(ReasonError):
+    """The field's policy may not go on. `message` may say more than the reason."""
+
+    def __init__(self, reason: Reason, message: str = "") -> None:
+        super().__init__(reason)
+        self.message = message or str(reason)
 
 
 def fill_by_policies() -> int:
@@ -43,9 +49,9 @@ def fill_by_policies() -> int:
         try:
             made += _fill(ai_field)
         except Problem as problem:
-            _note(ai_field, problem.message)
+            _note(ai_field, problem.message, problem.code, problem.params)
         except _LimitError as limit:
-            _note(ai_field, str(limit))
+            _note(ai_field, limit.message, "policy_limit", limit.reason.as_params())
         except Exception as error:
             if is_outage(error):
                 raise
@@ -53,9 +59,15 @@ def fill_by_policies() -> int:
     return made
 
 
-def _note(ai_field: AiField, note: str) -> None:
-    if ai_field.policy_note != note[:200]:
-        AiField.objects.filter(pk=ai_field.pk).update(policy_note=note[:200])
+def _note(ai_field: AiField, note: str, code: str, params: Mapping[str, str | float]) -> None:
+    reason = {"code": code, "params": dict(params)}
+    if (ai_field.policy_note, ai_field.policy_reason) != (note[:200], reason):
+        AiField.objects.filter(pk=ai_field.pk).update(policy_note=note[:200], policy_reason=reason)
+
+
+def _clear_note(ai_field: AiField) -> None:
+    if ai_field.policy_note:
+        AiField.objects.filter(pk=ai_field.pk).update(policy_note="", policy_reason=None)
 
 
 def _fill(ai_field: AiField) -> bool:
@@ -66,7 +78,7 @@ def _fill(ai_field: AiField) -> bool:
         return False
     owner = ai_field.owner
     if owner is None or not owner.is_active or not has_access(owner, ai_field.table, Access.RUN):
-        raise _LimitError("Its owner may not run it any more.")
+        raise _LimitError(Reason.of("policy_owner"))
     if _is_running(ai_field):
         return False
     new = NewAiRun(
@@ -87,13 +99,13 @@ def _fill(ai_field: AiField) -> bool:
         if is_settled:
             _note_checked(ai_field, source, rev)
         return False
-    _note(ai_field, "")
+    _clear_note(ai_field)
     return True
 
 
 def _note_checked(ai_field: AiField, source: Source, rev: int) -> None:
     AiField.objects.filter(pk=ai_field.pk).update(
-        checked_rev=rev, checked_config=source.config, policy_note=""
+        checked_rev=rev, checked_config=source.config, policy_note="", policy_reason=None
     )
 
 
@@ -109,7 +121,8 @@ def _is_running(ai_field: AiField) -> bool:
     automatic = AiRun.objects.filter(ai_field=ai_field, is_automatic=True)
     unended = automatic.exclude(run__state__in=ENDED_RUNS).select_related("run").first()
     if unended is not None and unended.run.state == RunState.PAUSED:
-        raise _LimitError(f"Its run is paused: {unended.run.message or unended.run.reason}")
+        message = f"Its run is paused: {unended.run.message or unended.run.reason}"
+        raise _LimitError(Reason.of("policy_run_paused"), message)
     return unended is not None
 
 
@@ -122,7 +135,7 @@ def _rows_left(ai_field: AiField) -> int:
         ).aggregate(rows=Sum("run__total"))
         limit = min(limit, ai_field.max_rows_per_hour - (recent["rows"] or 0))
         if limit <= 0:
-            raise _LimitError(f"{ai_field.max_rows_per_hour} rows an hour are filled.")
+            raise _LimitError(Reason.of("policy_rows", limit=ai_field.max_rows_per_hour))
     return limit
 
 
@@ -135,6 +148,7 @@ def _cost_left(ai_field: AiField) -> Decimal | None:
     ).aggregate(cost=Sum("run__cost"))
     left = ai_field.max_cost_per_day - (recent["cost"] or Decimal(0))
     if left <= 0:
-        raise _LimitError(f"{ai_field.max_cost_per_day.normalize():f} a day are spent.")
+        limit = f"{ai_field.max_cost_per_day.normalize():f}"
+        raise _LimitError(Reason.of("policy_cost", limit=limit))
     # The limit has six decimals.
     return left.quantize(Decimal("0.000001"))

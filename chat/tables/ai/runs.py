@@ -17,6 +17,7 @@ from aily.database.long_transactions import long_transaction
 from aily.problems import InvalidRequest, NotFound
 from chat.models import Lane, Run, RunState
 from chat.models.ids import tagged_id
+from chat.reasons import Reason
 from chat.runs import clock, control, estimating, sampling
 from chat.runs.creation import NewRun, check_fields, check_start, require_room
 from chat.runs.states import change_state
@@ -111,8 +112,8 @@ def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewA
     """The user who starts a run pays for it, and must be allowed to use its scene and model."""
     row = source.ai_field
     if source.missing:
-        message = "A mapped field has been deleted: map another one."
-        raise InvalidRequest(message, field="mapping")
+        deleted = Reason.of("mapped_deleted")
+        raise InvalidRequest(str(deleted), field="mapping", params=deleted.as_params())
     require_readable_links(user, row)
     asked = NewRun(
         name=row.name,

@@ -114,7 +114,7 @@ class AiFieldOut(Schema):
     model_config = example(
         id=4, table=3, name="Summary", scene="summary", version=None, mapping={"text": "f12"},
         model="", options={}, condition=None, policy="by_hand", max_rows_per_hour=None,
-        max_cost_per_day=None, note="",
+        max_cost_per_day=None, note="", note_code="", note_params={},
         outputs=[{"id": 14, "key": "f14", "name": "Summary", "kind": "long_text", "property": ""}],
         created_at="2026-01-31T12:00:00Z",
     )  # fmt: skip
@@ -132,8 +132,21 @@ class AiFieldOut(Schema):
     max_rows_per_hour: int | None
     max_cost_per_day: Decimal | None
     note: str = Field(alias="policy_note", description="Why its policy fills no further cells.")
+    note_code: str = Field(description="Its code, as of an error; empty: there is none.")
+    note_params: dict[str, JsonValue] = Field(
+        description="What a text in another language needs; `rule` names a sentence."
+    )
     outputs: list[OutputOut]
     created_at: datetime
+
+    @staticmethod
+    def resolve_note_code(row: AiField) -> str:
+        return str((row.policy_reason or {}).get("code", ""))
+
+    @staticmethod
+    def resolve_note_params(row: AiField) -> dict[str, JsonValue]:
+        params: dict[str, JsonValue] = (row.policy_reason or {}).get("params", {})
+        return params
 
     @staticmethod
     def resolve_outputs(row: AiField) -> list[dict[str, object]]:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import get_language_from_request
 from ninja import Query, Router, Status
 from ninja.pagination import paginate
 
@@ -19,7 +21,8 @@ from aily.rest.etags import if_match
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page
 from aily.rest.requests import no_body
-from chat.tables.api.downloads import download
+from chat.models import StoredFile
+from chat.tables.api.downloads import attachment
 from chat.tables.api.transfer_schemas import (
     ImportItem,
     ImportOut,
@@ -31,6 +34,7 @@ from chat.tables.api.transfer_schemas import (
 from chat.tables.changes import Author
 from chat.tables.imports import control, creation
 from chat.tables.imports.creation import NewImport
+from chat.tables.imports.report import stream_csv
 from chat.tables.models import Import, Table
 from chat.tables.permissions import Access, get_table
 from chat.tables.transfers.actors import ring_transfers
@@ -55,7 +59,7 @@ _UPLOAD: dict[str, Any] = {
 }
 _REPORT: dict[Any, Any] = {
     200: {
-        "description": "A line for each cell that did not fit.",
+        "description": "A line for each cell that did not fit, in the language of the request.",
         "content": {
             "text/csv": {
                 "schema": {"type": "string"},
@@ -181,11 +185,24 @@ def delete_import(request: AuthenticatedRequest, import_id: UUID) -> Status[None
 async def get_import_report(
     request: AuthenticatedRequest, import_id: UUID
 ) -> StreamingHttpResponse:
-    """Line, field, value and reason of each cell that did not fit, of 10,000 at the most."""
-    job = await in_database(_load, request, import_id)
-    if job.report_file_id is None:
+    """Line, field, value and reason of each cell that did not fit, of 10,000 at the most.
+
+    In English or Simplified Chinese, as Accept-Language asks.
+    """
+    file = await in_database(_load_report, request, import_id)
+    language = get_language_from_request(request)
+    name, media_type = f"import-{import_id}.csv", "text/csv; charset=utf-8"
+    response = attachment(request, stream_csv(file, language), name, media_type)
+    response.headers["Content-Language"] = language
+    patch_vary_headers(response, ("Accept-Language", "Cookie"))
+    return response
+
+
+def _load_report(request: HttpRequest, import_id: UUID) -> StoredFile:
+    file = _load(request, import_id).report_file
+    if file is None:
         raise NotFound("There is no report: every row did fit, or it was deleted.")
-    return download(request, job.report_file_id, f"import-{job.pk}.csv", "text/csv; charset=utf-8")
+    return file
 
 
 # --- What can be done ---------------------------------------------------------------------------

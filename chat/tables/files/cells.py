@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 import msgspec
 from pydantic import JsonValue
 
+from chat.reasons import Reason, ReasonError
 from chat.tables.files.dialects import Dialect
 
 Convert = Callable[[JsonValue], JsonValue]
@@ -35,7 +36,7 @@ _TIME = re.compile(
 _SEPARATORS = re.compile(r"[;,，；、]")
 
 
-class CellError(ValueError):
+class CellError(ReasonError):
     """The cell is no value of its field's kind; says what it is not."""
 
 
@@ -46,13 +47,13 @@ def parse_integer(text: str, dialect: Dialect) -> int:
     grouped = text.replace(".", ",") if dialect.decimal_comma else text
     if _GROUPED.match(grouped):
         return _bounded(grouped.replace(",", ""))
-    raise CellError("This is no integer.")
+    raise CellError(Reason.of("no_integer"))
 
 
 def _bounded(digits: str) -> int:
     # Python takes ever longer to read more digits, and refuses more than 4,300.
     if len(digits) > 20:
-        raise CellError("This is too large for an integer.")
+        raise CellError(Reason.of("integer_too_large"))
     return int(digits)
 
 
@@ -64,7 +65,7 @@ def parse_number(text: str, dialect: Dialect) -> str:
     if dialect.decimal_comma:
         text = text.replace(",", ".")
     if not _DECIMAL.match(text):
-        raise CellError("This is no number.")
+        raise CellError(Reason.of("no_number"))
     return text
 
 
@@ -77,7 +78,7 @@ def parse_boolean(text: str, dialect: Dialect) -> bool:
         return True
     if word in FALSE:
         return False
-    raise CellError("This is neither true nor false.")
+    raise CellError(Reason.of("no_boolean"))
 
 
 def parse_date(text: str, dialect: Dialect) -> str:
@@ -98,8 +99,8 @@ def _read_date(text: str, dialect: Dialect) -> date:
             day, month = (first, second) if dialect.date_order == "dmy" else (second, first)
             return date(year, month, day)
     except ValueError:
-        raise CellError("There is no such date.") from None
-    raise CellError("This is no date.")
+        raise CellError(Reason.of("no_such_date")) from None
+    raise CellError(Reason.of("no_date"))
 
 
 def parse_datetime(text: str, dialect: Dialect) -> str:
@@ -126,14 +127,14 @@ def _read_datetime(text: str, dialect: Dialect) -> datetime:
     except CellError:
         raise
     except ValueError:
-        raise CellError("There is no such time.") from None
+        raise CellError(Reason.of("no_such_time")) from None
 
 
 def parse_json(text: str, dialect: Dialect) -> JsonValue:
     try:
         value: JsonValue = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        raise CellError("This is no JSON.") from None
+        raise CellError(Reason.of("no_json")) from None
     return value
 
 

@@ -88,7 +88,8 @@ class Reader:
                 yield line, cells[:width]
             else:
                 message = f"This has {len(cells)} values, and the file {width} columns."
-                yield line, invalid(line, "wrong_column_count", message)
+                params = {"values": len(cells), "columns": width}
+                yield line, invalid(line, "wrong_column_count", message, params=params)
 
 
 def _check_width(cells: Sequence[object], line: int) -> None:
@@ -117,6 +118,7 @@ def _csv_records(pieces: Iterable[bytes], dialect: Dialect, max_row_bytes: int) 
         if lines.has_long:
             lines.has_long = False
             message = f"This has more than {max_row_bytes} bytes."
-            yield first, invalid(first, "row_too_large", message)
+            params = {"limit": max_row_bytes}
+            yield first, invalid(first, "row_too_large", message, params=params)
         elif any(cells):
             yield first, cells

@@ -248,7 +248,7 @@ def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
 
 def _end(job: Import, loaded: Loaded, counts: _Counts) -> None:
     now = timezone.now()
-    report = loaded.report.store(job.owner_id, f"{job.pk}.csv", now + KEPT)
+    report = loaded.report.store(job.owner_id, str(job.pk), now + KEPT)
     job.state, job.reason, job.message = TransferState.DONE, "", ""
     job.ended_at, job.report_file = now, report
     job.total = job.done = loaded.read_rows

@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 from pydantic import JsonValue
 
+from chat.reasons import Reason, ReasonError
 from chat.tables.files.cells import CellError, converter
 from chat.tables.files.dialects import Dialect
 from chat.tables.imports.links import LinkFinder
@@ -32,14 +33,14 @@ class NewChoices:
     def find(self, name: JsonValue) -> int:
         """The id of a choice. Raises CellError if there can be no more."""
         if not isinstance(name, str):
-            raise CellError("A choice is a text.")
+            raise CellError(Reason.of("choice_no_text"))
         name = name.strip()
         if (found := self._ids.get(name)) is not None:
             return found
         if not 1 <= len(name) <= MAX_NAME_CHARS or "\0" in name:
-            raise CellError(f"A choice has 1 to {MAX_NAME_CHARS} characters.")
+            raise CellError(Reason.of("choice_length", limit=MAX_NAME_CHARS))
         if len(self._ids) >= MAX_CHOICES:
-            raise CellError(f"A field has {MAX_CHOICES} choices at most.")
+            raise CellError(Reason.of("field_choices", limit=MAX_CHOICES))
         number = self._ids[name] = self.next_id
         self.next_id += 1
         self.added.append({"id": number, "name": name})
@@ -98,12 +99,12 @@ class RowParser:
             cell = cells[place] if place < len(cells) else None
             try:
                 values.append(parse(cell))
-            except ValueError as error:
-                faults.append((field, cell, str(error)))
+            except ReasonError as error:
+                faults.append((field, cell, error.reason))
         return values, faults
 
 
-CellFault = tuple[Field, JsonValue, str]
+CellFault = tuple[Field, JsonValue, Reason]
 
 
 def _number(
@@ -131,7 +132,7 @@ def _labels_parser(convert: Parse, known: NewChoices) -> Parse:
         if names is None:
             return None
         if not isinstance(names, list):
-            raise CellError("This is no list of choices.")
+            raise CellError(Reason.of("no_choice_list"))
         return list(dict.fromkeys(map(known.find, names))) or None
 
     return parse

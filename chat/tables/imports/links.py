@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.database.rows import Row, fetch_rows
 from aily.problems import InvalidRequest
+from chat.reasons import Reason
 from chat.tables.files.cells import CellError, parse_labels
 from chat.tables.files.dialects import Dialect
 from chat.tables.models import Field, Kind, Table
@@ -102,16 +103,16 @@ class LinkFinder:
             return [self._id_of(whole)]
         ids = list(dict.fromkeys(map(self._id_of, self._parts(cell))))
         if len(ids) > MAX_LINKS_A_CELL:
-            raise CellError(f"A cell may have {MAX_LINKS_A_CELL} links at most.")
+            raise CellError(Reason.of("too_many_links", limit=MAX_LINKS_A_CELL))
         return ids or None
 
     def _id_of(self, name: str) -> int:
         found = self._known.get(name)
         if found is None:
-            raise CellError(f"No row of the linked table has {name[:_SHOWN_CHARS]!r}.")
+            raise CellError(Reason.of("no_linked_row", name=repr(name[:_SHOWN_CHARS])))
         if found < 0:
-            message = f"{-found} rows of the linked table have {name[:_SHOWN_CHARS]!r}."
-            raise CellError(message)
+            shown = repr(name[:_SHOWN_CHARS])
+            raise CellError(Reason.of("linked_rows", count=-found, name=shown))
         return found
 
     def _names(self, cell: JsonValue) -> set[str]:
@@ -131,7 +132,7 @@ class LinkFinder:
             labels = [labels]
         for label in labels:
             if isinstance(label, bool) or not isinstance(label, str | int | float):
-                raise CellError("This names no rows of the linked table.")
+                raise CellError(Reason.of("names_no_rows"))
         return [str(label).strip().replace("\0", "\N{REPLACEMENT CHARACTER}") for label in labels]
 
     def _read(self, names: Collection[str]) -> Mapping[str, int]:

@@ -17,6 +17,7 @@ from psycopg import sql
 from aily.database.errors import is_outage
 from aily.database.threads import release_connections
 from chat.models.files import read_pieces
+from chat.reasons import Reason
 from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError, ParsedRow
 from chat.tables.files.dialects import Dialect, dialect_of
@@ -146,7 +147,7 @@ class Loader:
             if faults:
                 self.report.add_cells(line, faults)
             elif self._key_place is not None and values[self._key_place] is None:
-                self.report.add_row(line, "The key is empty.")
+                self.report.add_row(line, Reason.of("key_empty"))
             else:
                 yield line, values
 
@@ -164,7 +165,7 @@ class Loader:
                 self._store(rows[:half])
                 self._store(rows[half:])
                 return
-            self.report.add_row(rows[0][0], "The row is too large to be stored.")
+            self.report.add_row(rows[0][0], Reason.of("row_not_stored"))
 
     def _write(self, rows: Iterable[StagedRow]) -> None:
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:

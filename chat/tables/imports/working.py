@@ -72,7 +72,7 @@ def _run(job: Import, lease: Lease) -> None:
 
 
 def _fail(job: Import, lease: Lease, reason: str, message: str, report: Report) -> None:
-    file = report.store(job.owner_id, f"{job.pk}.csv", _report_end())
+    file = report.store(job.owner_id, str(job.pk), _report_end())
     fail(job, lease.token, reason, message, report_file=file, bad_rows=report.bad_rows)
 
 

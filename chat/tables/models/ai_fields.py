@@ -62,6 +62,9 @@ class AiField(models.Model):
     policy_note = models.CharField(
         max_length=200, blank=True, editable=False, help_text="Why its policy fills no more cells."
     )
+    policy_reason = models.JSONField(
+        null=True, editable=False, help_text="Code and params of its note, for other languages."
+    )
     checked_rev = models.BigIntegerField(
         null=True, editable=False, help_text="The table's revision that its policy has looked at."
     )

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Delivery, StoredFile, WebhookEndpoint
+from chat.models.files import FileWriter
 from chat.openai.files.store import purge_expired
 from chat.tables.checking import differences
 from chat.tables.files.workbooks import children
@@ -321,6 +322,57 @@ def test_bad_rows_are_reported_and_the_others_imported(imports: Imports, product
     assert report[1] == ["11", "", "", "This has 1 values, and the file 2 columns."]
     # A report is opened in a spreadsheet.
     assert report[2][:3] == ["14", "Price", "'=1+1"]
+
+
+_READ: dict[str, list[list[str]]] = {
+    "en": [
+        ["line", "field", "value", "reason"],
+        ["3", "Price", "n/a", "This is no number."],
+        ["4", "", "", "This has 1 values, and the file 2 columns."],
+        ["5", "Name", "x" * 200, "This may have 100000 bytes at most."],
+        ["6", "", "", "This has more than 1048576 bytes."],
+    ],
+    "zh-hans": [
+        ["行", "字段", "值", "原因"],
+        ["3", "Price", "n/a", "这不是数字。"],
+        ["4", "", "", "此行有 1 个值，文件有 2 列。"],
+        ["5", "Name", "x" * 200, "最多 100000 字节。"],
+        ["6", "", "", "超过 1048576 字节。"],
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ("", "en"),
+        ("fr", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-hans"),
+        ("en-GB,zh;q=0.5", "en"),
+    ],
+)
+def test_a_report_is_in_the_language_that_its_reader_asks_for(
+    imports: Imports, grids: Grids, asked: str, language: str
+) -> None:
+    table = grids.make("Products", Name="text", Price="number")
+    bad = f"A,n/a\nB\n{'x' * 100_001},1\n{'y' * 1_100_000},1\n"
+    job = imports.inspected(f"Name,Price\nGood,1\n{bad}", table=table)
+    job = imports.run(imports.patch(job, max_bad_percent=90))
+    assert (job["state"], job["bad_rows"]) == ("done", 4)
+    assert imports.report(job, asked) == _READ[language]
+
+
+def test_a_report_of_an_earlier_version_is_sent_as_it_is(
+    imports: Imports, alice: User, products: Grid
+) -> None:
+    job = imports.inspected("SKU,Price\nA,1\n", table=products)
+    stored = FileWriter(alice.pk, f"{job['id']}.csv")
+    stored.write("\ufeffline,field,value,reason\r\n2,Price,x,This is no number.\r\n".encode())
+    stored.flush()
+    file = stored.publish("table_report", None)
+    Import.objects.filter(pk=job["id"]).update(report_file=file)
+    expected = [["line", "field", "value", "reason"], ["2", "Price", "x", "This is no number."]]
+    assert imports.report(job, "zh-Hans") == expected
 
 
 def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, products: Grid) -> None:

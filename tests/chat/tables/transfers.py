@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -80,8 +81,10 @@ class Imports:
         work()
         return self.get(job)
 
-    def report(self, job: Json) -> list[list[str]]:
-        text = fetch(self.client, f"/api/tables/imports/{job['id']}/report.csv").decode("utf-8-sig")
+    def report(self, job: Json, language: str = "") -> list[list[str]]:
+        path = f"/api/tables/imports/{job['id']}/report.csv"
+        headers = {"Accept-Language": language} if language else {}
+        text = fetch(self.client, path, headers=headers).decode("utf-8-sig")
         return list(csv.reader(io.StringIO(text)))
 
     def _json(self, answer: Any, status: int) -> Json:
@@ -90,12 +93,14 @@ class Imports:
         return found
 
 
-def fetch(client: Client, path: str, status: int = 200) -> bytes:
+def fetch(
+    client: Client, path: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> bytes:
     """A streamed answer."""
 
     async def read() -> bytes:
-        headers = {"Authorization": client.defaults["HTTP_AUTHORIZATION"]}
-        answer: Any = await AsyncClient().get(path, headers=headers)
+        sent = {"Authorization": client.defaults["HTTP_AUTHORIZATION"], **(headers or {})}
+        answer: Any = await AsyncClient().get(path, headers=sent)
         assert answer.status_code == status, answer.content
         if not answer.streaming:
             return bytes(answer.content)

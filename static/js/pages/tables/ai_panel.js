@@ -11,6 +11,7 @@ import { FilterBuilder } from "./filter.js";
 import { asGroup, completeFilter } from "./filter_tree.js";
 import { kindName } from "./fields_menu.js";
 import { idOf, inputField, selectField } from "./forms.js";
+import { policyNote } from "./policy_note.js";
 
 /**
  * @import { Context } from "./panel.js"
@@ -100,7 +101,7 @@ export class AiPanel {
           ${this.#sceneFields()} ${this.#form.scene ? this.#moreFields() : nothing}
         </fieldset>
         <div class="notices">${notice(this.#request.error)}</div>
-        ${this.#ai?.note ? html`<p class="form-error">${this.#ai.note}</p>` : nothing}
+        ${policyNote(this.#ai)}
         <div class="run-actions">
           ${isFixed ? nothing : html`
             <button type="submit" class="button primary" ?disabled=${!this.#isReady}>

@@ -7,6 +7,7 @@ import { notice } from "../../ui/notice.js";
 import { barTemplate, countsText, stateBadge } from "../runs/progress.js";
 import { stateText } from "./cells.js";
 import { CompareSheet } from "./compare_sheet.js";
+import { policyNote } from "./policy_note.js";
 import { RunForm } from "./run_form.js";
 import { RunView } from "./run_view.js";
 
@@ -146,7 +147,7 @@ export class RunsPanel {
             }</span>`
           )}
         </p>
-        ${ai.note ? html`<p class="form-error">${ai.note}</p>` : nothing}
+        ${policyNote(ai)}
         <div class="problem-actions">
           ${may.run
             ? html`

@@ -162,6 +162,8 @@ export interface AiField {
   max_cost_per_day: string | null;
   /** Why its policy fills no further cells. */
   note: string;
+  note_code: string;
+  note_params: Record<string, string | number>;
   outputs: { id: number; key: string; name: string; kind: Kind; property: string }[];
 }
 

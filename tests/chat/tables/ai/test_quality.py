@@ -17,7 +17,7 @@ from chat.runner.runtime import Runtime
 from chat.runs import progress
 from chat.services.scenes import create_version, publish
 from chat.tables.ai import policies
-from chat.tables.models import AiField, AiRun, Change
+from chat.tables.models import AiField, AiRun, Change, Field
 from chat.tables.names import rows_table, statement
 from tests.chat.runs.conftest import turn
 from tests.chat.tables.ai.conftest import Act, AiGrid, Json, done, expected, some_ended
@@ -264,7 +264,34 @@ async def test_policies_fill_cells_by_themselves(grid: AiGrid, worker: Runtime, 
     assert await _filled(grid, act) == 1
     assert await act(grid.states, summary) == {"done": 5, "none": 1}
     assert await _filled(grid, act) == 0
-    assert "6 rows an hour" in (await act(grid.api, "get", path))["note"]
+    shown = await act(grid.api, "get", path)
+    assert shown["note"] == "6 rows an hour are filled."
+    # For a text in another language.
+    assert shown["note_code"] == "policy_limit"
+    assert shown["note_params"] == {"rule": "policy_rows", "limit": "6"}
+    await act(AiRun.objects.update, is_automatic=False)
+    assert await _filled(grid, act) == 1
+    shown = await act(grid.api, "get", path)
+    assert (shown["note"], shown["note_code"], shown["note_params"]) == ("", "", {})
+
+
+async def test_a_problem_that_keeps_a_policy_back_has_its_code(
+    grid: AiGrid, worker: Runtime, act: Act
+) -> None:
+    await act(grid.create, {"Text": "Text"})
+    summary = await act(grid.add_ai, "Summary", policy="empty")
+    path = f"/ai-fields/{summary['id']}"
+    await act(_settle_rows, grid)
+    await act(Field.objects.filter(table=grid.id, name="Text").update, deleted_at=timezone.now())
+    assert await _filled(grid, act) == 0
+    shown = await act(grid.api, "get", path)
+    assert shown["note_code"] == "invalid_request"
+    assert shown["note_params"] == {"rule": "mapped_deleted"}
+    await act(Field.objects.filter(table=grid.id, name="Text").update, deleted_at=None)
+    await act(Scene.objects.filter(slug=summary["scene"]).update, is_enabled=False)
+    assert await _filled(grid, act) == 0
+    shown = await act(grid.api, "get", path)
+    assert (shown["note_code"], shown["note_params"]) == ("not_found", {})
 
 
 async def test_a_policy_looks_once_at_a_table_that_does_not_change(
