@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+
 # By name: `models.JSONField` is taken for an attribute of the reverse relation `models` by mypy,
 # in some orders of its work.
 from django.db.models import JSONField
