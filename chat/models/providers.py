@@ -10,6 +10,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+
+# By name: `models.JSONField` is taken for an attribute of the reverse relation `models` by mypy,
+# in some orders of its work.
+from django.db.models import JSONField
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -114,7 +118,7 @@ class Provider(models.Model):
     )
     secrets_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    request_fields = models.JSONField(
+    request_fields = JSONField(
         default=dict,
         blank=True,
         validators=[check_request_fields],
