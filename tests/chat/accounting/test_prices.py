@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
-from chat.accounting.prices import cost, highest_costs, price_at
+from chat.accounting.prices import PriceList, cost, highest_costs, load_models, price_at
 from chat.accounting.tokens import Tokens
-from chat.models import LLMModel, ModelPrice
+from chat.models import Deployment, LLMModel, ModelPrice
 from chat.models.budgets import Period
 
 MILLION = Tokens(prompt=1_000_000)
@@ -92,6 +93,40 @@ def test_the_worst_case_knows_every_hour_and_every_fallback(model: LLMModel) -> 
     )
     costs = highest_costs([model, other], MILLION, at("2026-11-21T12:00"))
     assert costs == {"USD": 7, "CNY": 8}
+
+
+def test_loaded_models_are_as_they_are_now(
+    model: LLMModel, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    def prices(deployment: str = "") -> tuple[int | None, object]:
+        loaded = load_models([model.pk])[model.pk]
+        return loaded.default_max_tokens, PriceList.of(loaded).at(
+            at("2026-11-21T12:00"), deployment
+        ).input_price
+
+    before = prices()
+    with django_assert_num_queries(1):
+        assert prices() == before
+    LLMModel.objects.filter(pk=model.pk).update(default_max_tokens=77)
+    assert prices() == (77, before[1])
+    own = price(model, 5)
+    assert prices() == (77, 5)
+    ModelPrice.objects.filter(pk=own.pk).update(input_price=6)
+    assert prices() == (77, 6)
+    own.delete()
+    place = Deployment.objects.create(
+        model=model,
+        provider=model.provider,
+        name="b",
+        input_price=9,
+        cached_input_price=9,
+        output_price=9,
+    )
+    assert (prices(), prices("b")) == ((77, before[1]), (77, 9))
+    place.delete()
+    assert prices("b") == (77, before[1])
+    with django_assert_num_queries(1):
+        prices()
 
 
 @pytest.mark.parametrize(
