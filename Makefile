@@ -27,12 +27,12 @@ help: ## list the targets
 run: .venv/.runtime ## start everything on PORT (8000) until Ctrl-C
 	@$(BIN)/python -m aily.launcher
 
-# Side by side: the tests wait a good part of their time, so six processes keep two cores busy. What
+# Side by side: the tests wait a good part of their time, so five processes keep two cores busy. What
 # check has to say stands at the end.
 test: ## check and all tests
 	@$(MAKE) --no-print-directory --jobs 2 .venv/.tests .system
 	@mkdir -p var && $(MAKE) --no-print-directory check > var/check.log 2>&1 & checking=$$!; \
-	  $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
 	  exit $$((tested || checked))
 

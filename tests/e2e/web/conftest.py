@@ -41,8 +41,6 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # One process for all pages of a context, which has compiled the web app already.
-    "--process-per-site",
     # Each frame of an animation is drawn by the CPU.
     "--force-prefers-reduced-motion",
 )
