@@ -118,8 +118,8 @@ def test_loaded_models_are_as_they_are_now(
         model=model,
         provider=model.provider,
         name="b",
-        input_price=9,
-        cached_input_price=9,
+        input_price=Decimal(9),
+        cached_input_price=Decimal(9),
         output_price=9,
     )
     assert (prices(), prices("b")) == ((77, before[1]), (77, 9))
