@@ -55,7 +55,8 @@ class Upstream:
         return [
             *("--latency", str(self.latency_seconds)),
             *("--answer-tokens", str(self.tokens)),
-            *("--tokens-per-second", str(self.tokens / streaming)),
+            # The first token does not wait.
+            *("--tokens-per-second", str(max(self.tokens - 1, 1) / streaming)),
             *("--write-seconds", str(streaming / self.chunks)),
             *("--writes-per-second", "1000000"),
             *("--concurrency", str(self.concurrency)),
