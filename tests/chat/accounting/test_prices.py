@@ -120,7 +120,7 @@ def test_loaded_models_are_as_they_are_now(
         name="b",
         input_price=Decimal(9),
         cached_input_price=Decimal(9),
-        output_price=9,
+        output_price=Decimal(9),
     )
     assert (prices(), prices("b")) == ((77, before[1]), (77, 9))
     place.delete()
