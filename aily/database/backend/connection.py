@@ -28,7 +28,8 @@ class BoundedConnection(psycopg.Connection[Any]):
     answer_seconds: ClassVar[float | None] = None
     #: How long the server may take to accept a first connection; None: as long as the pool waits.
     probe_seconds: ClassVar[float | None] = None
-    #: When its session was told to plan its prepared statements anew (monotonic); None: never.
+    #: When its session last dropped the plans of prepared statements (monotonic). None: it has
+    #: prepared none.
     planned_at: float | None = None
     #: Shared by all connections of the process to this server.
     circuit: ClassVar[CircuitBreaker] = CircuitBreaker("PostgreSQL")

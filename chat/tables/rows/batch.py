@@ -175,8 +175,8 @@ class _Writer:
     def _check_links(self) -> None:
         """Refuse links to rows that do not exist. A query for each link field that is written.
 
-        Of a table that the author may not read no row exists for them, but those that a cell links
-        to already (`_check_kept_links`).
+        For an author who may not read the linked table it has no rows, except those that the cell
+        links to already (`_check_kept_links`).
         """
         written = [
             field

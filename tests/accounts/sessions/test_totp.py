@@ -33,14 +33,6 @@ from tests.conftest import ClientOf
 from tests.locks import wait_for_a_lock
 
 
-@pytest.fixture
-def app(staff: User) -> Authenticator:
-    """The authenticator that staff have set up, in a browser of its own."""
-    client = Client()
-    client.force_login(staff)
-    return set_up(client)
-
-
 def socket_user(client: Client) -> str | None:
     """Who a WebSocket handshake with this session is taken for."""
     cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())

@@ -21,7 +21,6 @@ from tests.accounts.authenticator import (
     end_pause,
     give,
     log_in,
-    set_up,
     username,
 )
 
@@ -33,13 +32,6 @@ _PATHS = {
     "POST": ("/account/password/", "/account/totp/", "/admin/chat/scene/add/"),
 }
 _REST = ("/api/me", "/api/keys", "/api/tables", "/api/llmchat/tasks", "/api/me/sessions")
-
-
-@pytest.fixture
-def app(staff: User) -> Authenticator:
-    client = Client()
-    client.force_login(staff)
-    return set_up(client)
 
 
 class Clock:
