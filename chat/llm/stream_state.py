@@ -5,26 +5,18 @@ from __future__ import annotations
 from msgspec import Raw
 
 from chat.llm import lenient
-from chat.llm.errors import (
-    EmptyAnswerError,
-    InvalidResponseError,
-    ProviderError,
-    TruncatedError,
-)
-from chat.llm.finish_reasons import (
-    BROKEN_OFF,
-    MAY_BE_EMPTY,
-    NO_REASON,
-    PLAIN,
-    SAME_AS,
-    TELLING,
-)
+from chat.llm.bounded_text import take
+from chat.llm.errors import InvalidResponseError, ProviderError, TruncatedError
+from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
+from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
+from chat.llm.other_content import OtherContent
 from chat.llm.sse import Event
-from chat.llm.tool_calls import ToolCalls
+from chat.llm.tool_calls import ToolCalls, is_own_call
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
 from chat.llm.vendor_errors import error_from_event, find_error, says_error
+from chat.llm.whole_messages import WholeMessages
 from chat.llm.wire import (
     MISSING,
     Anything,
@@ -96,6 +88,11 @@ class StreamState:
         self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
+        self._messages = WholeMessages()
+        self._foreign = ForeignForm()
+        #: Whether a choice that is not read has ended.
+        self._other_ended = False
+        self._others = OtherContent()
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._text_room = self.limits.text_bytes
@@ -109,7 +106,11 @@ class StreamState:
         if self.finish_reason is None or not self._finish_was_alone or self._went_on:
             return False
         has_answer = self._has_text or bool(self._tool_calls)
-        return has_answer or self.finish_reason.lower() in MAY_BE_EMPTY | BROKEN_OFF.keys()
+        return has_answer or plain(self.finish_reason) in MAY_BE_EMPTY or self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return self.finish_reason is not None and failure(self.finish_reason) is not None
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""
@@ -134,7 +135,7 @@ class StreamState:
         if not self.is_named:
             self.name(data)
         chunk = decode_chunk(data)
-        if chunk is None or (not chunk.choices and chunk.is_blank):
+        if chunk is None or (not chunk.choices and (chunk.is_blank or not self.payloads)):
             chunk = self._read_odd(data)
         elif chunk.lacks_counts and (self.has_native_counts or chunk.is_last):
             chunk.usage = lenient.native_counts(data) or chunk.usage
@@ -156,6 +157,8 @@ class StreamState:
             raise error_from_event(problem, self.secret)
         if not self.is_named:
             self._take_name(lenient.read_name(parsed))
+        if not self.payloads:
+            self._foreign.note(parsed, data)
         return lenient.read_chunk(parsed)
 
     def _error_event(self, data: bytes) -> ProviderError:
@@ -226,10 +229,13 @@ class StreamState:
         if chunk.x_groq is not None and chunk.x_groq.error:
             self._check_error(chunk.x_groq.error)
         for choice in chunk.choices or ():
-            if self._choice_index is None:
+            if not self.payloads:
+                # Some send the role with another index than the text.
                 self._choice_index = choice.index
             if choice.index == self._choice_index:
                 self._add_choice(choice)
+            elif choice.finish_reason:
+                self._other_ended = True
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
@@ -239,11 +245,13 @@ class StreamState:
         is_last = is_last or self.done
         text = reasoning = ""
         if self._text:
-            text, self._text_room = self._taken(self._text, self._text_room, is_last=is_last)
+            text, self._text_room = take(self._text, self._text_room, is_last=is_last)
         if self._reasoning:
-            reasoning, self._reasoning_room = self._taken(
+            reasoning, self._reasoning_room = take(
                 self._reasoning, self._reasoning_room, is_last=is_last
             )
+        if self._text_room < 0 or self._reasoning_room < 0:
+            self.is_cut = self.done = True
         logprobs, self._logprobs = self._logprobs, []
         return Delta(text, reasoning, logprobs) if text or reasoning or logprobs else None
 
@@ -251,15 +259,16 @@ class StreamState:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
         if self.is_cut:
             return self._completed("length", with_tool_calls=False)
+        if not self.payloads and (problem := self._foreign.error(self.secret)) is not None:
+            raise problem
         if not self._has_ended():
             raise TruncatedError("the stream ended before the answer did")
         reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
-        known = reason.lower()
-        if known in BROKEN_OFF:
-            raise BROKEN_OFF[known](f"the provider gave up: {reason}")
-        if not self._has_text and not self._tool_calls and known not in MAY_BE_EMPTY:
-            raise EmptyAnswerError(f"the answer ({reason}) has neither text nor a tool call")
-        if known == "tool_calls" and not self._tool_calls:
+        if (failed := failure(reason)) is not None:
+            raise failed(f"the provider gave up: {reason}")
+        if not self._has_text and not self._tool_calls and plain(reason) not in MAY_BE_EMPTY:
+            raise self._others.error(reason)
+        if plain(reason) == "tool_calls" and not self._tool_calls:
             reason = "stop"
         return self._completed(reason, with_tool_calls=True)
 
@@ -268,7 +277,9 @@ class StreamState:
         that came with text. Then only the end mark, or a response that ended by its own framing,
         proves that nothing is missing."""
         if self.done or self.finish_reason is None:
-            return self.done
+            # Pieces of one answer with an index each: only the first was read.
+            is_another = self.finish_reason is None and self._other_ended
+            return self.done and not is_another
         if self.is_framed or self._went_on:
             return self.is_framed
         return self._finish_was_alone or not (self._has_text or self._tool_calls)
@@ -312,6 +323,7 @@ class StreamState:
             self.has_deltas = self.has_deltas or self.payloads > payloads
         elif choice.message is not None and not self.has_deltas:
             # Beside deltas it only repeats them.
+            self._messages.leave_new(choice.message)
             self._add_message(choice.message, is_whole=True)
         elif choice.text:
             self._add_text(choice.text)
@@ -326,28 +338,36 @@ class StreamState:
             self._finish(choice.finish_reason, is_alone=not has_payload)
 
     def _finish(self, reason: str, *, is_alone: bool) -> None:
-        known = reason.strip().lower()
+        known = plain(reason)
         if known in NO_REASON:
             return
         has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
         self._payloads_at_finish = self.payloads
         self._finish_was_alone = is_alone
-        earlier = (self.finish_reason or "").lower()
+        earlier = plain(self.finish_reason or "")
         # A reason that says the provider gave up is final: a later one does not replace it.
-        is_final = earlier in BROKEN_OFF
+        is_final = self._has_failed
         # A bare `stop` says less than that the answer was cut, unless more of it has come since.
         is_less = known in PLAIN and earlier in TELLING and not has_gone_on
         if not (is_final or is_less):
-            self.finish_reason = storable(SAME_AS.get(known, reason.strip()))[:MAX_ID_CHARS]
+            written = SAME_AS.get(known) or reason.strip()[-len(known) :]
+            self.finish_reason = storable(written)[:MAX_ID_CHARS]
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         if message.content:
             self._add_text(message.content)
         if message.refusal:
-            self._add_text(message.refusal)
+            if message.refusal != message.content:  # some say it in both
+                self._add_text(message.refusal)
             self._is_refusal = True
-        reasoning = message.reasoning_content or message.reasoning or _other_reasoning(message)
+        if OtherContent.is_in(message):
+            self.payloads += 1
+            if words := self._others.take(message):
+                self._add_text(words)
+        reasoning = (
+            message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
+        )
         if reasoning:
             self._reasoning.append(reasoning)
             self.payloads += 1
@@ -359,8 +379,10 @@ class StreamState:
             self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
 
     def _add_tool_calls(self, calls: list[WireToolCall], *, is_whole: bool) -> None:
+        if is_whole and self._tool_calls.are_repeated_by(calls):
+            self._tool_calls = ToolCalls(self.limits)
         for position, call in enumerate(calls):
-            self._tool_calls.add(call, is_whole=is_whole or _is_own_call(position, call))
+            self._tool_calls.add(call, is_whole=is_whole or is_own_call(position, call))
 
     def _add_text(self, text: str) -> None:
         self._text.append(text)
@@ -374,38 +396,3 @@ class StreamState:
                 self.is_cut = self.done = True
                 return
             self._logprobs.append(entry)
-
-    # --- Limits ---------------------------------------------------------------------------------
-    def _taken(self, pieces: list[str], room: int, *, is_last: bool) -> tuple[str, int]:
-        """The pieces joined, as far as there is room for them in bytes, and what room is left."""
-        text = "".join(pieces)
-        pieces.clear()
-        if text.isascii() and "\0" not in text and len(text) <= room:  # the common case
-            return text, room - len(text)
-        if text.isascii():
-            room -= len(text)
-        elif not is_last and "\ud800" <= text[-1] <= "\udbff":
-            pieces.append(text[-1])
-            text = text[:-1]
-        text = storable(text)
-        if not text.isascii():
-            room -= len(text.encode())
-        if room < 0:
-            self.is_cut = self.done = True
-            text, room = text.encode()[:room].decode("utf-8", "ignore"), 0
-        return text, room
-
-
-def _is_own_call(position: int, call: WireToolCall) -> bool:
-    """Whether a fragment has neither id nor index: in one event, each such is a call of its own."""
-    is_unmarked = not call.id and call.index is None
-    return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
-
-
-def _other_reasoning(message: WireMessage) -> str:
-    if message.reasoning_text:
-        return message.reasoning_text
-    for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
-        if field and has_value(field) and (text := lenient.reasoning_of(value_of(field))):
-            return text
-    return ""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from chat.llm.bodies import Body, Decompress, ErrorBody, UnknownBody, decompressor
+from chat.llm.charsets import converter
 from chat.llm.errors import InvalidResponseError, ProviderError
 from chat.llm.steps import STEP_BYTES, StepQueue
 from chat.llm.stream_state import StreamState
@@ -149,8 +150,8 @@ class Exchange:
             self._body = ErrorBody(status, headers, state.secret)
             self._decompress = self._decompressor_of_error(encoding)
             return
-        self._decompress = decompressor(encoding)
         kind = headers.get("content-type", "").lower()
+        self._decompress = converter(kind, decompressor(encoding))
         self._body = UnknownBody(state, kind, self._payload_came, self._read_as)
 
     def _decompressor_of_error(self, encoding: str) -> Decompress | None:

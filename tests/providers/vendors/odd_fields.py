@@ -59,6 +59,22 @@ def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...])
 
 _WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
 
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
+def _with_message(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+def _messages(*contents: str) -> list[dict[str, Any]]:
+    """Events that have messages instead of deltas; the last has the finish reason."""
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "message": {"content": content}}]} for content in contents
+    ]
+    events[-1]["choices"][0]["finish_reason"] = "stop"
+    return events
+
+
 _WITH_PARAMETERS = {"name": "f", "parameters": {"a": 1}}
 
 CASES: list[Case] = [
@@ -487,5 +503,128 @@ CASES: list[Case] = [
         tool(0, "c", "f", r'"{\"a\":'),
         tool(0, arguments='1}"'),
         expected=(ToolCall("c", "f", '{"a":1}'),),
+    ),
+    Answered(
+        name="usage: a number of more digits than Python converts",
+        response=stream(
+            text("Hi"),
+            b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":'
+            + b"9" * 5000
+            + b',"completion_tokens":1}}\n\n',
+        ),
+        text="Hi",
+        usage=Usage(0, 1, 1),
+    ),
+    Answered(
+        name="the role with another index than the text",
+        response=stream(
+            chunk({"role": "assistant", "content": ""}),
+            {"choices": [{"index": 1, "delta": {"content": "Hi"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        text="Hi",
+    ),
+    Failed(
+        name="a choice for each piece, of which only the last has a finish reason",
+        response=stream(
+            text("H"),
+            {"choices": [{"index": 1, "delta": {"content": "i"}}]},
+            {"choices": [{"index": 2, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        code="provider_truncated",
+        words="ended before",
+        retryable=True,
+    ),
+    *(
+        Answered(name=f"in each message {name}", response=stream(*_messages(*said)), text="Hey")
+        for name, said in (
+            ("all so far", ("He", "Hey", "Hey")),
+            ("only what is new", ("He", "y", "")),
+        )
+    ),
+    Answered(
+        name="in each message all so far, of the reasoning as well",
+        response=stream(
+            {"choices": [{"message": {"content": "", "reasoning_content": "Hm"}}]},
+            {"choices": [{"message": {"content": "4", "reasoning_content": "Hm."}}]},
+            *_messages("4"),
+        ),
+        text="4",
+        reasoning="Hm.",
+    ),
+    Answered(
+        name="a refusal, as content as well",
+        response=whole(_with_message(content="No.", refusal="No.")),
+        text="No.",
+    ),
+    Answered(
+        name="speech, of which the words are the text",
+        response=whole(
+            _with_message(content=None, audio={"id": "a", "data": "UklG", "transcript": "Hi"})
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="speech in pieces",
+        response=stream(
+            chunk({"audio": {"id": "a", "transcript": "H"}}),
+            chunk({"audio": {"transcript": "i", "data": "UklG"}}),
+            chunk({"audio": {"data": "UklG"}, "content": None}),
+            chunk({"audio": {"expires_at": 1}}),
+            STOP,
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="images beside text",
+        response=whole(_with_message(content=[{"type": "text", "text": "Look:"}, _IMAGE])),
+        text="Look:",
+    ),
+    *(
+        Failed(
+            name=f"nothing that is kept: {name}",
+            response=response,
+            code="provider_empty",
+            words=f"neither text nor a tool call, but {what}",
+            retryable=False,
+        )
+        for name, response, what in (
+            ("sound", whole(_with_message(content=None, audio={"data": "UklG"})), "audio"),
+            ("a part", whole(_with_message(content=[_IMAGE])), "images or other parts"),
+            ("images", whole(_with_message(content="", images=[_IMAGE])), "images or other parts"),
+            ("images in pieces", stream(chunk({"images": [_IMAGE]}), STOP), "images or other"),
+        )
+    ),
+    *(
+        _finish(f"{reason!r}, another's word for {expected}", reason, expected)
+        for reason, expected in (
+            ("FINISH_REASON_STOP", "STOP"),
+            ("FINISH_REASON_MAX_TOKENS", "MAX_TOKENS"),
+            ("length_limit", "length"),
+            ("context_length_exceeded", "length"),
+            ("refusal", "content_filter"),
+            ("LANGUAGE", "content_filter"),
+            ("FINISH_REASON_SAFETY", "content_filter"),
+        )
+    ),
+    *(
+        Failed(
+            name=f"finish reason: {reason}, by which it gave up",
+            response=stream(text("Hi"), chunk(finish=reason)),
+            code=code,
+            words=f"gave up: {reason}",
+            retryable=code != "provider_balance",
+        )
+        for reason, code in (
+            ("connection_error", "provider_error"),
+            ("system_error", "provider_error"),
+            ("SERVER_TIMEOUT", "provider_error"),
+            ("interrupted", "provider_error"),
+            ("malformed_response", "provider_error"),
+            ("server_overloaded", "provider_overloaded"),
+            ("service_unavailable", "provider_overloaded"),
+            ("rate_limit", "provider_rate_limited"),
+            ("insufficient_quota", "provider_balance"),
+        )
     ),
 ]
