@@ -9,7 +9,7 @@ import msgspec
 from chat.llm.types import storable
 
 _decoder = json.JSONDecoder(strict=False)
-#: How often a fragment is longer than the one before, with which it begins, until they are taken for
+#: How often a fragment is longer than the one before, with which it begins, until they count as
 #: snapshots: objects within objects of the same keys may look like it once.
 _CERTAIN = 2
 

@@ -15,6 +15,7 @@ from chat.llm.retry_after import (
     parse_retry_after,
     retry_after_seconds,
 )
+from chat.llm.retry_hints import hinted_seconds
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,22 @@ from chat.llm.retry_after import (
         ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
         ("Fri, 31 Dec 99999 23:59:59 GMT", None),
         ("Fri, 99 Foo 2026 99:99:99 GMT", None),
+        ("5 seconds", 5),
+        ("2 Min.", 120),
+        ("1 hour 30 minutes", 5400),
+        ("250 milliseconds", 0.25),
+        ("PT1M30S", 90),
+        ("pt5s", 5),
+        ('"5"', 5),
+        ("5;", 5),
+        ("5, 10", 10),
+        ("5, soon", None),
+        ("5 apples", None),
+        ("P1Y", None),
+        ("-5s", None),
         ("nan", None),
+        ("nan, nan", None),
+        ("1e999, 5", None),
         ("inf", None),
         ("-inf", None),
         ("soon", None),
@@ -103,6 +119,11 @@ def test_a_reset_that_is_past_is_now() -> None:
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
         ({"retry-after-ms": "1e400"}, None),
+        ({"x-ms-retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "nan", "x-ms-retry-after-ms": "-1", "retry-after": "9"}, 0),
+        ({"x-ratelimit-retry-after": "9"}, 9),
+        ({"x-rate-limit-reset": "7"}, 7),
+        ({"rate-limit-reset-requests": "7s"}, 7),
         ({"retry-after": "9", "x-ratelimit-reset-requests": "1s"}, 9),
         ({"x-ratelimit-reset-requests": "1s"}, 1),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
@@ -126,3 +147,25 @@ def test_resets_count_only_where_a_limit_was_met() -> None:
     headers = {"x-ratelimit-reset-requests": "9s"}
     assert retry_after_seconds(headers, is_throttled=False) is None
     assert retry_after_seconds({**headers, "retry-after": "3"}, is_throttled=False) == 3
+
+
+@pytest.mark.parametrize(
+    ("detail", "seconds"),
+    [
+        ({"retry_after": 7}, 7),
+        ({"retryAfter": "7s"}, 7),
+        ({"retry_after_ms": 7000}, 7),
+        ({"retry_after": True}, None),
+        ({"retry_after": [7]}, None),
+        ({"retry_after": "9" * 9999}, MAX_SECONDS),
+        ({"message": "Please try again in 1m30s."}, 90),
+        ({"message": "Please retry after 2 minutes"}, 120),
+        ({"message": "请求过于频繁，请 30 秒后重试"}, 30),
+        ({"message": "请在2分钟之后再试"}, 120),
+        ({"message": "2 seconds ago"}, None),
+    ],
+)
+def test_an_error_says_it_in_its_fields_or_words(
+    detail: dict[str, object], seconds: float | None
+) -> None:
+    assert hinted_seconds(detail, str(detail.get("message", ""))) == seconds
