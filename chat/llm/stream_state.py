@@ -10,6 +10,7 @@ from chat.llm.errors import InvalidResponseError, ProviderError, TruncatedError
 from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
 from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
+from chat.llm.opening_texts import OpeningTexts
 from chat.llm.other_content import OtherContent
 from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls, is_own_call
@@ -88,6 +89,7 @@ class StreamState:
         self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
+        self._opening = OpeningTexts()
         self._messages = WholeMessages()
         self._foreign = ForeignForm()
         #: Whether a choice that is not read has ended.
@@ -183,11 +185,12 @@ class StreamState:
             self._model = storable(name.model)[:MAX_ID_CHARS]
 
     def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
-        """Take events from `start` on, up to one that has something else than text, reasoning or
-        tool calls, and returns it for `add_json`.
+        """Take events from `start` on, and return the place of the first that is for `add_json`: it
+        has something else than text, reasoning or tool calls, or is one of the first texts."""
+        return start if self._opening.is_open else self._add_stream_chunks(chunks, start)
 
-        The loop that each token goes through.
-        """
+    def _add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
+        """The loop that each token goes through."""
         position = start
         for position in range(start, len(chunks)):
             chunk = chunks[position]
@@ -240,9 +243,11 @@ class StreamState:
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
+        is_last = is_last or self.done
+        if is_last and self._has_text and self._opening.is_open:
+            self._add_held(self._opening.end())
         if not (self._text or self._reasoning or self._logprobs):
             return None
-        is_last = is_last or self.done
         text = reasoning = ""
         if self._text:
             text, self._text_room = take(self._text, self._text_room, is_last=is_last)
@@ -341,6 +346,7 @@ class StreamState:
         known = plain(reason)
         if known in NO_REASON:
             return
+        self._add_held(self._opening.end())
         has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
         self._payloads_at_finish = self.payloads
@@ -356,7 +362,7 @@ class StreamState:
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         if message.content:
-            self._add_text(message.content)
+            self._add_text(message.content, is_delta=not is_whole)
         if message.refusal:
             if message.refusal != message.content:  # some say it in both
                 self._add_text(message.refusal)
@@ -368,6 +374,8 @@ class StreamState:
         reasoning = (
             message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
         )
+        if self._opening.is_open and (reasoning or message.tool_calls):
+            self._add_held(self._opening.close())
         if reasoning:
             self._reasoning.append(reasoning)
             self.payloads += 1
@@ -384,10 +392,17 @@ class StreamState:
         for position, call in enumerate(calls):
             self._tool_calls.add(call, is_whole=is_whole or is_own_call(position, call))
 
-    def _add_text(self, text: str) -> None:
-        self._text.append(text)
+    def _add_text(self, text: str, *, is_delta: bool = False) -> None:
+        if is_delta and self._opening.is_open:
+            self._add_held(self._opening.new_in(text))
+        else:
+            self._text.append(text)
         self._has_text = True
         self.payloads += 1
+
+    def _add_held(self, text: str) -> None:
+        if text:
+            self._text.append(text)
 
     def _add_logprobs(self, field: Anything) -> None:
         for entry in read_logprobs(field):

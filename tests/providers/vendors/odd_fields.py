@@ -59,6 +59,7 @@ def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...])
 
 _WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
 
+_FOUR = "One, two, three, four"
 _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
 
 
@@ -541,6 +542,36 @@ CASES: list[Case] = [
             ("all so far", ("He", "Hey", "Hey")),
             ("only what is new", ("He", "y", "")),
         )
+    ),
+    *(
+        Answered(name=f"texts: {name}", response=stream(*map(text, said), STOP), text=expected)
+        for name, said, expected in (
+            ("all so far", ("One", "One, two", "One, two", "One, two, three, four"), _FOUR),
+            ("all so far, of a short answer", ("H", "Hi", "Hi!"), "Hi!"),
+            ("all so far, twice", ("One, two,", _FOUR), _FOUR),
+            (
+                "all so far, then only what is new",
+                ("One", "One, ", "One, two, three,", " four"),
+                _FOUR,
+            ),
+            ("that look like it", ("ha", "haha", "haha"), "hahahahaha"),
+            ("that look like it for a while", ("-", "--", "---", "---", "|"), "---------|"),
+            ("the same", ("ha", "ha", "ha"), "hahaha"),
+        )
+    ),
+    Answered(
+        name="all so far in each text, and in the last with its finish reason",
+        response=stream(text("One, two,"), text(_FOUR), text(_FOUR, "stop")),
+        text=_FOUR,
+    ),
+    Answered(
+        name="texts that look like all so far, before a call",
+        response=stream(
+            text("ha"), text("haha"), tools(tool(0, "c", "f", "{}"), finish="tool_calls")
+        ),
+        text="hahaha",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "f", "{}"),),
     ),
     Answered(
         name="in each message all so far, of the reasoning as well",
