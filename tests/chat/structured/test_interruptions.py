@@ -148,7 +148,7 @@ async def test_a_deadline_holds_for_both_turns(
     alice: User, submit_as_alice: Submit, play: Play
 ) -> None:
     await play(NOBODY, Answer(until=asyncio.Event()))
-    task_id = await submit_as_alice("Who?", response_format=format_of(), deadline_seconds=4)
+    task_id = await submit_as_alice("Who?", response_format=format_of(), deadline_seconds=8)
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
     assert (task.status, frames.types[-1], task.attempt) == (Status.EXPIRED, "task.expired", 2)
