@@ -79,8 +79,8 @@ def _deliveries(alice: User) -> Iterator[Shown]:
         ("The endpoint is disabled.", None, "该端点已停用。"),
         ("[Errno 111]", None, "[Errno 111]"),
     ):
-        fields = {"data": {}, "response_status": status, "error": error}
-        yield Delivery.objects.create(**common, **fields), error, chinese
+        outcome = {"response_status": status, "error": error}
+        yield Delivery.objects.create(**common, **outcome, data={}), error, chinese
 
 
 def _others(alice: User, table: Table) -> Iterator[Shown]:
