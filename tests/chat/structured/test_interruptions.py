@@ -64,7 +64,7 @@ async def stopped_between_the_turns(submit: Submit, play: Play) -> tuple[str, Sc
         return task.status == Status.QUEUED and task.repair is not None
 
     await eventually(is_to_be_repaired)
-    for worker in play.workers:
+    for worker in list(play.workers):
         await worker.aclose()
     await in_database(lambda: LLMModel.objects.update(paused_at=None))
     return task_id, provider
