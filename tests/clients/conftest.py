@@ -34,7 +34,7 @@ print(*(APIKey.create(user, "clients")[1] for user in users))
 ENVIRONMENT = {
     "TASK_RETRY_SECONDS": "0.2",
     "TASK_MAX_FAILURES": "2",
-    "DROPPED_REQUEST_SECONDS": "4",
+    "DROPPED_REQUEST_SECONDS": "8",
     "WEBHOOK_ALLOW_PRIVATE": "true",
     "WEBHOOK_REQUIRE_HTTPS": "false",
 }
