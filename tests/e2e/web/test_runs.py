@@ -148,6 +148,7 @@ def test_what_is_wrong_with_a_file_is_said_by_line(runs: Page) -> None:
     expect(runs.get_by_role("alert")).to_contain_text("Choose a CSV file or a JSONL file.")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_rows_is_said_in_chinese(
     browser: Browser, stack: Stack, session: StorageState
 ) -> None:
@@ -188,6 +189,7 @@ def test_what_is_wrong_with_rows_is_said_in_chinese(
         )
 
 
+@pytest.mark.slow
 def test_a_change_after_a_try_runs_its_rows_anew(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 12))
     runs.get_by_role("button", name="Try 10 rows").click()
@@ -303,6 +305,7 @@ def test_a_limit_pauses_the_run_and_raising_it_goes_on(runs: Page) -> None:
     expect(figure(runs, "succeeded")).to_have_text("30")
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_caught_up(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 20), max_open=MAX_OPEN)
     start(runs)

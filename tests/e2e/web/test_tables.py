@@ -107,6 +107,7 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("4")
 
 
+@pytest.mark.slow
 def test_cells_are_pasted_into_a_table_without_rows(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
