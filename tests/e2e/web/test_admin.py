@@ -169,6 +169,7 @@ def test_ids_are_on_one_line(admin: Page) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_second_of_two_editors_sees_what_the_first_one_changed(
     context: BrowserContext, admin: Page
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> 
     wait_for_end(page)
 
 
+@pytest.mark.slow
 def test_finished_blocks_are_not_built_again(page: Page) -> None:
     """So an answer costs its length, and what is selected in it stays so."""
     send(page, "Longer. [sim:tokens=800,tps=400]")

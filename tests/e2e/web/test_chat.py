@@ -286,6 +286,7 @@ def test_an_answer_is_marked_as_simulated(page: Page) -> None:
     expect(wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: BrowserContext) -> None:
     other = context.new_page()
     other.goto("/")

@@ -165,6 +165,7 @@ def test_a_version_is_copied_previewed_tried_published_and_rolled_back(editor: P
     expect(version.locator("option:checked")).to_have_text(f"Version {live} · live")
 
 
+@pytest.mark.slow
 def test_of_two_editors_the_second_is_shown_what_the_first_has_saved(
     editor: Page, browser: Browser, stack: Stack, editor_session: StorageState
 ) -> None:

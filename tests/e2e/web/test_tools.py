@@ -115,6 +115,7 @@ def test_a_call_is_rejected_with_a_reason(user: Page) -> None:
     assert (call["state"], call["reason"]) == ("rejected", "Do it in your head")
 
 
+@pytest.mark.slow
 def test_arguments_are_edited_and_checked(user: Page) -> None:
     _ask(user, ASKS)
     question = _question(user)
