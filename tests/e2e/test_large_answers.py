@@ -102,6 +102,7 @@ async def test_a_stream_that_nobody_reads_takes_little_memory(
     writer.transport.abort()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", EACH_WEB_SERVER, indirect=True)
 async def test_a_submits_stream_that_nobody_reads_takes_little_memory(
     stack: Stack, keys: Keys, rest: RestClient, server: WebServer
