@@ -384,6 +384,7 @@ def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, produ
     mapping = [*job["mapping"][:2], {"new": {"name": "Size", "kind": "integer"}}]
     job = imports.run(imports.patch(job, mapping=mapping))
     assert (job["state"], job["reason"], job["bad_rows"]) == ("failed", "bad_rows", 10)
+    assert job["params"] == {"rule": "bad_rows", "count": "10"}
     assert len(imports.report(job)) == 11
     assert rows_of(imports.client, products.id) == before
     assert not Field.objects.filter(name="Size").exists()
@@ -391,7 +392,7 @@ def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, produ
     # Its owner sees why, and goes on with it.
     mapping[1] = None
     job = imports.run(imports.patch(job, mapping=mapping))
-    assert (job["state"], job["created_rows"]) == ("done", 50)
+    assert (job["state"], job["created_rows"], job["params"]) == ("done", 50, None)
 
 
 def test_all_or_nothing_on_wish(imports: Imports) -> None:
