@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: Files that share one running installation, which takes long to start. The first group that has a
-#: file is its own: some of tests/e2e/ start their own.
+#: Files that share one running installation, which takes long to start. A file belongs to the first
+#: group that names it: some of tests/e2e/ start installations of their own.
 _GROUPS = (
     ("tests/e2e/test_outages.py",),
     ("tests/e2e/test_replica.py",),
