@@ -236,8 +236,11 @@ async def test_a_follower_of_a_waiting_task_is_sent_its_places(
     def positions() -> list[int]:
         return [frame["position"] for frame in frames.frames if frame["type"] == "task.queued"]
 
+    async def is_at(position: int) -> None:
+        await until(lambda: position in positions())
+
     for position, task_id in zip((3, 2, 1), before, strict=True):
-        await until(lambda position=position: position in positions())
+        await is_at(position)
         await cancel(alice.pk, UUID(task_id))
     await until(lambda: "task.started" in frames.types)
     await cancel(alice.pk, UUID(last))
