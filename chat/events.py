@@ -311,6 +311,8 @@ class RunProgress(msgspec.Struct, tag_field="type", tag="run.progress", frozen=T
     state: str
     reason: str | None
     message: str | None
+    #: What a text of the reason in another language needs.
+    params: dict[str, str | float] | None
     counts: dict[str, int]
     cost: str
     currency: str | None

@@ -142,12 +142,39 @@ SENTENCES: Mapping[str, str] = {
     "row_too_large": _("This has more than %(limit)s bytes."),
     "invalid_csv": _("This is not valid CSV: check the quotation marks and the delimiter."),
     "invalid_json": _("This line must be a JSON object."),
+    # Runs.
+    "owner_disabled": _("Its owner has been disabled."),
+    "rows_failed": _("The last %(count)s rows failed, none succeeded meanwhile."),
+    "cost_spent": _("%(cost)s are spent."),
+    "no_valid_line": _("No line of the file is valid."),
+    "wrong_lines": _("%(count)s lines of the file are wrong."),
+    # Webhooks and mails.
+    "endpoint_by_staff": _("By the staff."),
+    "endpoint_by_owner": _("By its owner."),
+    "endpoint_gone": _("It answered 410 Gone."),
+    "endpoint_unreached": _("Nothing has reached it for %(days)s days."),
+    "endpoint_answered": _("The endpoint answered %(status)s."),
+    "endpoint_disabled": _("The endpoint is disabled."),
+    "endpoint_secret": _("The endpoint's secret cannot be read any more: rotate it."),
+    "aily_failed": _("Something went wrong in aily."),
+    "no_address": _("The user has no e-mail address."),
+    # Imports.
+    "bad_rows": _("%(count)s rows do not fit. The report says why."),
+    # Arguments of tool calls, and answers to their questions.
+    "input_bytes": _("Input has at most %(limit)s bytes, and no NUL."),
+    "arguments_unchecked": _("They cannot be checked: %(detail)s"),
     # Policies of AI fields.
     "policy_owner": _("Its owner may not run it any more."),
     "policy_run_paused": _("Its run is paused."),
     "policy_rows": _("%(limit)s rows an hour are filled."),
     "policy_cost": _("%(limit)s a day are spent."),
     "mapped_deleted": _("A mapped field has been deleted: map another one."),
+    # Tools of a server.
+    "too_many_listed": _("It lists more tools than are kept."),
+    "arguments_no_object": _("The schema of its arguments is not that of an object."),
+    "long_description": _("Its description has more than %(limit)s bytes."),
+    "null_in_schemas": _("Its schemas have the character U+0000."),
+    "unchecked_schemas": _("Its schemas could not be checked; list the tools again."),
     # OpenAPI documents.
     "document_no_json": _("The document is no JSON."),
     "document_too_long": _("The document is no JSON, and YAML may have %(limit)s bytes."),

@@ -10,7 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable, NewestChoices
 from aily.problems import Conflict
+from chat.admin.problems import shown_sentence, translated
 from chat.admin.readonly import ReadOnlyAdmin
+from chat.delivery import outcomes
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.services.webhooks import change_endpoint, redeliver
 
@@ -21,21 +23,26 @@ MAX_ROWS = 1000
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ReadOnlyAdmin):
     list_display = (
-        "id", "owner", "url", "is_active", "disabled_reason", "failing_since", "created_at"
+        "id", "owner", "url", "is_active", "why_disabled", "failing_since", "created_at"
     )  # fmt: skip
     list_select_related = ("owner",)
     list_filter = ("is_active",)
     search_fields = ("owner__username", "url")
-    exclude = ("secret", "previous_secret")
+    exclude = ("secret", "previous_secret", "disabled_reason")
+    readonly_fields = ("why_disabled",)
     actions = ("disable",)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_webhookendpoint")
 
+    @admin.display(description=_("disabled reason"))
+    def why_disabled(self, endpoint: WebhookEndpoint) -> str:
+        return shown_sentence(endpoint.disabled_reason, outcomes.UNREACHED)
+
     @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in queryset.filter(is_active=True)[:MAX_ROWS]:
-            endpoint.disabled_reason = "By the staff."
+            endpoint.disabled_reason = str(outcomes.BY_STAFF)
             change_endpoint(endpoint, {"is_active": False})
         messages.success(request, gettext("Disabled."))
 
@@ -43,9 +50,11 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 @admin.register(Delivery)
 class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
     list_display = (
-        "id", "kind", "owner", "event", "state", "attempts", "response_status", "error",
+        "id", "kind", "owner", "event", "state", "attempts", "response_status", "failure",
         "next_attempt_at", "created_at",
     )  # fmt: skip
+    exclude = ("error",)
+    readonly_fields = ("failure",)
     list_select_related = ("owner",)
     # Not by event: that filter would read the whole table for the existing values.
     list_filter = (("state", NewestChoices), ("kind", NewestChoices))
@@ -56,6 +65,10 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("chat.change_delivery")
 
+    @admin.display(description=_("error"))
+    def failure(self, delivery: Delivery) -> str:
+        return shown_sentence(delivery.error, outcomes.answered(delivery.response_status))
+
     @admin.action(description=_("Send selected deliveries again"), permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         sent = 0
@@ -64,7 +77,7 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
                 redeliver(delivery)
                 sent += 1
             except Conflict as conflict:
-                messages.warning(request, f"{delivery}: {conflict.message}")
+                messages.warning(request, f"{delivery}: {translated(conflict)}")
         text = ngettext(
             "Sending %(count)d delivery again.", "Sending %(count)d deliveries again.", sent
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext
 
 from aily.problems import Problem
+from chat.error_texts import error_text
 from chat.reasons import SENTENCES, Reason
 
 
@@ -13,5 +14,12 @@ def shown(reason: Reason) -> str:
 
 
 def translated(problem: Problem) -> str:
-    sentence = SENTENCES.get(str(problem.params.get("rule")))
-    return problem.message if sentence is None else gettext(sentence) % problem.params
+    return str(error_text("", problem.message, problem.params))
+
+
+def shown_sentence(sentence: str, *reasons: Reason, code: str = "") -> str:
+    """A stored sentence: that of one of these reasons, or one without parameters; any other is
+    quoted behind the text of `code`."""
+    known = next((reason for reason in reasons if str(reason) == sentence), None)
+    params = known.as_params() if known is not None else None
+    return str(error_text(code, sentence, params, has_detail=True)) if sentence else ""

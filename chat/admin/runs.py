@@ -14,6 +14,7 @@ from aily.admin.lists import LargeTable
 from aily.problems import Problem
 from chat.admin.problems import translated
 from chat.admin.readonly import ReadOnlyAdmin
+from chat.error_texts import error_text
 from chat.models import Run
 from chat.runs import control
 from chat.runs.actors import ring_feeder
@@ -32,7 +33,11 @@ class RunAdmin(LargeTable, ReadOnlyAdmin):
     list_filter = ("state",)
     search_fields = ("owner__username",)
     ordering = ("-id",)
-    exclude = ("idempotency_key", "request_digest", "fed_by", "fed_until", "checked_at")
+    exclude = (
+        "idempotency_key", "request_digest", "fed_by", "fed_until", "checked_at", "message",
+        "reason_params",
+    )  # fmt: skip
+    readonly_fields = ("explanation",)
     actions = ("pause_runs", "resume_runs", "cancel_runs")
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
@@ -41,6 +46,10 @@ class RunAdmin(LargeTable, ReadOnlyAdmin):
     @admin.display(description=_("rows done"))
     def done_of_total(self, run: Run) -> str:
         return f"{run.ended_rows:,} / {run.total:,}"
+
+    @admin.display(description=_("message"))
+    def explanation(self, run: Run) -> str:
+        return str(error_text(run.reason, run.message, run.reason_params, has_detail=True))
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:  # type: ignore[override]
         return queryset.filter(owner__username__istartswith=term)

@@ -4,7 +4,7 @@ answer."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from chat.admin.task_tools import ShownCall, Tools, tools_of
+from chat.error_texts import ErrorText, error_text
 from chat.models import Delivery, Message, Status, Task, TaskKind
 from chat.models.vectors import VectorsSize, size_of
 
@@ -63,6 +64,12 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownError:
+    code: str
+    words: ErrorText
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddingsPage:
     """The inputs whose vectors a task asks for. `size`: of the vectors, while they are kept."""
 
@@ -85,7 +92,7 @@ class TaskPage:
     tool_calls: str
     #: Those that aily has made.
     own_calls: Sequence[ShownCall]
-    error: dict[str, Any] | None
+    error: ShownError | None
     is_active: bool
     #: Earlier attempts whose times are not kept.
     attempts_left_out: int
@@ -109,10 +116,15 @@ def page_of(task: Task) -> TaskPage:
         reasoning=_cut(task.reasoning),
         tool_calls=_as_json(task.tool_calls) if task.tool_calls else "",
         own_calls=tools.shown,
-        error=task.error,
+        error=_error(task.error) if task.error else None,
         is_active=not Status(task.status).is_terminal,
         attempts_left_out=max(task.attempt - 1 - len(task.earlier_attempts or []), 0),
     )
+
+
+def _error(stored: Mapping[str, Any]) -> ShownError:
+    code, message = str(stored.get("code", "")), str(stored.get("message", ""))
+    return ShownError(code, error_text(code, message, stored.get("params"), has_detail=True))
 
 
 # --- Time line ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from accounts.models import User
 from aily.database.threads import release_connections
 from aily.problems import Forbidden, Problem
 from chat.admin.addresses import AddressesAdmin
-from chat.admin.problems import shown
+from chat.admin.problems import shown, shown_sentence, translated
 from chat.admin.providers import KEEP
 from chat.admin.readonly import ReadOnlyInline
 from chat.models import Tool, ToolServer, ToolServerKind
@@ -151,12 +151,13 @@ class ToolServerAdmin(AddressesAdmin):
     form = ToolServerForm
     actions = ("list_tools",)
     list_display = (
-        "name", "kind", "url", "auth", "is_enabled", "protocol_version", "listed_at", "list_error",
+        "name", "kind", "url", "auth", "is_enabled", "protocol_version", "listed_at",
+        "why_unlisted",
     )  # fmt: skip
     list_filter = ("kind", "is_enabled")
     search_fields = ("name", "url")
     readonly_fields = (
-        "stored_secret", "secret_changed_at", "protocol_version", "listed_at", "list_error",
+        "stored_secret", "secret_changed_at", "protocol_version", "listed_at", "why_unlisted",
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("name", "kind", "url", "is_enabled", "only_public")}),
@@ -173,7 +174,7 @@ class ToolServerAdmin(AddressesAdmin):
         (_("Limits"), {"fields": ("timeout_seconds", "max_concurrent_calls", "max_result_bytes")}),
         (
             _("List of tools"),
-            {"fields": ("list_ttl_seconds", "protocol_version", "listed_at", "list_error")},
+            {"fields": ("list_ttl_seconds", "protocol_version", "listed_at", "why_unlisted")},
         ),
         (
             _("Import from OpenAPI"),
@@ -185,6 +186,10 @@ class ToolServerAdmin(AddressesAdmin):
     @admin.display(description=_("stored secret"))
     def stored_secret(self, server: ToolServer) -> str:
         return server.secret_hint if server.has_secret else gettext("none")
+
+    @admin.display(description=_("list error"))
+    def why_unlisted(self, server: ToolServer) -> str:
+        return shown_sentence(server.list_error, code="tools_unlisted")
 
     def save_model(
         self, request: HttpRequest, obj: ToolServer, form: forms.ModelForm[Model], change: bool
@@ -200,7 +205,7 @@ class ToolServerAdmin(AddressesAdmin):
         try:
             made = tool_servers.import_operations(server, form.operations, form.chosen_operations())
         except (Problem, ValidationError) as error:
-            reason = error.message if isinstance(error, Problem) else "; ".join(error.messages)
+            reason = translated(error) if isinstance(error, Problem) else "; ".join(error.messages)
             messages.error(request, gettext("Nothing was imported: %s") % reason)
         else:
             text = gettext(
@@ -245,13 +250,13 @@ class ToolAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ("vanished_at", admin.EmptyFieldListFilter),
     )  # fmt: skip
     search_fields = ("function_name", "name", "title")
-    readonly_fields = ("hints", "problem", "changed_at", "changes", "vanished_at")
+    readonly_fields = ("hints", "why_unusable", "changed_at", "changes", "vanished_at")
     fieldsets = (
         (None, {"fields": ("server", "name", "function_name", "is_enabled", "is_restricted")}),
         (_("Policy"), {"fields": ("policy", "is_idempotent", "price", "currency", "hints")}),
         (
             _("Definition"),
-            {"fields": ("title", "description", "input_schema", "output_schema", "problem")},
+            {"fields": ("title", "description", "input_schema", "output_schema", "why_unusable")},
         ),
         (_("Plain HTTP"), {"fields": ("method", "path", "parameters")}),
         (_("Changes by its server"), {"fields": ("changed_at", "changes", "vanished_at")}),
@@ -275,6 +280,10 @@ class ToolAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             # Others say themselves which tools they have.
             kwargs["queryset"] = ToolServer.objects.filter(kind=ToolServerKind.HTTP)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    @admin.display(description=_("problem"))
+    def why_unusable(self, tool: Tool) -> str:
+        return shown_sentence(tool.problem, listing.LONG_DESCRIPTION, code="tool_unusable")
 
     @admin.display(description=_("changes"))
     def changes(self, tool: Tool) -> str:

@@ -124,6 +124,7 @@ class RunItem(Schema):
         state="running",
         reason="",
         message="",
+        params=None,
         scene="summary",
         version=3,
         model="deepseek-flash",
@@ -151,6 +152,9 @@ class RunItem(Schema):
         "off_peak, invalid_file, or the code of an error."
     )
     message: str
+    params: dict[str, JsonValue] | None = Field(
+        None, alias="reason_params", description="What a text in another language needs."
+    )
     scene: str
     version: int | None = Field(alias="scene_version")
     model: str | None = Field(description="Of the first row at the start; null before.")

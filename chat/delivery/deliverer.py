@@ -28,6 +28,7 @@ from chat.llm.retry_after import parse_retry_after
 from chat.models import Delivery
 from chat.observability import metrics
 from chat.observability.tracing import traceparent_of
+from chat.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ MAX_IN_FLIGHT = 500
 #: How long a stopping process waits for attempts; an attempt that is cut off is made again when its
 #: claim has ended.
 STOP_SECONDS = 16
-_INTERNAL_ERROR = "Something went wrong in aily."
+_INTERNAL_ERROR = str(Reason("aily_failed"))
 
 
 class Deliverer:
@@ -112,12 +113,12 @@ class Deliverer:
     async def _send_webhook(self, delivery: Delivery) -> Outcome:
         endpoint = delivery.endpoint
         if endpoint is None or not endpoint.is_active:
-            return _final(delivery, "The endpoint is disabled.")
+            return _final(delivery, "endpoint_disabled")
         now = datetime.now(UTC)
         try:
             secrets = signing.valid_secrets(endpoint, now)
         except UnreadableSecretError:
-            return _final(delivery, "The endpoint's secret cannot be read any more: rotate it.")
+            return _final(delivery, "endpoint_secret")
         body = payloads.body_of(delivery)
         headers = signing.headers(str(delivery.pk), now, body, secrets)
         try:
@@ -128,7 +129,7 @@ class Deliverer:
 
     async def _send_mail(self, delivery: Delivery) -> Outcome:
         if not delivery.owner.email:
-            return _final(delivery, "The user has no e-mail address.")
+            return _final(delivery, "no_address")
         message = mail.message_of(delivery)
         loop = asyncio.get_running_loop()
         try:
@@ -138,8 +139,8 @@ class Deliverer:
         return Outcome(delivery, is_delivered=True)
 
 
-def _final(delivery: Delivery, error: str) -> Outcome:
-    return Outcome(delivery, is_delivered=False, error=error, is_final=True)
+def _final(delivery: Delivery, reason: str) -> Outcome:
+    return Outcome(delivery, is_delivered=False, error=str(Reason(reason)), is_final=True)
 
 
 def _outcome_of(delivery: Delivery, status: int, retry_after: str) -> Outcome:
@@ -150,7 +151,7 @@ def _outcome_of(delivery: Delivery, status: int, retry_after: str) -> Outcome:
         delivery,
         is_delivered=is_delivered,
         response_status=status,
-        error="" if is_delivered else f"The endpoint answered {status}.",
+        error="" if is_delivered else str(outcomes.answered(status)),
         retry_after_seconds=parse_retry_after(retry_after),
         is_final=status == outcomes.GONE,
     )

@@ -10,7 +10,8 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 
-from chat.models import Delivery
+from chat.error_texts import error_text
+from chat.models import Delivery, Task
 
 #: Beginning of an answer or of an error that a mail quotes.
 EXCERPT_CHARS = 1000
@@ -45,6 +46,7 @@ def message_of(delivery: Delivery) -> EmailMessage:
         **delivery.data,
     }
     with override(delivery.owner.language or settings.LANGUAGE_CODE):
+        context["error"] = _error_of(task) if task else ""
         rendered = render_to_string(_TEMPLATES[delivery.event], context)
     subject, _, body = rendered.partition("\n")
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
@@ -54,6 +56,12 @@ def message_of(delivery: Delivery) -> EmailMessage:
         to=[delivery.owner.email],
         headers={"Message-ID": f"<{delivery.pk}@{domain}>", "Auto-Submitted": "auto-generated"},
     )
+
+
+def _error_of(task: Task) -> str:
+    error = task.error or {}
+    code, message = str(error.get("code", "")), str(error.get("message", ""))
+    return str(error_text(code, message, error.get("params")))
 
 
 def send(message: EmailMessage) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from chat.llm.types import storable
 from chat.models import Delivery, WebhookEndpoint
+from chat.reasons import Reason
 
 _MINUTE, _HOUR = 60, 3600
 #: Waits between the attempts of a delivery: about two days in all.
@@ -27,6 +28,10 @@ MAX_RETRY_AFTER_SECONDS = 24 * _HOUR
 #: An endpoint that has failed for so long is disabled.
 DISABLE_AFTER = timedelta(days=5)
 GONE = 410
+#: Why endpoints are disabled.
+BY_STAFF, BY_OWNER = Reason("endpoint_by_staff"), Reason("endpoint_by_owner")
+_IS_GONE = Reason("endpoint_gone")
+UNREACHED = Reason.of("endpoint_unreached", days=DISABLE_AFTER.days)
 MAX_ERROR_CHARS = 300
 
 
@@ -65,6 +70,11 @@ class Outcome:
             return {**fields, "state": Delivery.State.FAILED}
         seconds = wait_seconds(attempts, self.retry_after_seconds)
         return {**fields, "next_attempt_at": now + timedelta(seconds=seconds)}
+
+
+def answered(status: int | None) -> Reason:
+    """Why a delivery failed that got a response."""
+    return Reason.of("endpoint_answered", status=status)
 
 
 def wait_seconds(attempts: int, retry_after_seconds: float | None) -> float:
@@ -134,12 +144,12 @@ def _apply(outcome: Outcome, endpoint: WebhookEndpoint, now: datetime) -> None:
     if not endpoint.is_active:
         return
     if outcome.response_status == GONE:
-        _disable(endpoint, now, "It answered 410 Gone.")
+        _disable(endpoint, now, _IS_GONE)
     elif endpoint.failing_since < now - DISABLE_AFTER:
-        _disable(endpoint, now, f"Nothing has reached it for {DISABLE_AFTER.days} days.")
+        _disable(endpoint, now, UNREACHED)
 
 
-def _disable(endpoint: WebhookEndpoint, now: datetime, reason: str) -> None:
+def _disable(endpoint: WebhookEndpoint, now: datetime, reason: Reason) -> None:
     endpoint.is_active = False
     endpoint.disabled_at = now
-    endpoint.disabled_reason = reason
+    endpoint.disabled_reason = str(reason)

@@ -131,6 +131,9 @@ class Run(models.Model):
     state = models.CharField(max_length=10, choices=RunState.choices, default=RunState.VALIDATING)
     reason = models.CharField(max_length=40, blank=True, help_text="Why it is in its state.")
     message = models.CharField(max_length=500, blank=True)
+    reason_params = models.JSONField(
+        null=True, editable=False, help_text="Params of its reason, for other languages."
+    )
     ends_as = models.CharField(max_length=10, blank=True, help_text="While it is finishing.")
     errors = models.JSONField(default=list, help_text="What is wrong with its file.")
     total = models.PositiveIntegerField(default=0)

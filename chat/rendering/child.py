@@ -119,7 +119,8 @@ def _check_output(connection: socket.socket, job: OutputJob) -> Reply:
         raise InvalidTemplate.because(error.reason, field="output_schema") from None
     send(connection, {"field": "text"})
     checked = schema.check(job["text"])
-    return {"fitting": checked.text, "errors": list(checked.errors)}
+    errors = list(checked.errors)
+    return {"fitting": checked.text, "errors": errors, "params": dict(checked.params)}
 
 
 def _known_output_schema(schema: dict[str, JsonValue]) -> OutputSchema:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jsonschema import ValidationError
@@ -12,6 +13,7 @@ from chat.rendering.answer_json import NoJsonError, candidates, parse
 from chat.rendering.formats import FORMATS
 from chat.rendering.json_schema import JsonSchema, UncheckableError, check_bounds
 from chat.rendering.patterns import PatternError
+from chat.rendering.rules import missing_names, rule_of
 from chat.rendering.values import OutOfBoundsError, Size, measure
 
 if TYPE_CHECKING:
@@ -32,10 +34,14 @@ _MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`text`: the answer as bare JSON that fits; None if it does not fit, as `errors` say."""
+    """`text`: the answer as bare JSON that fits; None if it does not fit, as `errors` say.
+
+    `params`: what a text of the first error in another language needs, as a problem's.
+    """
 
     text: str | None
     errors: tuple[str, ...] = ()
+    params: Mapping[str, str | float] = field(default_factory=dict)
 
 
 class OutputSchema:
@@ -59,19 +65,24 @@ class OutputSchema:
         return self._check(_read(text))
 
     def _check(self, found: _Found) -> Checked:
-        errors = found.errors
+        first = Checked(None, found.errors)
         for part, value, _ in found.parts:
-            problems = self._errors(value)
-            if not problems:
-                return Checked(part)
-            errors = errors or problems
-        return Checked(None, errors)
+            checked = self._check_value(part, value)
+            if checked.text is not None:
+                return checked
+            first = first if first.errors else checked
+        return first
 
-    def _errors(self, value: JsonValue) -> tuple[str, ...]:
+    def _check_value(self, part: str, value: JsonValue) -> Checked:
         try:
-            return tuple(map(_words, self._schema.errors(value, MAX_ERRORS)))
-        except (UncheckableError, PatternError) as error:
-            return (str(error)[:_MAX_ERROR_CHARS],)
+            errors = self._schema.errors(value, MAX_ERRORS)
+        except UncheckableError as error:
+            return Checked(None, (str(error)[:_MAX_ERROR_CHARS],), error.reason.as_params())
+        except PatternError as error:
+            return Checked(None, (str(error)[:_MAX_ERROR_CHARS],))
+        if not errors:
+            return Checked(part)
+        return Checked(None, tuple(map(_words, errors)), _params_of(errors[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +109,25 @@ def _read(text: str) -> _Found:
     return _Found(parts, () if parts else (problem[:_MAX_ERROR_CHARS],))
 
 
-def _words(error: ValidationError) -> str:
-    """The path and the message of an error; of alternatives, of the one that comes nearest."""
+def _nearest(error: ValidationError) -> ValidationError:
+    """Of alternatives, the error of the one that comes nearest."""
     while error.context:
         error = min(error.context, key=relevance)
+    return error
+
+
+def _params_of(error: ValidationError) -> dict[str, str | float]:
+    """The rule of an error, and the path of the value that breaks it."""
+    error = _nearest(error)
+    missing = missing_names(error)[:1]
+    path = ".".join(map(str, [*error.absolute_path, *missing]))[:_MAX_PATH_CHARS]
+    rule = rule_of(error)
+    return {**rule, "path": path} if rule and path else rule
+
+
+def _words(error: ValidationError) -> str:
+    """The path and the message of an error."""
+    error = _nearest(error)
     words = f"{error.json_path[:_MAX_PATH_CHARS]}: {error.message}"[:_MAX_ERROR_CHARS]
     # The database takes none.
     return words.replace("\0", "\ufffd")

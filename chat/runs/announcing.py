@@ -47,6 +47,7 @@ def data_of(run: Run) -> dict[str, object]:
         "state": run.state,
         "reason": run.reason or None,
         "message": run.message or None,
+        "params": run.reason_params,
         "metadata": run.options.get("metadata", {}),
         "counts": {
             name: getattr(run, name)

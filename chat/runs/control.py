@@ -7,7 +7,7 @@ for what was being submitted at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -169,13 +169,19 @@ def _begin(when: str, at: datetime | None, model_id: int) -> datetime:
 
 
 # --- Pause, resume, cancel, retry ---------------------------------------------------------------
-def pause(run: Run, reason: str = "asked", message: str = "") -> bool:
+def pause(
+    run: Run,
+    reason: str = "asked",
+    message: str = "",
+    params: Mapping[str, str | float] | None = None,
+) -> bool:
     """running or scheduled → paused. Queued tasks are withdrawn, running ones end and count.
 
     Returns whether it was paused by this.
     """
     states = [RunState.RUNNING, RunState.SCHEDULED]
-    if not change_state(run, states, RunState.PAUSED, reason=reason, message=message):
+    why = {"reason": reason, "message": message}
+    if not change_state(run, states, RunState.PAUSED, **why, params=params):
         return False
     withdraw(run)
     return True

@@ -75,6 +75,7 @@ def progress_of(run: Run) -> RunProgress:
         state=run.state,
         reason=run.reason or None,
         message=run.message or None,
+        params=run.reason_params,
         counts={name: getattr(run, name) for name in COUNTS},
         cost=f"{Decimal(run.cost).normalize():f}",
         currency=run.currency or None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -20,13 +20,16 @@ def change_state(
     *,
     reason: str = "",
     message: str = "",
+    params: Mapping[str, str | float] | None = None,
     **fields: Any,
 ) -> bool:
     """Change the state if it is one of `states`, and these fields with it. Returns whether it was.
 
+    `params`: what the reason's text in another language needs besides the code.
     `run` then has what the row has. Its announcements are stored in the same transaction.
     """
-    fields = {"reason": reason, "message": message[:500], **fields, "state": to}
+    why = {"reason": reason, "message": message[:500], "reason_params": dict(params or {})}
+    fields = {**why, **fields, "state": to}
     with transaction.atomic():
         if not Run.objects.filter(pk=run.pk, state__in=states).update(**fields):
             return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from aily.redis.errors import RedisUnavailable
 from chat.exceptions import BudgetExceeded
 from chat.models import Run, RunState
 from chat.models.runs import ACTIVE_RUNS, Start
+from chat.reasons import Reason
 from chat.runs import clock, control
 from chat.runs.feeding import affordable, feed, submit_lost
 from chat.runs.kinds import kind_of
@@ -182,8 +183,13 @@ def _start_by_itself(run: Run) -> None:
     try:
         control.start(run, run.start, run.start_at)
     except Problem as problem:
-        fields = {"reason": problem.code, "message": _words(problem), "start": ""}
-        Run.objects.filter(pk=run.pk, state=RunState.READY).update(**fields)
+        own = Run.objects.filter(pk=run.pk, state=RunState.READY)
+        own.update(
+            reason=problem.code,
+            message=_words(problem),
+            reason_params=problem.params,
+            start="",
+        )
 
 
 def _words(problem: Problem) -> str:
@@ -202,11 +208,12 @@ def _feed(run: Run, lease: Lease) -> None:
     if _expire(run) or _wait_for_off_peak(run):
         return
     if not run.owner.is_active:
-        _halt(run, "owner_disabled", "Its owner has been disabled.")
+        why = Reason("owner_disabled")
+        _halt(run, why.name, str(why), why.as_params())
         return
     if _is_hopeless(run):
-        message = f"The last {run.failing_streak} rows failed, none succeeded meanwhile."
-        control.pause(run, run.failing_code or "failing", message)
+        why = Reason.of("rows_failed", count=run.failing_streak)
+        control.pause(run, run.failing_code or "failing", str(why), why.as_params())
         return
     if is_disk_low() or kind_of(run).must_wait(run):
         return
@@ -218,7 +225,8 @@ def _feed(run: Run, lease: Lease) -> None:
     elif obstacle is not None:
         _stop_for(run, obstacle)
     elif run.pending and not run.open and not affordable(run, 1):
-        control.pause(run, "max_cost", f"{run.cost.normalize():f} {run.currency} are spent.")
+        why = Reason.of("cost_spent", cost=f"{run.cost.normalize():f} {run.currency}")
+        control.pause(run, "max_cost", str(why), why.as_params())
     elif not run.pending and not run.open:
         _end(run, lease, [RunState.RUNNING], RunState.DONE)
 
@@ -232,14 +240,14 @@ def _stop_for(run: Run, obstacle: Problem) -> None:
     """Pause the run, unless tasks of its own are in the way, whose end gives room."""
     passes = isinstance(obstacle, BudgetExceeded) and obstacle.retry_after_seconds is not None
     if not (passes and run.open):
-        _halt(run, obstacle.code, _words(obstacle))
+        _halt(run, obstacle.code, _words(obstacle), obstacle.params)
 
 
-def _halt(run: Run, reason: str, message: str) -> None:
+def _halt(run: Run, reason: str, message: str, params: Mapping[str, str | float]) -> None:
     """Pause the run; or, if no user could resume it, let it wait for a while."""
     seconds = kind_of(run).halt_seconds
     if seconds is None:
-        control.pause(run, reason, message)
+        control.pause(run, reason, message, params)
         return
     change_state(
         run,
@@ -247,6 +255,7 @@ def _halt(run: Run, reason: str, message: str) -> None:
         RunState.SCHEDULED,
         reason=reason,
         message=message,
+        params=params,
         start_at=clock.now() + timedelta(seconds=seconds),
     )
     control.withdraw(run)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from aily.database.rows import execute
 from chat.models import RowState, Run, RunRow, RunState, StoredFile
 from chat.models.insertion import insert
+from chat.reasons import Reason
 from chat.runs.kinds import RunKind, kind_of
 from chat.runs.leases import Lease, LeaseLostError
 from chat.runs.reading.records import FileError, Params, ParsedRow, invalid
@@ -65,21 +66,28 @@ def validate(run: Run, lease: Lease, between: Callable[[], None] = lambda: None)
     try:
         errors = _insert_all(run, kind, lease, between)
     except FileError as error:
-        refuse(run, [error.as_error()], error.message)
+        refuse(run, [error.as_error()], error.message, {"code": error.code, **error.params})
         return
     if not Run.objects.filter(pk=run.pk, pending__gt=0).exists():
-        refuse(run, errors, "No line of the file is valid.")
+        _refuse_lines(run, errors, Reason("no_valid_line"))
         return
     if errors and not kind.may_skip_invalid(run):
-        refuse(run, errors, f"{len(errors)} lines of the file are wrong.")
+        _refuse_lines(run, errors, Reason.of("wrong_lines", count=len(errors)))
         return
     read: dict[str, Any] = {"columns": run.columns, "source": run.source, "errors": errors}
     _end(run, RunState.READY, read)
 
 
-def refuse(run: Run, errors: Sequence[dict[str, object]], message: str) -> None:
+def _refuse_lines(run: Run, errors: Sequence[dict[str, object]], why: Reason) -> None:
+    refuse(run, errors, str(why), why.as_params())
+
+
+def refuse(
+    run: Run, errors: Sequence[dict[str, object]], message: str, params: Params | None = None
+) -> None:
     """validating → failed: nothing of the file is kept but what is wrong with it."""
     fields: dict[str, Any] = {"errors": list(errors), "reason": "invalid_file", "message": message}
+    fields["params"] = params
     fields |= dict.fromkeys(("total", "pending", "invalid", "input_bytes"), 0)
     if _end(run, RunState.FAILED, {**fields, "ended_at": timezone.now()}):
         RunRow.objects.filter(run=run).delete()

@@ -22,6 +22,7 @@ from chat.models.ids import ais_own
 from chat.models.tool_calls import CallState, InputQuestion, ToolCall
 from chat.models.transitions import tool_steps
 from chat.models.transitions.tool_steps import EndedCall, LoopState
+from chat.reasons import Reason
 from chat.runner import recovery
 from chat.runner.tools import TOOLS
 
@@ -113,13 +114,15 @@ async def _check_answer(
     from chat.tools.calling import misfit
 
     if answer is None:
-        raise InvalidRequest("The call asks for input.", field="input")
+        message = "The call asks for input."
+        raise InvalidRequest(message, field="input", params={"rule": "required"})
     encoded = msgspec.json.encode(answer)
     if len(encoded) > MAX_INPUT_BYTES or b"\\u0000" in encoded:
-        message = f"Input has at most {MAX_INPUT_BYTES} bytes, and no NUL."
-        raise InvalidRequest(message, field="input")
+        reason = Reason.of("input_bytes", limit=MAX_INPUT_BYTES)
+        raise InvalidRequest(str(reason), field="input", params=reason.as_params())
     if problem := await misfit(question.schema, encoded.decode(), owner_id):
-        raise InvalidRequest(f"It does not fit the question: {problem}.", field="input")
+        message = f"It does not fit the question: {problem.text}."
+        raise InvalidRequest(message, field="input", params=problem.params)
 
 
 async def _answer(
@@ -161,7 +164,7 @@ async def _check(owner_id: int, call: ToolCall, arguments: dict[str, object]) ->
     try:
         await check_arguments(tool, arguments, owner_id)
     except ToolFault as fault:
-        raise InvalidRequest(fault.message, field="arguments") from None
+        raise InvalidRequest(fault.message, field="arguments", params=fault.params) from None
 
 
 async def _decided(call: ToolCall, decide: Callable[[], LoopState | None]) -> ToolCall:

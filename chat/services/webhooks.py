@@ -16,7 +16,7 @@ from aily.cache import KnownRows, keys
 from aily.problems import Conflict, InvalidRequest
 from aily.redis.errors import RedisUnavailable
 from chat import actors
-from chat.delivery import signing
+from chat.delivery import outcomes, signing
 from chat.delivery.addresses import UnsafeURLError, check_url
 from chat.models import Delivery, WebhookEndpoint
 from chat.models.delivery import TEST_EVENT
@@ -73,7 +73,7 @@ def change_endpoint(endpoint: WebhookEndpoint, fields: Mapping[str, object]) -> 
         changed += ["disabled_at", "failing_since", "disabled_reason"]
     elif "is_active" in fields:
         endpoint.disabled_at = endpoint.disabled_at or timezone.now()
-        endpoint.disabled_reason = endpoint.disabled_reason or "By its owner."
+        endpoint.disabled_reason = endpoint.disabled_reason or str(outcomes.BY_OWNER)
         changed += ["disabled_at", "disabled_reason"]
     endpoint.save(update_fields=changed)
 

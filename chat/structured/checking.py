@@ -90,7 +90,7 @@ async def _check_apart(schema: dict[str, Any], text: str, owner_id: int) -> Chec
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
-                return Checked(reply["fitting"], tuple(reply["errors"]))
+                return Checked(reply["fitting"], tuple(reply["errors"]), reply["params"])
     raise RuntimeError("unreachable")
 
 

@@ -9,8 +9,11 @@ from django.utils.translation import gettext_lazy as _
 
 from aily.admin.lists import LargeTable, NewestChoices, users_named
 from aily.problems import Problem
+from chat.admin.problems import translated
 from chat.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
+from chat.error_texts import error_text
 from chat.tables.models import AiField, Change, Export, Field, Import, Table, View
+from chat.tables.models.transfers import Transfer
 from chat.tables.tables import delete_table, restore_table
 
 
@@ -58,7 +61,7 @@ class TableAdmin(LargeTable, ReadOnlyAdmin):
             try:
                 delete_table(table)
             except Problem as problem:
-                messages.warning(request, f"{table}: {problem.message}")
+                messages.warning(request, f"{table}: {translated(problem)}")
 
     @admin.action(description=_("Take selected tables out of the trash"), permissions=["operate"])
     def take_from_trash(self, request: HttpRequest, queryset: QuerySet[Table]) -> None:
@@ -77,14 +80,28 @@ class ChangeAdmin(_OfTable):
 class ImportAdmin(_OfTable):
     list_display = ("table", "owner", "format", "mode", "state", "done", "total", "created_at")
     list_filter = (("state", NewestChoices),)
-    exclude = ("lease", "lease_until", "report")
+    exclude = ("lease", "lease_until", "report", "message", "reason_params")
+    readonly_fields = ("explanation",)
+
+    @admin.display(description=_("message"))
+    def explanation(self, job: Import) -> str:
+        return _why(job)
 
 
 @admin.register(Export)
 class ExportAdmin(_OfTable):
     list_display = ("table", "owner", "format", "state", "done", "total", "created_at")
     list_filter = (("state", NewestChoices),)
-    exclude = ("lease", "lease_until")
+    exclude = ("lease", "lease_until", "message", "reason_params")
+    readonly_fields = ("explanation",)
+
+    @admin.display(description=_("message"))
+    def explanation(self, job: Export) -> str:
+        return _why(job)
+
+
+def _why(job: Transfer) -> str:
+    return str(error_text(job.reason, job.message, job.reason_params, has_detail=True))
 
 
 @admin.register(View)
@@ -95,3 +112,11 @@ class ViewAdmin(_OfTable):
 @admin.register(AiField)
 class AiFieldAdmin(_OfTable):
     list_display = ("name", "table", "scene", "scene_version", "policy", "owner", "updated_at")
+    exclude = ("policy_note", "policy_reason")
+    readonly_fields = ("note",)
+
+    @admin.display(description=_("policy note"))
+    def note(self, ai_field: AiField) -> str:
+        reason = ai_field.policy_reason or {}
+        code, params = str(reason.get("code", "")), reason.get("params")
+        return str(error_text(code, ai_field.policy_note, params, has_detail=True))

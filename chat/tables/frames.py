@@ -36,6 +36,8 @@ class ImportProgress(msgspec.Struct, tag_field="type", tag="import.progress", fr
     state: str
     reason: str | None
     message: str | None
+    #: What a text of the reason in another language needs.
+    params: dict[str, str | float] | None
     total: int | None
     done: int
     created_rows: int
@@ -52,6 +54,8 @@ class ExportProgress(msgspec.Struct, tag_field="type", tag="export.progress", fr
     state: str
     reason: str | None
     message: str | None
+    #: What a text of the reason in another language needs.
+    params: dict[str, str | float] | None
     total: int | None
     done: int
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from aily.observability import tracing
 from aily.problems import Unavailable
 from chat.models import Tool, ToolServerKind
 from chat.observability import metrics
+from chat.reasons import Reason
 from chat.structured.checking import UncheckedError, check_answer
 from chat.tools import http_service
 from chat.tools.endpoints import Endpoint, endpoint_of, secrets_of
@@ -164,17 +165,17 @@ async def check_arguments(tool: Tool, arguments: dict[str, Any], owner_id: int =
     try:
         encoded = msgspec.json.encode(arguments)
     except (TypeError, ValueError, RecursionError):
-        raise _invalid("they are no JSON") from None
+        raise _invalid("they are no JSON", {"rule": "not_json"}) from None
     if len(encoded) > MAX_ARGUMENTS_BYTES:
-        raise _invalid(f"they have more than {MAX_ARGUMENTS_BYTES} bytes")
+        params: dict[str, str | float] = {"rule": "more_bytes", "limit": MAX_ARGUMENTS_BYTES}
+        raise _invalid(f"they have more than {MAX_ARGUMENTS_BYTES} bytes", params)
     if problem := await misfit(tool.input_schema, encoded.decode(), owner_id):
-        raise _invalid(problem)
+        raise _invalid(problem.text, problem.params)
 
 
-def _invalid(problem: str) -> ToolFault:
-    return ToolFault(
-        ToolErrorCode.INVALID_ARGUMENTS, f"The arguments do not fit the tool: {problem}."
-    )
+def _invalid(problem: str, params: Mapping[str, str | float]) -> ToolFault:
+    message = f"The arguments do not fit the tool: {problem}."
+    return ToolFault(ToolErrorCode.INVALID_ARGUMENTS, message, params)
 
 
 async def _check_structured(tool: Tool, result: ToolResult, owner_id: int) -> None:
@@ -185,16 +186,26 @@ async def _check_structured(tool: Tool, result: ToolResult, owner_id: int) -> No
     if problem := await misfit(tool.output_schema, text, owner_id):
         raise ToolFault(
             ToolErrorCode.INVALID_RESULT,
-            f"The tool's result does not fit what its server promises: {problem}.",
+            f"The tool's result does not fit what its server promises: {problem.text}.",
         )
 
 
-async def misfit(schema: dict[str, Any], text: str, owner_id: int) -> str:
-    """Why a JSON text does not fit a schema; empty if it does. Its work has a bound."""
+class SchemaViolation(NamedTuple):
+    """Why a JSON text does not fit a schema. `params` are those of the first error."""
+
+    text: str
+    params: Mapping[str, str | float]
+
+
+async def misfit(schema: dict[str, Any], text: str, owner_id: int) -> SchemaViolation | None:
+    """Why a JSON text does not fit a schema; None if it does. Its work has a bound."""
     if not schema:
-        return ""
+        return None
     try:
         checked = await check_answer(schema, text, owner_id)
     except (UncheckedError, Unavailable) as error:
-        return f"they cannot be checked: {error}".rstrip(".")
-    return "; ".join(error.rstrip(".") for error in checked.errors)
+        reason = Reason.of("arguments_unchecked", detail=error)
+        return SchemaViolation(f"they cannot be checked: {error}".rstrip("."), reason.as_params())
+    if not checked.errors:
+        return None
+    return SchemaViolation("; ".join(error.rstrip(".") for error in checked.errors), checked.params)

@@ -24,6 +24,7 @@ from chat.llm.types import storable
 from chat.models import Tool, ToolServer, ToolServerAuth
 from chat.models.tool_fields import is_tool_name
 from chat.models.tools import MAX_DESCRIPTION_BYTES
+from chat.reasons import Reason
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.structured.checking import UncheckedError, check_schema
 from chat.tools.endpoints import endpoint_of
@@ -44,6 +45,7 @@ RETRY_SECONDS = 60
 #: Servers that one process lists at once.
 MAX_AT_ONCE = 8
 _MAX_TITLE_CHARS = 200
+LONG_DESCRIPTION = Reason.of("long_description", limit=MAX_DESCRIPTION_BYTES)
 _MAX_PROBLEM_CHARS = 500
 #: Another process may take a function name meanwhile.
 _TRIES = 3
@@ -169,21 +171,21 @@ def _stored_schemas(server_pk: int) -> dict[str, list[Any]]:
 
 async def _problem(tool: ListedTool) -> str:
     if tool.input_schema.get("type") != "object":
-        return "The schema of its arguments is not that of an object."
+        return str(Reason("arguments_no_object"))
     if len(tool.description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
-        return f"Its description has more than {MAX_DESCRIPTION_BYTES} bytes."
+        return str(LONG_DESCRIPTION)
     for schema in (tool.input_schema, tool.output_schema):
         if schema is None:
             continue
         if "\\u0000" in json.dumps(schema):
-            return "Its schemas have the character U+0000."
+            return str(Reason("null_in_schemas"))
         try:
             check_bounds(schema)
             await check_schema(schema, 0)
         except (SchemaRefusedError, UncheckedError) as error:
             return str(error)
         except Unavailable:
-            return "Its schemas could not be checked; list the tools again."
+            return str(Reason("unchecked_schemas"))
     return ""
 
 
@@ -210,7 +212,7 @@ def _store_once(server_pk: int, listing: Listing, problems: Mapping[str, str]) -
     vanished = _mark_vanished(tool for name, tool in stored.items() if name not in tools)
     server.listed_at, server.listing_since = timezone.now(), None
     server.protocol_version = listing.protocol_version
-    server.list_error = "It lists more tools than are kept." if listing.is_cut else ""
+    server.list_error = str(Reason("too_many_listed")) if listing.is_cut else ""
     # By `update`: nobody has changed the server, which its audit log would say.
     fields = ("listed_at", "listing_since", "protocol_version", "list_error")
     values = {name: getattr(server, name) for name in fields}

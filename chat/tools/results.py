@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -89,16 +90,22 @@ class ToolResult:
 
 
 class ToolFault(Exception):  # noqa: N818 - not an error of aily's
-    """A call that came to nothing. The message is for the model, and short."""
+    """A call that came to nothing. The message is for the model, and short.
 
-    def __init__(self, code: ToolErrorCode, message: str) -> None:
+    `params`: what a text of it in another language needs, as a problem's.
+    """
+
+    def __init__(
+        self, code: ToolErrorCode, message: str, params: Mapping[str, str | float] | None = None
+    ) -> None:
         self.code = code
         self.message = storable(message)[:MAX_FAULT_CHARS]
+        self.params = dict(params or {})
         super().__init__(self.message)
 
     def without(self, secrets: tuple[str, ...]) -> ToolFault:
         """The fault without secrets that the server may have repeated."""
-        return ToolFault(self.code, _redacted(self.message, secrets))
+        return ToolFault(self.code, _redacted(self.message, secrets), self.params)
 
     def as_result(self) -> ToolResult:
         size = len(self.message.encode())

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import mainEn from "../../static/js/i18n/en.js";
-import { formatDateTime, isKey, loadTexts, t } from "../../static/js/i18n/i18n.js";
+import { formatDateTime, hasTextFor, isKey, loadTexts, t } from "../../static/js/i18n/i18n.js";
 import reasonsEn from "../../static/js/i18n/reasons/en.js";
 import reasonsZh from "../../static/js/i18n/reasons/zh-hans.js";
 import tablesEn from "../../static/js/i18n/tables/en.js";
@@ -122,4 +122,11 @@ test("texts are filled in, counted and written as the language does", () => {
   assert.equal(t("answer.tokens", { count: 1234 }), "1,234 tokens");
   assert.equal(t("app.title", { title: "$& {help}" }), "$& {help} · aily");
   assert.match(formatDateTime("2026-01-31T12:00:00Z"), /2026/);
+});
+
+test("a text is used if all that it needs is known", () => {
+  assert.ok(hasTextFor("rule.bad_rows", { count: 3 }));
+  assert.ok(hasTextFor("detail.no_file", {}));
+  assert.ok(!hasTextFor("rule.bad_rows", {}), "a row of an earlier version");
+  assert.ok(!hasTextFor("rule.unheard_of", { count: 3 }));
 });

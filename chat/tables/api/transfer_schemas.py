@@ -100,6 +100,7 @@ _ITEM: dict[str, JsonValue] = {
     "state": "running",
     "reason": "",
     "message": "",
+    "params": None,
     "total": 100_000,
     "done": 42_000,
     "created_rows": 0,
@@ -123,6 +124,9 @@ class ImportItem(Schema):
     state: StateName
     reason: str = Field(description="A code, if it failed.")
     message: str
+    params: dict[str, JsonValue] | None = Field(
+        None, alias="reason_params", description="What a text in another language needs."
+    )
     total: int | None = Field(None, description="Rows of the file.")
     done: int = Field(description="Rows that were read.")
     created_rows: int
@@ -217,6 +221,7 @@ class ExportOut(Schema):
         state="done",
         reason="",
         message="",
+        params=None,
         total=91_000,
         done=91_000,
         file_name="Tickets.xlsx",
@@ -233,6 +238,9 @@ class ExportOut(Schema):
     state: StateName
     reason: str
     message: str
+    params: dict[str, JsonValue] | None = Field(
+        None, alias="reason_params", description="What a text in another language needs."
+    )
     total: int | None = Field(None, description="Rows to be written, once they are counted.")
     done: int = Field(description="Rows that were written.")
     file_name: str | None = None

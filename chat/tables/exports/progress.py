@@ -20,6 +20,7 @@ def progress_of(job: Export) -> ExportProgress:
         state=job.state,
         reason=job.reason or None,
         message=job.message or None,
+        params=job.reason_params,
         total=job.total,
         done=job.done,
     )

@@ -23,6 +23,7 @@ from chat.tables.exports.writing import written_file
 from chat.tables.models import Export, TransferState
 from chat.tables.permissions import Access, get_table
 from chat.tables.queries.pages import count_rows
+from chat.tables.transfers.failures import UNEXPECTED, Failure
 from chat.tables.transfers.lease_renewal import LeaseRenewal, renewed
 from chat.tables.transfers.leases import Lease, LeaseLostError
 
@@ -43,15 +44,13 @@ def work_on(lease: Lease) -> None:
             _write(job, lease, renewal)
     except LeaseLostError:
         logger.info("export %s: cancelled, or taken over by another worker", job.pk)
-    except FileError as error:
-        _fail(lease, error.code, error.message)
-    except Problem as problem:
-        _fail(lease, problem.code, problem.message)
+    except (FileError, Problem) as error:
+        _fail(lease, Failure.of(error))
     except Exception as error:
         if is_outage(error):
             raise
         note_fault("exports")
-        _fail(lease, "internal_error", "Something went wrong here. It has been logged.")
+        _fail(lease, UNEXPECTED)
     finally:
         # Of its end, or of the step that begins again.
         publish([job.pk])
@@ -115,13 +114,8 @@ def _end(lease: Lease, writer: FileWriter, rows: int) -> None:
             raise LeaseLostError
 
 
-def _fail(lease: Lease, reason: str, message: str) -> None:
+def _fail(lease: Lease, failure: Failure) -> None:
     own = Export.objects.filter(
         pk=lease.transfer_id, lease=lease.token, state=TransferState.RUNNING
     )
-    own.update(
-        state=TransferState.FAILED,
-        reason=reason,
-        message=message[:500],
-        ended_at=timezone.now(),
-    )
+    own.update(**failure.fields(), ended_at=timezone.now())

@@ -25,6 +25,7 @@ def _data(job: Import) -> dict[str, object]:
         "state": job.state,
         "reason": job.reason or None,
         "message": job.message or None,
+        "params": job.reason_params,
         "rows": {
             "total": job.total,
             "created": job.created_rows,

@@ -249,7 +249,7 @@ def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
 def _end(job: Import, loaded: Loaded, counts: _Counts) -> None:
     now = timezone.now()
     report = loaded.report.store(job.owner_id, str(job.pk), now + KEPT)
-    job.state, job.reason, job.message = TransferState.DONE, "", ""
+    job.state, job.reason, job.message, job.reason_params = TransferState.DONE, "", "", None
     job.ended_at, job.report_file = now, report
     job.total = job.done = loaded.read_rows
     job.created_rows, job.updated_rows = counts.created, counts.updated
@@ -259,8 +259,8 @@ def _end(job: Import, loaded: Loaded, counts: _Counts) -> None:
     StoredFile.objects.filter(pk__in=files).update(expires_at=now)
     job.save(
         update_fields=[
-            *("state", "reason", "message", "ended_at", "report_file", "total", "done"),
-            *("created_rows", "updated_rows", "skipped_rows", "bad_rows"),
+            *("state", "reason", "message", "reason_params", "ended_at", "report_file"),
+            *("total", "done", "created_rows", "updated_rows", "skipped_rows", "bad_rows"),
         ]
     )
     announcing.create_webhooks(job)

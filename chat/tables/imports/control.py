@@ -31,6 +31,7 @@ from chat.tables.models import Field, Import, ImportMode, Kind, Table, TransferS
 from chat.tables.models.transfers import ENDED_TRANSFERS
 from chat.tables.permissions import Access, get_table
 from chat.tables.tables import create_table
+from chat.tables.transfers.failures import Failure
 
 #: Kinds whose values can tell one row from another.
 KEY_KINDS = (
@@ -63,6 +64,7 @@ def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
         chosen = {**job.options.get("chosen", {}), **dialect}
         options["chosen"] = chosen
         given |= {"state": TransferState.INSPECTING, "reason": "", "message": ""}
+        given["reason_params"] = None
     if (mapping := given.get("mapping")) is not None:
         check_mapping(job, mapping, user)
         # Otherwise it follows what is found in the file with another dialect.
@@ -199,6 +201,7 @@ def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> N
         "state": TransferState.RUNNING,
         "reason": "",
         "message": "",
+        "reason_params": None,
         "targets": list(targets),
         "started_at": timezone.now(),
         "ended_at": None,
@@ -218,15 +221,14 @@ def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> N
 
 
 # --- Ending -------------------------------------------------------------------------------------
-def fail(job: Import, token: Any, reason: str, message: str, **fields: Any) -> bool:
+def fail(job: Import, token: Any, failure: Failure, **fields: Any) -> bool:
     """running → failed: nothing of it is left in the table. It may be changed, and started again.
 
     Returns whether it was this worker's.
     """
     own = Import.objects.filter(pk=job.pk, lease=token, state=TransferState.RUNNING)
-    end = {"state": TransferState.FAILED, "reason": reason, "message": message[:500], **fields}
     with transaction.atomic():
-        if not own.update(ended_at=timezone.now(), **end):
+        if not own.update(**failure.fields(), ended_at=timezone.now(), **fields):
             return False
         job.refresh_from_db()
         announcing.create_webhooks(job)

@@ -53,6 +53,7 @@ def inspect(job: Import, lease: Lease) -> None:
             "state": TransferState.FAILED,
             "reason": error.code,
             "message": error.message,
+            "reason_params": error.params,
             "columns": [],
             "preview": [],
         }
@@ -85,6 +86,7 @@ def _inspect(job: Import, lease: Lease) -> dict[str, Any]:
         "state": TransferState.READY,
         "reason": "",
         "message": "",
+        "reason_params": None,
         "options": options,
         "columns": columns,
         "preview": found.preview,

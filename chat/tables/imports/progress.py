@@ -20,6 +20,7 @@ def progress_of(job: Import) -> ImportProgress:
         state=job.state,
         reason=job.reason or None,
         message=job.message or None,
+        params=job.reason_params,
         total=job.total,
         done=job.done,
         created_rows=job.created_rows,

@@ -12,6 +12,7 @@ from accounts.models import User
 from aily.concurrency.faults import note_fault
 from aily.database.errors import is_outage
 from aily.problems import Problem
+from chat.reasons import Reason
 from chat.runs.announcing import publish
 from chat.runs.reading.records import FileError
 from chat.tables.imports.applying import KEPT, apply
@@ -21,6 +22,7 @@ from chat.tables.imports.loading import Loader, TooManyBadRowsError
 from chat.tables.imports.report import Report
 from chat.tables.models import Import, TransferState
 from chat.tables.permissions import Access, get_table
+from chat.tables.transfers.failures import UNEXPECTED, Failure
 from chat.tables.transfers.leases import Lease, LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -63,17 +65,15 @@ def _run(job: Import, lease: Lease) -> None:
         report = loader.report
         apply(job, lease, loader.load())
     except TooManyBadRowsError:
-        message = f"{report.bad_rows} rows do not fit. The report says why."
-        _fail(job, lease, "bad_rows", message, report)
-    except FileError as error:
-        _fail(job, lease, error.code, error.message, report)
-    except Problem as problem:
-        _fail(job, lease, problem.code, problem.message, report)
+        why = Reason.of("bad_rows", count=report.bad_rows)
+        _fail(job, lease, Failure(why.name, str(why), why.as_params()), report)
+    except (FileError, Problem) as error:
+        _fail(job, lease, Failure.of(error), report)
 
 
-def _fail(job: Import, lease: Lease, reason: str, message: str, report: Report) -> None:
+def _fail(job: Import, lease: Lease, failure: Failure, report: Report) -> None:
     file = report.store(job.owner_id, str(job.pk), _report_end())
-    fail(job, lease.token, reason, message, report_file=file, bad_rows=report.bad_rows)
+    fail(job, lease.token, failure, report_file=file, bad_rows=report.bad_rows)
 
 
 def _report_end() -> datetime:
@@ -81,9 +81,8 @@ def _report_end() -> datetime:
 
 
 def _fail_unexpectedly(job: Import, lease: Lease) -> None:
-    message = "Something went wrong here. It has been logged."
     if job.state == TransferState.INSPECTING:
         own = Import.objects.filter(pk=job.pk, lease=lease.token)
-        own.update(state=TransferState.FAILED, reason="internal_error", message=message)
+        own.update(**UNEXPECTED.fields())
     else:
-        fail(job, lease.token, "internal_error", message)
+        fail(job, lease.token, UNEXPECTED)

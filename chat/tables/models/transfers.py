@@ -62,6 +62,9 @@ class Transfer(models.Model):
     )
     reason = models.CharField(max_length=40, blank=True, help_text="Code of what went wrong.")
     message = models.CharField(max_length=500, blank=True)
+    reason_params = models.JSONField(
+        null=True, editable=False, help_text="Params of its reason, for other languages."
+    )
     total = models.PositiveIntegerField(null=True, help_text="Rows, once they are counted.")
     done = models.PositiveIntegerField(default=0, help_text="Rows so far.")
     lease = models.UUIDField(null=True)

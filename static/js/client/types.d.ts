@@ -199,6 +199,8 @@ export interface RunData {
   /** Why it is in its state: a code; empty: as it was asked to. */
   reason: string;
   message: string;
+  /** What a text of the reason in another language needs. */
+  params: Record<string, string | number> | null;
   scene: string;
   version: number | null;
   /** Null before the start. */

@@ -275,6 +275,8 @@ export default {
   "runs.reason.max_cost": "Its limit of {limit} is spent. Raise it to go on.",
   "runs.reason.deadline": "Its deadline has passed.",
   "runs.reason.staff": "An administrator has paused it.",
+  "runs.reason.owner_disabled": "Its owner has been disabled.",
+  "runs.reason.failing": "Many rows failed, one after the other.",
   "runs.reason.invalid_file": "Nothing of the file was taken. Mend it and send it again.",
 
   "runs.figure.succeeded": "Succeeded",
@@ -501,6 +503,8 @@ export default {
   "error.request_timeout.help": "The rest of the request did not come in time. Try again.",
   "error.internal_server_error.title": "Something went wrong",
   "error.internal_server_error.help": "The server failed, and has logged why. Try again.",
+  "error.internal_error.title": "Something went wrong",
+  "error.internal_error.help": "The server failed, and has logged why. Try again.",
   "error.internal.title": "Something went wrong",
   "error.internal.help": "The server failed, and has logged why. Try again.",
   "error.worker_lost.title": "The answer broke off",

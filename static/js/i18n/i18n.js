@@ -66,6 +66,18 @@ export function isKey(key) {
   return Object.hasOwn(catalogue, key);
 }
 
+/**
+ * Whether there is a text whose parameters are all given: rows of earlier versions lack some.
+ *
+ * @param {string} key @param {Record<string, string|number>} params @returns {key is Key}
+ */
+export function hasTextFor(key, params) {
+  if (!isKey(key)) return false;
+  const entry = catalogue[key];
+  const text = typeof entry === "string" ? entry : entry.other;
+  return [...text.matchAll(/\{(\w+)\}/g)].every(([, name]) => Object.hasOwn(params, name));
+}
+
 /** @param {string} iso a point in time as the server sends it @returns {string} */
 export function formatDateTime(iso) {
   return dateTimes.format(new Date(iso));

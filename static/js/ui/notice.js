@@ -1,6 +1,6 @@
 /** What an error code means to the person in front of the page. */
 
-import { isKey, language, t } from "../i18n/i18n.js";
+import { hasTextFor, isKey, language, t } from "../i18n/i18n.js";
 import { html, nothing } from "../lit.js";
 
 /**
@@ -30,7 +30,9 @@ export function explain(error) {
 export function detail({ code = "", message = "", params = {} }) {
   if (language === "en" && message) return { text: message, language };
   const key = params.rule ? `rule.${params.rule}` : `detail.${code}`;
-  return isKey(key) ? { text: t(key, params), language } : { text: message, language: "en" };
+  return hasTextFor(key, params)
+    ? { text: t(key, params), language }
+    : { text: message, language: "en" };
 }
 
 /** @param {Failure} error @param {string} [style] */

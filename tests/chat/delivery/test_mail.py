@@ -58,6 +58,12 @@ async def test_a_mail_is_in_the_language_of_its_reader(
     await deliver(deliverer)
     [message] = mail.outbox
     assert message.subject == "任务已完成：summarize"
+
+    mail.outbox.clear()
+    error = {"code": "provider_error", "message": "It broke."}
+    await in_database(end_task, mailed, model, Status.FAILED, error=error)
+    await deliver(deliverer)
+    assert "错误：provider_error：提供商出错。原文：It broke." in mail.outbox[0].body
     assert "alice，您好：" in message.body
     assert "场景：summarize\n模型：" in message.body
     assert "您收到此邮件" in message.body

@@ -311,7 +311,11 @@ async def test_an_error_that_every_row_has_pauses_the_run(
     table = "text\n" + "Row [sim:status=401]\n" * 30
     made = await act(runs.create, table, scene="echo", start="now", max_open=5)
     run = await turns_until(made["id"], "paused")
-    assert run.reason == "provider_auth"
+    found = await act(runs.get, made["id"])
+    assert found["reason"] == "provider_auth"
+    assert (found["params"]["rule"], int(found["params"]["count"])) == (
+        "rows_failed", run.failing_streak,
+    )  # fmt: skip
     assert run.failed < 30
 
 
@@ -353,6 +357,7 @@ async def test_a_disabled_owner_spends_nothing_further(
     await act(User.objects.filter(pk=alice.pk).update, is_active=False)
     run = await turns_until(made["id"], "paused")
     assert (run.reason, run.pending) == ("owner_disabled", 3)
+    assert run.reason_params == {"rule": "owner_disabled"}
 
 
 def test_another_scene_does_not_keep_the_version(

@@ -384,6 +384,7 @@ def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, produ
     mapping = [*job["mapping"][:2], {"new": {"name": "Size", "kind": "integer"}}]
     job = imports.run(imports.patch(job, mapping=mapping))
     assert (job["state"], job["reason"], job["bad_rows"]) == ("failed", "bad_rows", 10)
+    assert job["params"] == {"rule": "bad_rows", "count": "10"}
     assert len(imports.report(job)) == 11
     assert rows_of(imports.client, products.id) == before
     assert not Field.objects.filter(name="Size").exists()
@@ -391,7 +392,7 @@ def test_an_import_with_too_many_bad_rows_leaves_nothing(imports: Imports, produ
     # Its owner sees why, and goes on with it.
     mapping[1] = None
     job = imports.run(imports.patch(job, mapping=mapping))
-    assert (job["state"], job["created_rows"]) == ("done", 50)
+    assert (job["state"], job["created_rows"], job["params"]) == ("done", 50, None)
 
 
 def test_all_or_nothing_on_wish(imports: Imports) -> None:
@@ -420,7 +421,7 @@ def test_large_cells_zeros_and_broken_quotes_are_bad_rows(imports: Imports) -> N
     assert "CSV" in reasons[3]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_of_long_rows_a_few_are_in_memory_at_a_time(imports: Imports, form: str) -> None:
     """40 MB, of which not even the sample that kinds are guessed from is all in memory."""
     texts = ("x" * 99_000 for _ in range(400))

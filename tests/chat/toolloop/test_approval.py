@@ -118,6 +118,7 @@ async def test_edited_arguments_are_checked_and_used(
     wrong = await api.post(path(task_id, call), {"decision": "approve", "arguments": {"a": "x"}})
     assert wrong.status_code == 400
     assert wrong.json()["errors"][0]["field"] == "arguments"
+    assert wrong.json()["params"] == {"rule": "type", "limit": "integer", "path": "a"}
     assert (await asked(task_id)).state == "requires_action"
     edited = await api.post(path(task_id, call), {"decision": "approve", "arguments": {"a": 7}})
     assert edited.status_code == 200

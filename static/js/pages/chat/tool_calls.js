@@ -3,10 +3,10 @@
 
 import { parseExactly, stringify } from "../../client/json.js";
 import { isActive } from "../../client/task_state.js";
-import { formatDateTime, formatElapsed, isKey, t } from "../../i18n/i18n.js";
+import { formatDateTime, formatElapsed, isKey, loadTexts, t } from "../../i18n/i18n.js";
 import { html, nothing, repeat } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
-import { errorText } from "../../ui/notice.js";
+import { detail, errorText } from "../../ui/notice.js";
 import { answerOf, fieldsOf } from "./tool_form.js";
 
 /**
@@ -255,6 +255,7 @@ export class ToolCalls {
       this.#forms.delete(id);
       this.#options.onChange();
     } catch (error) {
+      await loadTexts("reasons");
       this.#set(id, { ...form, problem: problemOf(error), isBusy: false });
     }
   }
@@ -273,7 +274,9 @@ function decisionOf({ mode, text }) {
 function problemOf(error) {
   if (error.status === 409) return t("tools.decided");
   if (/^(?:arguments|input)/.test(error.field ?? "")) {
-    return t("tools.refused", { field: error.field, message: error.message });
+    const { path } = error.params ?? {};
+    const field = path ? `${error.field}.${path}` : error.field;
+    return t("tools.refused", { field, message: detail(error).text });
   }
   return errorText(error);
 }

@@ -58,7 +58,7 @@ export function barTemplate(run) {
 }
 
 /** Why it is in its state. @param {RunData} run @returns {string} empty where that needs no words */
-export function reasonText({ state, reason, message, start_at, max_cost, currency }) {
+export function reasonText({ state, reason, message, params, start_at, max_cost, currency }) {
   const key = `runs.reason.${reason}`;
   const limit = max_cost === null ? "" : formatMoney(max_cost, currency);
   if (state === "scheduled" && start_at && isKey(key)) {
@@ -66,7 +66,7 @@ export function reasonText({ state, reason, message, start_at, max_cost, currenc
   }
   if (isKey(key)) return t(key, { limit });
   if (!reason || reason === "asked") return "";
-  return errorText({ code: reason, message });
+  return errorText({ code: reason, message, params: params ?? {} });
 }
 
 /** @param {RunData} run */

@@ -175,9 +175,9 @@ export class Setup {
     try {
       await this.#run.start(given.start, given.start_at);
     } catch (error) {
-      const { field, message } = /** @type {any} */ (error);
-      if (field !== "start_at") throw error;
-      return this.#start.refuse(message);
+      const refused = /** @type {any} */ (error);
+      if (refused.field !== "start_at") throw error;
+      return this.#start.refuse(detail(refused).text);
     }
     this.#onStart();
   }

@@ -175,6 +175,8 @@ export interface ImportData {
   /** Code of why it has failed; empty: it has not. */
   reason: string;
   message: string;
+  /** What a text of the reason in another language needs. */
+  params: Record<string, string | number> | null;
   file_name: string;
   format: "csv" | "jsonl" | "xlsx";
   dialect: {
@@ -208,6 +210,8 @@ export interface ExportData {
   /** Code of why it has failed; empty: it has not. */
   reason: string;
   message: string;
+  /** What a text of the reason in another language needs. */
+  params: Record<string, string | number> | null;
   /** Null: not counted yet. */
   total: number | null;
   done: number;
