@@ -379,12 +379,12 @@ class StreamState:
         if reasoning:
             self._reasoning.append(reasoning)
             self.payloads += 1
-        if message.tool_calls:
+        calls = message.tool_calls
+        if not calls and message.function_call is not None:
+            calls = [WireToolCall(function=message.function_call)]
+        if calls:
             self.payloads += 1
-            self._add_tool_calls(message.tool_calls, is_whole=is_whole)
-        elif message.function_call is not None:
-            self.payloads += 1
-            self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
+            self._add_tool_calls(calls, is_whole=is_whole)
 
     def _add_tool_calls(self, calls: list[WireToolCall], *, is_whole: bool) -> None:
         if is_whole and self._tool_calls.are_repeated_by(calls):

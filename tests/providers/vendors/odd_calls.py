@@ -130,6 +130,19 @@ CASES: list[Case] = [
         ToolCall("d", "f", "{}"),
     ),
     _called(
+        "the old form in the message of each event",
+        stream(
+            *(
+                {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}
+                for message, reason in (
+                    ({"function_call": {"name": "f", "arguments": '{"a"'}}, None),
+                    ({"function_call": {"name": "f", "arguments": '{"a":1}'}}, "function_call"),
+                )
+            )
+        ),
+        ToolCall(MADE_UP, "f", '{"a":1}'),
+    ),
+    _called(
         "the calls of the deltas in a message as well",
         stream(
             tools(tool(0, "c", "f", '{"a":')),
