@@ -122,7 +122,8 @@ class StreamState:
         """Take events. Raises ProviderError when one is an error or no JSON."""
         for event in events:
             if self.done:
-                return
+                self._add_late(event.data)
+                continue
             # Twice `data:`: a server has wrapped the events of another.
             data = event.data.strip().removeprefix(b"data:").lstrip()
             if event.is_error:
@@ -131,6 +132,12 @@ class StreamState:
                 self.done = True
             elif len(data) > _LONGEST_PING or data.strip(_AROUND_PING).lower() not in _PING:
                 self.add_json(data)
+
+    def _add_late(self, data: bytes) -> None:
+        """Take the token counts of an event after the end mark, and nothing else of it."""
+        chunk = decode_chunk(data)
+        if chunk is not None and chunk.usage is not None:
+            self._usage = add_usage(self._usage, chunk.usage)
 
     def add_json(self, data: bytes) -> None:
         """Take one event, or a whole response. Raises as `add_events`."""

@@ -123,7 +123,7 @@ class ToolCalls:
         """Whether a message says these calls once more, maybe with more of them."""
         known = [call for call in self._calls if call.has_content]
         return 0 < len(known) <= len(calls) and all(
-            (call.id, call.name) == (other.id or "", (other.function or other).name or "")
+            (call.id, call.name) == (other.id or "", ((other.function or other).name or "").strip())
             for call, other in zip(known, calls, strict=False)
         )
 

@@ -16,6 +16,7 @@ from chat.llm.retry_after import (
     retry_after_seconds,
 )
 from chat.llm.retry_hints import hinted_seconds
+from chat.llm.vendor_errors import error_from_response
 
 
 @pytest.mark.parametrize(
@@ -169,3 +170,20 @@ def test_an_error_says_it_in_its_fields_or_words(
     detail: dict[str, object], seconds: float | None
 ) -> None:
     assert hinted_seconds(detail, str(detail.get("message", ""))) == seconds
+
+
+_RETRIED = {408, 409, 420, 423, 425, 429, 498, 499, *range(500, 531)}
+
+
+@pytest.mark.parametrize("header", ["retry-after", "x-ratelimit-reset"])
+def test_what_is_tried_again_and_which_wait_is_obeyed(header: str) -> None:
+    """A reset is read where a limit was met: providers send it with each response."""
+    statuses = [*range(300, 309), *range(400, 432), 451, 498, 499, *range(500, 531), 599, 999]
+    found = {
+        status: error_from_response(status, {header: "7"}, b'{"error":{"message":"x"}}', None)
+        for status in statuses
+    }
+    retried = {status for status in statuses if found[status].retryable}
+    assert retried == _RETRIED | {599, 999}
+    waits = {status for status, error in found.items() if error.retry_after_seconds == 7}
+    assert waits == (set(statuses) if header == "retry-after" else {420, 429})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import zlib
 
+from chat.llm.types import Usage
 from tests.providers.playing import (
     STOP,
     Answered,
     Case,
     Failed,
     Response,
+    counts,
     encoded,
     error,
     failed,
@@ -403,5 +405,19 @@ CASES: list[Case] = [
             headers={"content-type": "text/event-stream;charset=gbk", "content-encoding": "gzip"},
         ),
         text="你好",
+    ),
+    Answered(
+        name="token counts after the end mark, and what does not belong there",
+        response=stream(
+            *_HI,
+            "[DONE]",
+            {"choices": [], "usage": counts(3, 1)},
+            text("more"),
+            error("late"),
+            "no JSON",
+            done=False,
+        ),
+        text="Hey",
+        usage=Usage(3, 1, 4),
     ),
 ]
