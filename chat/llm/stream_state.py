@@ -6,7 +6,8 @@ from msgspec import Raw
 
 from chat.llm import lenient
 from chat.llm.bounded_text import take
-from chat.llm.errors import InvalidResponseError, ProviderError, TruncatedError
+from chat.llm.errors import TruncatedError
+from chat.llm.event_errors import check_chunk, check_field, error_of_event
 from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
 from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
@@ -16,7 +17,7 @@ from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls, is_own_call
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
-from chat.llm.vendor_errors import error_from_event, find_error, says_error
+from chat.llm.vendor_errors import error_from_event, find_error
 from chat.llm.whole_messages import WholeMessages
 from chat.llm.wire import (
     MISSING,
@@ -32,7 +33,6 @@ from chat.llm.wire import (
     decode_name,
     decode_stream_chunk,
     has_value,
-    value_of,
 )
 
 MAX_ID_CHARS = 200
@@ -127,7 +127,7 @@ class StreamState:
             # Twice `data:`: a server has wrapped the events of another.
             data = event.data.strip().removeprefix(b"data:").lstrip()
             if event.is_error:
-                raise self._error_event(data)
+                raise error_of_event(data, self.secret)
             if data.startswith(_END_MARKS):
                 self.done = True
             elif len(data) > _LONGEST_PING or data.strip(_AROUND_PING).lower() not in _PING:
@@ -169,13 +169,6 @@ class StreamState:
         if not self.payloads:
             self._foreign.note(parsed, data)
         return lenient.read_chunk(parsed)
-
-    def _error_event(self, data: bytes) -> ProviderError:
-        try:
-            parsed = lenient.parse(data)
-        except InvalidResponseError:
-            parsed = data.decode("utf-8", "replace")
-        return error_from_event(find_error(parsed) or parsed, self.secret)
 
     def name(self, data: bytes) -> None:
         """Note the answer's id, and the model that gives it, if the event has them."""
@@ -231,13 +224,13 @@ class StreamState:
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:
-            self._raise_error(chunk)
+            check_chunk(chunk, self.secret)
         if chunk.usage is not None:
             self._usage = add_usage(self._usage, chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._usage = add_usage(self._usage, chunk.x_groq.usage)
         if chunk.x_groq is not None and chunk.x_groq.error:
-            self._check_error(chunk.x_groq.error)
+            check_field(chunk.x_groq.error, self.secret)
         for choice in chunk.choices or ():
             if not self.payloads:
                 # Some send the role with another index than the text.
@@ -308,19 +301,6 @@ class StreamState:
         )
 
     # --- The parts of an event ------------------------------------------------------------------
-    def _raise_error(self, chunk: WireChunk) -> None:
-        self._check_error(chunk.error)
-        problem = find_error({"base_resp": value_of(chunk.base_resp)})
-        if problem is not None:
-            raise error_from_event(problem, self.secret)
-
-    def _check_error(self, field: Anything) -> None:
-        if has_value(field):
-            error = value_of(field)
-            # None: too large to be decoded.
-            if error is None or says_error(error):
-                raise error_from_event(error, self.secret)
-
     def _add_usage(self, usage: WireUsage) -> bool:
         """Returns False where it has no counts by the usual names."""
         self._usage = add_usage(self._usage, usage)
@@ -328,7 +308,7 @@ class StreamState:
 
     def _add_choice(self, choice: WireChoice) -> None:
         if choice.error:
-            self._check_error(choice.error)
+            check_field(choice.error, self.secret)
         payloads = self.payloads
         if choice.delta is not None:
             self._add_message(choice.delta, is_whole=False)

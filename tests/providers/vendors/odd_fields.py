@@ -107,6 +107,20 @@ CASES: list[Case] = [
         usage=Usage(3, 1, 4),
     ),
     Answered(
+        name="usage: a total that is less than its parts",
+        response=stream(text("Hi", usage=counts(3, 1)), {**STOP, "usage": counts(0, 2)}),
+        text="Hi",
+        usage=Usage(3, 2, 5),
+    ),
+    Answered(
+        name="usage: empty after a total with more than its parts",
+        response=stream(
+            text("Hi", usage={**counts(3, 1), "total_tokens": 9}), {**STOP, "usage": {}}
+        ),
+        text="Hi",
+        usage=Usage(3, 1, 9),
+    ),
+    Answered(
         name="usage: of another type in a whole answer",
         response=whole({**_WHOLE, "usage": "lots", "id": 7, "model": None}),
         text="Hi",
