@@ -42,6 +42,8 @@ _QUIET = frozenset(
     {"type", "event", "id", "object", "created", "model", "usage", "x_groq", "error"}
 )
 MAX_DIGITS = 1000
+#: Kinds of parts that are tool calls.
+_CALLS = ("tool_use", "tool_call", "function_call")
 
 
 def parse(data: bytes) -> object:
@@ -190,7 +192,7 @@ def _message(message: object) -> WireMessage | None:
         content=text,
         reasoning_content=reasoning or next((thought for thought in thoughts if thought), None),
         refusal=_text(message.get("refusal")),
-        tool_calls=_tool_calls(message.get("tool_calls")),
+        tool_calls=_tool_calls(message.get("tool_calls") or _calls_in(content)),
         function_call=_function(message.get("function_call")),
         audio=_audio(message.get("audio")),
         images=_raw(bool(message.get("images")) or _has_other_parts(content)),
@@ -202,11 +204,23 @@ def _audio(audio: object) -> WireAudio | None:
 
 
 def _has_other_parts(content: object) -> bool:
-    """Whether content has parts that are neither text nor reasoning, such as images."""
+    """Whether content has parts that are not read, such as images."""
+    kinds = (str(part.get("type") or "text") for part in _parts(content))
+    return any(kind not in _CALLS and not _is_read(kind) for kind in kinds)
+
+
+def _calls_in(content: object) -> list[object]:
+    """Tool calls that are parts of the content, as Anthropic has them."""
+    return [
+        {**part, "arguments": part.get("arguments") or part.get("input")}
+        for part in _parts(content)
+        if part.get("type") in _CALLS
+    ]
+
+
+def _parts(content: object) -> list[dict[str, object]]:
     parts = content if isinstance(content, list) else [content]
-    return any(
-        isinstance(part, dict) and not _is_read(str(part.get("type") or "text")) for part in parts
-    )
+    return [part for part in parts if isinstance(part, dict)]
 
 
 # --- Text ---------------------------------------------------------------------------------------

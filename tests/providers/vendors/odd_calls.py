@@ -242,6 +242,28 @@ CASES: list[Case] = [
         ToolCall(MADE_UP, "f", '{"a": 1}'),
     ),
     Answered(
+        name="as parts of the content",
+        response=whole(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": [
+                                {"type": "text", "text": "Hm."},
+                                {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+                                {"type": "tool_use", "id": "d", "name": "f", "input": {}},
+                            ]
+                        },
+                        "finish_reason": "tool_use",
+                    }
+                ]
+            }
+        ),
+        text="Hm.",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "f", '{"a": 1}'), ToolCall("d", "f", "{}")),
+    ),
+    Answered(
         name="the old form, empty beside text",
         response=stream(
             chunk({"content": "Hi", "function_call": {"name": "", "arguments": ""}}),
