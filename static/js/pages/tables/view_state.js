@@ -22,6 +22,14 @@ import { randomKey } from "../../client/tasks.js";
  * @typedef {{read: () => LeftView|null, write: (left: LeftView|null) => void}} Draft
  */
 
+/** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place @returns {Draft} */
+export function draftOf(drafts, place) {
+  return {
+    read: () => JSON.parse(drafts.read(place) || "null"),
+    write: (left) => drafts.write(place, left ? JSON.stringify(left) : ""),
+  };
+}
+
 /** Widths are dragged, conditions typed: what rests for so long is stored. */
 const STORE_MS = 600;
 /** Changes that alter which rows there are, or their order. */
