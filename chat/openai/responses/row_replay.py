@@ -156,7 +156,7 @@ PlayCall = Callable[[CallOfTool], Iterator[ResponseEvent]]
 def _moments(
     machine: EventMachine, row: ToolCall
 ) -> Iterator[tuple[tuple[int, int], PlayCall, CallOfTool]]:
-    """What the events of a call tell, each with its place in the log."""
+    """The states of a call that its events had, each with its place in the log."""
     call = call_of_row(row)
     was_asked = bool(row.asked_event)
     first = msgspec.structs.replace(

@@ -33,7 +33,7 @@ from chat.tables.permissions import Access, get_table
 from chat.tables.tables import create_table
 from chat.tables.transfers.failures import Failure
 
-#: Kinds whose values can tell one row from another.
+#: Kinds whose values can identify a row.
 KEY_KINDS = (
     *(Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.DATE, Kind.DATETIME, Kind.URL, Kind.EMAIL),
 )

@@ -102,7 +102,7 @@ def _restore(table: Table, import_id: UUID, fields: Sequence[Field]) -> int:
             changed=sql.SQL(" OR ").join(changed),
         )
     )
-    # After the rows: what a row links to tells whether it has changed since.
+    # After the rows: their links are compared to find out whether a row has changed since.
     for field in fields:
         if not field.is_stored:
             _restore_links(table, import_id, field)
