@@ -8,11 +8,11 @@ mkdir -p "$PGBOUNCER_DIR"
 # PgBouncer before 1.21 does not know prepared statements, and starts with no setting for them. Then
 # DATABASE_PREPARED_STATEMENTS of aily must be false.
 minor=$(pgbouncer --version | sed -n 's/^PgBouncer 1\.\([0-9]*\).*/\1/p')
-PGBOUNCER_PREPARED="; max_prepared_statements: since 1.21"
+prepared_statements="; max_prepared_statements: since 1.21"
 if [ "${minor:-99}" -ge 21 ]; then
-    PGBOUNCER_PREPARED="max_prepared_statements = 200"
+    prepared_statements="max_prepared_statements = 200"
 fi
-export PGBOUNCER_PREPARED
+export prepared_statements
 for name in pgbouncer.ini userlist.txt; do
     envsubst < "$templates/$name.template" > "$PGBOUNCER_DIR/$name"
 done
