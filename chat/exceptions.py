@@ -44,7 +44,7 @@ class _Refused(InvalidRequest):
 
     @classmethod
     def because(cls, reason: Reason, *, field: str | None = None) -> Self:
-        return cls(str(reason), field=field, params=reason.as_params())
+        return because(cls, reason, field=field)
 
 
 class InvalidVariable(_Refused):

@@ -43,8 +43,10 @@ from chat.api.run_schemas import (
     TryOut,
 )
 from chat.api.trying import try_once
+from chat.exceptions import because
 from chat.models import Lane, RowState, Run, RunRow, RunState, Task
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason
 from chat.runs import changing, control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
 from chat.runs.creation import NewRun, check_columns, check_fields
@@ -189,7 +191,7 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
     run = _load(request, run_id)
     fields = payload.dict(exclude_unset=True)
     if run.state not in changing.STATES:
-        raise Conflict("Pause the run first.", field="state")
+        raise because(Conflict, Reason("pause_run"), field="state")
     if "version" in fields or fields.get("scene", run.scene) != run.scene:
         # The number that is stored is that of the scene before.
         fields["scene_version"] = fields.pop("version", None)
@@ -230,7 +232,7 @@ def delete_run(request: AuthenticatedRequest, run_id: UUID) -> Status[None]:
     if run.state == RunState.READY:
         control.discard(run)
     if run.state not in ENDED_RUNS:
-        raise Conflict("Cancel the run first.", field="state")
+        raise because(Conflict, Reason("cancel_run"), field="state")
     retention.delete_run(run.pk)
     return Status(204, None)
 
@@ -332,7 +334,8 @@ def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Esti
     """What the rows that have not been run will cost, and how long they take."""
     run = _load(request, run_id)
     if run.state == RunState.VALIDATING:
-        raise Conflict("This run is still being validated.", field="state", retry_after_seconds=1)
+        validating = Reason("run_validating")
+        raise because(Conflict, validating, field="state", retry_after_seconds=1)
     return estimating.estimate(run)
 
 
