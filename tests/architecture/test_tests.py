@@ -50,7 +50,7 @@ _TESTED_BY = {
     "aily/launcher/readiness.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/scaling.py": "tests/aily/launcher/test_launch.py",
     "aily/management/commands/scale.py": "tests/aily/launcher/test_launch.py",
-    "aily/process/disk.py": "tests/e2e/test_full_disk.py",
+    "aily/process/disk.py": "tests/aily/database/test_outages.py",
     "aily/process/exit_codes.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/stop_request.py": "tests/aily/launcher/test_launch.py",
     "aily/monitoring/process.py": "tests/e2e/test_metrics.py",

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import ChatSocket, RestClient, TaskFrames
 
@@ -55,6 +57,7 @@ async def test_200_tasks_over_one_socket_run_at_once_and_stream_what_is_stored(
     assert took_seconds < LATEST_SECONDS
 
 
+@pytest.mark.slow
 async def test_200_tasks_over_rest_run_at_once_and_stream_what_is_stored(
     rest: RestClient, simulator: RestClient
 ) -> None:

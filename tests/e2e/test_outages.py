@@ -194,6 +194,7 @@ async def test_the_network_to_redis_is_cut(
     assert tasks["count"] == 0
 
 
+@pytest.mark.slow
 async def test_the_network_to_postgresql_is_cut(
     installation: Cuttable, rest: RestClient, socket: ChatSocket
 ) -> None:

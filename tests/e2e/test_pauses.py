@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.client import ChatSocket, RestClient
 from tests.stack import Stack
 
 
+@pytest.mark.slow
 async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     stack: Stack, socket: ChatSocket, rest: RestClient
 ) -> None:

@@ -87,6 +87,7 @@ def requests_made(stack: Stack) -> int:
     return made
 
 
+@pytest.mark.slow
 def test_every_process_is_killed_once_and_no_row_is_paid_twice(
     stack: Stack, client: httpx.Client
 ) -> None:

@@ -159,6 +159,7 @@ def test_every_process_is_killed_and_each_cell_has_its_answer_once(
     assert rows <= requests_made(stack) <= rows + 2 * CAP
 
 
+@pytest.mark.slow
 def test_no_call_begins_two_seconds_after_a_pause(stack: Stack, client: httpx.Client) -> None:
     table = Filled(client, 300, "[sim:latency=0.05,tokens=8,tps=0]")
     run_id = table.start()

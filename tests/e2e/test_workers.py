@@ -91,6 +91,7 @@ async def test_the_tasks_of_a_killed_worker_are_run_again_when_its_lease_is_over
         assert frames.text == task["result"]["text"] == text_of(prompt)
 
 
+@pytest.mark.slow
 async def test_the_vectors_that_a_killed_worker_was_to_bring_come_from_another(
     start_worker: StartWorker, rest: RestClient, simulator: RestClient
 ) -> None:

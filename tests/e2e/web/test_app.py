@@ -197,6 +197,7 @@ def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> 
     wait_for_end(page)
 
 
+@pytest.mark.slow
 def test_finished_blocks_are_not_built_again(page: Page) -> None:
     """So an answer costs its length, and what is selected in it stays so."""
     send(page, "Longer. [sim:tokens=800,tps=400]")
@@ -297,7 +298,11 @@ def test_the_first_page_is_small(browser: Browser, stack: Stack, session: Storag
 
 
 @pytest.mark.parametrize(
-    ("viewport", "locale", "scheme"), [(DESKTOP, "en-US", "light"), (PHONE, "zh-CN", "dark")]
+    ("viewport", "locale", "scheme"),
+    [
+        pytest.param(DESKTOP, "en-US", "light", marks=pytest.mark.slow),
+        (PHONE, "zh-CN", "dark"),
+    ],
 )
 def test_axe_finds_nothing_serious(
     browser: Browser,
@@ -413,6 +418,7 @@ def test_a_text_that_comes_in_pieces_looks_as_if_it_came_at_once(reader: Page) -
         assert reader.evaluate(STREAM, [MIXED, step])["isAlike"], step
 
 
+@pytest.mark.slow
 def test_the_work_for_a_growing_text_grows_with_its_length(reader: Page) -> None:
     reader.goto("/")
     wait_for_connection(reader)

@@ -227,6 +227,7 @@ def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
         page.reload()
 
 
+@pytest.mark.slow
 def test_of_two_tabs_that_ask_again_the_second_is_refused_and_shown_the_first(
     page: Page, context: BrowserContext
 ) -> None:
@@ -248,6 +249,7 @@ def test_of_two_tabs_that_ask_again_the_second_is_refused_and_shown_the_first(
     assert _stored_count(page) == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
     send(page, "Stop me, then try again. [sim:tokens=2000,tps=150]")
     _wait_for_blocks(page, 2)
@@ -260,6 +262,7 @@ def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
     expect(page.get_by_role("article", name="Answer")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
     line = page.get_by_text("Earlier messages are no longer sent to the model.")
     for number in range(3):
@@ -277,11 +280,13 @@ def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
     assert _stored_task(page)["history_from"]
 
 
+@pytest.mark.slow
 def test_an_answer_is_marked_as_simulated(page: Page) -> None:
     send(page, "Are you real? [sim:tokens=30]")
     expect(wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: BrowserContext) -> None:
     other = context.new_page()
     other.goto("/")

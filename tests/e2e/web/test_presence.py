@@ -47,6 +47,7 @@ def test_a_dead_network_is_noticed_within_ten_seconds(page: Page) -> None:
     expect(indicator).not_to_have_attribute("data-state", "open")
 
 
+@pytest.mark.slow
 def test_a_refused_first_message_leaves_no_conversation(page: Page) -> None:
     def connect(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
@@ -78,6 +79,7 @@ def test_a_refused_first_message_leaves_no_conversation(page: Page) -> None:
     assert page.request.get("/api/conversations").json()["count"] == count
 
 
+@pytest.mark.slow
 def test_what_runs_and_ends_elsewhere_is_marked(page: Page, context: BrowserContext) -> None:
     other = context.new_page()
     other.goto("/")
