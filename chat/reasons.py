@@ -217,6 +217,13 @@ SENTENCES: Mapping[str, str] = {
     "publish_first": _("Publish this version first."),
     "model_denied": _("This version names a model that you may not use: %(name)s."),
     "tool_denied": _("This version names a tool that you may not use: %(name)s."),
+    # What people cannot do with runs and tables.
+    "outputs_full": _("This AI field has had as many outputs as it can have."),
+    "ai_field_deleted": _("The AI field of this run has been deleted."),
+    "end_run": _("Pause or cancel the run first."),
+    "nothing_to_undo": _("There is nothing to undo."),
+    "scene_changing": _("This scene is being changed; submit again."),
+    "tool_gone": _("This tool is not available any more: reject its call."),
     # Policies of AI fields.
     "policy_owner": _("Its owner may not run it any more."),
     "policy_run_paused": _("Its run is paused."),

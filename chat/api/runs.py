@@ -370,7 +370,8 @@ def pause_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
     """Begin no further call. Those that run end, and count. Harmless on a paused run."""
     run = _load(request, run_id)
     if run.state != RunState.PAUSED and not control.pause(run):
-        raise Conflict(f"A run that is {run.state} cannot be paused.", field="state")
+        message = f"A run that is {run.state} cannot be paused."
+        raise Conflict(message, field="state", params={"rule": "run_state"})
     return _load(request, run_id)
 
 

@@ -155,7 +155,7 @@ def _add_outputs(
     made = add_catalogue_fields(table, [output.field for output in outputs], user, "outputs")
     used = Field.objects.filter(ai_field=row).count()
     if used + len(made) > answer_tables.MAX_OUTPUTS_EVER:
-        raise TableFull("This AI field has had as many outputs as it can have.", field="outputs")
+        raise because(TableFull, Reason("outputs_full"), field="outputs")
     for place, (field_row, output) in enumerate(zip(made, outputs, strict=True), used + 1):
         field_row.ai_field, field_row.column = row, f"o{place}"
         row.outputs_map[field_row.column] = output.name
