@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Left
@@ -19,7 +18,6 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, idempotent, takes_idempotency_key
 from accounts.lost_access import lost_access, while_accessible
 from aily.database.replica import may_read_replica
-from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from aily.problems import Conflict, InvalidRequest
 from aily.rest.etags import if_match
@@ -50,41 +48,15 @@ from chat.reasons import Reason
 from chat.runs import changing, control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
 from chat.runs.creation import NewRun, check_columns, check_fields
+from chat.runs.errors import RunErrors, error_groups
 from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
 
 router = Router(tags=["runs"])
 
-MAX_GROUPS = 100
 #: Bytes of payloads of one page of rows.
 PAGE_BYTES = 2_097_152
 #: Characters of an answer that a row of a list has.
 ROW_TEXT_CHARS = 500
-_ERRORS = """
-SELECT code, left(coalesce(error->>'message', ''), 500) AS message, error->>'param' AS param,
-       coalesce(error->'params', '{}')::text AS params_json, rows, numbers
-  FROM (SELECT coalesce(error->>'code', '') AS code, count(*) AS rows,
-               (array_agg(number ORDER BY number))[1:5] AS numbers
-          FROM chat_runrow
-         WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired', 'skipped')
-           AND error IS NOT NULL
-         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(limit)s) groups
-  JOIN LATERAL (SELECT error FROM chat_runrow
-                 WHERE run_id = %(run_id)s AND number = numbers[1]) first ON true
- ORDER BY rows DESC, code
-"""
-
-
-class _ErrorGroup(Row, frozen=True):
-    code: str
-    message: str
-    param: str | None
-    params_json: str
-    rows: int
-    numbers: list[int]
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return msgspec.json.decode(self.params_json, type=dict[str, Any])
 
 
 def _load(request: HttpRequest, run_id: UUID) -> Run:
@@ -271,14 +243,9 @@ def _texts(task_ids: list[UUID]) -> dict[UUID | None, str]:
 
 
 @router.get("/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_run_errors")
-def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[_ErrorGroup]:
+def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[RunErrors]:
     """Why rows have failed or are invalid, by code, the most frequent first."""
     return error_groups(_load(request, run_id).pk)
-
-
-def error_groups(run_id: UUID) -> list[_ErrorGroup]:
-    """The errors of a run's rows by their codes."""
-    return fetch_rows(_ErrorGroup, _ERRORS, {"run_id": run_id, "limit": MAX_GROUPS})
 
 
 _FILE: dict[Any, Any] = {

@@ -14,10 +14,11 @@ from chat.models.responses import TranscriptEntry
 from chat.models.task_states import REFUSAL
 from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_task
-from chat.openai.responses.events import EventMachine, ResponseEvent
+from chat.openai.responses.events import EventMachine
 from chat.openai.responses.objects import (
     Ending,
     JsonObject,
+    ResponseEvent,
     ResponseFacts,
     response_object,
     usage_object,

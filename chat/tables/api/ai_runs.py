@@ -15,13 +15,13 @@ from aily.rest.etags import if_match
 from aily.rest.pages import matching
 from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
-from chat.api.runs import error_groups
 from chat.api.trying import try_once
 from chat.exceptions import because
 from chat.models import Run, RunRow, RunState
 from chat.reasons import Reason
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
+from chat.runs.errors import error_groups
 from chat.tables.ai import provenance, reverting, reviews, runs
 from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.api.ai_fields import find
