@@ -15,6 +15,7 @@ from tests.e2e.web.tables import (
     QUICK,
     REFUSED,
     add_summary,
+    box_of,
     call,
     cell,
     check_access,
@@ -226,9 +227,7 @@ def test_on_a_phone_rows_are_cards(browser: Browser, stack: Stack, session: Stor
         expect(cards.nth(1)).to_contain_text("改过了")
         page.get_by_role("button", name="显示表格").click()
         expect(cell(page, 1, 0)).to_have_text("改过了")
-        box = cell(page, 1, 0).bounding_box()
-        assert box is not None
-        assert box["height"] >= 44
+        assert box_of(cell(page, 1, 0))["height"] >= 44
 
 
 @pytest.mark.parametrize(
