@@ -63,7 +63,12 @@ export class TableGrid {
     this.#grid.setSelectionModel(this.#selection);
     this.#wrapper = moveRole(this.element, options.label);
     this.#listen();
-    this.#resizes = new ResizeObserver(() => this.#grid.resizeCanvas());
+    // A header that is out of sight is scrolled to when its button gets the focus.
+    const followFocus = followHeaders(this.element);
+    this.#resizes = new ResizeObserver(() => {
+      this.#grid.resizeCanvas();
+      followFocus();
+    });
     this.#resizes.observe(this.element);
   }
 
@@ -151,8 +156,6 @@ export class TableGrid {
       this.#callbacks.onInvalid(validationResults.msg);
     });
     this.element.addEventListener("focusin", (event) => this.#entered(event));
-    // A header that is out of sight is scrolled to when its button gets the focus.
-    followHeaders(this.element);
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
       requestAnimationFrame(() => this.#markRows());

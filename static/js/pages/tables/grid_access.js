@@ -34,17 +34,23 @@ export function moveRole(container, label) {
  * Keep the cells below their headers, whatever scrolls these.
  *
  * @param {HTMLElement} container
+ * @returns {() => void} to be called when the grid has another size: cells that had no room to
+ *   scroll follow the header that has the focus
  */
 export function followHeaders(container) {
-  for (const side of ["left", "right"]) {
+  const follows = ["left", "right"].flatMap((side) => {
     const header = container.querySelector(`.slick-header-${side}`);
     const viewport = container.querySelector(`.slick-viewport-top.slick-viewport-${side}`);
-    header?.addEventListener("scroll", () => {
-      if (viewport && viewport.scrollLeft !== header.scrollLeft) {
-        viewport.scrollLeft = header.scrollLeft;
-      }
-    });
-  }
+    if (!header || !viewport) return [];
+    const follow = () => {
+      if (viewport.scrollLeft !== header.scrollLeft) viewport.scrollLeft = header.scrollLeft;
+    };
+    header.addEventListener("scroll", follow);
+    return [() => header.contains(document.activeElement) && follow()];
+  });
+  return () => {
+    for (const follow of follows) follow();
+  };
 }
 
 /**
