@@ -294,7 +294,7 @@ def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page,
         expect(cell(page, middle, place)).to_be_in_viewport(ratio=0.9)
         expect(number).to_have_text(str(middle + 1))
         expect(number).to_be_in_viewport(ratio=0.9)
-    # Also in the moment in which the grid becomes narrower, and its cells cannot scroll as far yet.
+    # Also in the moment in which the grid becomes narrower, and its header has the old width.
     paid = page.get_by_role("button", name="Field Paid")
     shown = page.locator(".table-grid")
     page.evaluate(NARROW_AND_FOCUS, [shown.element_handle(), paid.element_handle()])

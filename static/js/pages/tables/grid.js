@@ -7,6 +7,7 @@ import { IN_SHEET } from "./editors.js";
 import {
   followHeaders,
   hidePane,
+  keepFocusInSight,
   markActive,
   markRows,
   moveRole,
@@ -63,11 +64,9 @@ export class TableGrid {
     this.#grid.setSelectionModel(this.#selection);
     this.#wrapper = moveRole(this.element, options.label);
     this.#listen();
-    // A header that is out of sight is scrolled to when its button gets the focus.
-    const followFocus = followHeaders(this.element);
     this.#resizes = new ResizeObserver(() => {
       this.#grid.resizeCanvas();
-      followFocus();
+      keepFocusInSight(this.element);
     });
     this.#resizes.observe(this.element);
   }
@@ -156,6 +155,8 @@ export class TableGrid {
       this.#callbacks.onInvalid(validationResults.msg);
     });
     this.element.addEventListener("focusin", (event) => this.#entered(event));
+    // A header that is out of sight is scrolled to when its button gets the focus.
+    followHeaders(this.element);
     this.#selection.onSelectedRangesChanged.subscribe(() => {
       // The grid's own handler marks the cells, after this one.
       requestAnimationFrame(() => this.#markRows());

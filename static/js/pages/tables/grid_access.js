@@ -34,23 +34,28 @@ export function moveRole(container, label) {
  * Keep the cells below their headers, whatever scrolls these.
  *
  * @param {HTMLElement} container
- * @returns {() => void} to be called when the grid has another size: cells that had no room to
- *   scroll follow the header that has the focus
  */
 export function followHeaders(container) {
-  const follows = ["left", "right"].flatMap((side) => {
+  for (const side of ["left", "right"]) {
     const header = container.querySelector(`.slick-header-${side}`);
     const viewport = container.querySelector(`.slick-viewport-top.slick-viewport-${side}`);
-    if (!header || !viewport) return [];
-    const follow = () => {
-      if (viewport.scrollLeft !== header.scrollLeft) viewport.scrollLeft = header.scrollLeft;
-    };
-    header.addEventListener("scroll", follow);
-    return [() => header.contains(document.activeElement) && follow()];
-  });
-  return () => {
-    for (const follow of follows) follow();
-  };
+    header?.addEventListener("scroll", () => {
+      if (viewport && viewport.scrollLeft !== header.scrollLeft) {
+        viewport.scrollLeft = header.scrollLeft;
+      }
+    });
+  }
+}
+
+/**
+ * To be called when the grid has another size. Headers have their width in pixels, so one that got
+ * the focus just before was scrolled to where it is no more.
+ *
+ * @param {HTMLElement} container
+ */
+export function keepFocusInSight(container) {
+  const focused = container.querySelector(".slick-header :focus");
+  focused?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 /**
