@@ -299,6 +299,26 @@ SCHEMAS: dict[str, Any] = {
         "properties": {"x": {"title": "t"}},
     },
     "another dialect inside": of_x(**{"$schema": "http://json-schema.org/draft-07/schema#"}),
+    "references that double, within an id of their own": {
+        "$defs": {f"a{i}": {} for i in range(31)},
+        "properties": {
+            "x": {
+                **doubling(30, lambda to: {"allOf": [{"$ref": to}, {"$ref": to}]}),
+                "$id": "https://example.org/x",
+                "$ref": "#/$defs/a0",
+            }
+        },
+    },
+    "an id of its own behind a reference": {
+        "$ref": "#/x-schemas/a",
+        "x-schemas": {"a": {"$id": "a", "type": "object"}},
+    },
+    "a reference to another host": of_x(**{"$ref": "https://example.org/x"}),
+    "a reference to a file": of_x(**{"$ref": "file:///etc/passwd"}),
+    "a reference by the id of the top": {
+        "$id": "https://example.org/x",
+        "properties": {"x": {"$ref": "https://example.org/y#/a"}},
+    },
     "look-around": of_x(pattern="(?=a)"),
     "look-behind": of_x(items={"pattern": "(?<!a)b"}),
     "a back-reference": of_x(patternProperties={"(a)\\1": True}),
