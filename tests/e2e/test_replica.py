@@ -26,7 +26,7 @@ CONVERSATIONS = "/api/conversations"
 #: Enough requests that both web processes have answered some.
 SEVERAL = 12
 #: How long an answer of either server is awaited.
-ANSWER_SECONDS = 2
+ANSWER_SECONDS = 5
 
 
 #: Alice, and Bob who has a task; both have an API key. And a session of the staff's.

@@ -164,6 +164,7 @@ async def test_a_database_that_answers_others_is_ready(
         raise TimeoutError
 
     monkeypatch.setattr("aily.web.probes.in_database", busy)
+    monkeypatch.setattr("aily.web.probes.PROBE_SECONDS", 20)
     assert (await async_client.get("/readyz")).status_code == 200
 
 

@@ -17,6 +17,7 @@ from tests.e2e.web.browsing import (
     wait_for_connection,
     wait_for_end,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -84,8 +85,8 @@ def test_the_console_is_live_and_draws_its_charts(admin: Page) -> None:
     with admin.expect_response("**/admin/console/"):
         pass
     # In the page's colours: black on dark cannot be read.
-    colors = admin.locator("#chart-load canvas").evaluate(COLORS)
-    assert colors
+    chart = admin.locator("#chart-load canvas")
+    colors = wait_until(lambda: chart.evaluate(COLORS), "a chart that is drawn")
     assert "0,0,0" not in colors
 
 

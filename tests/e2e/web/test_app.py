@@ -164,7 +164,7 @@ def test_a_form_opens_at_its_beginning_and_a_chat_at_its_end(
         expect(last_answer(page)).to_be_in_viewport()
         page.goto("/#/s/summarize")
         expect(page.get_by_label("Text")).to_be_visible()
-        assert page.locator("#scroller").evaluate("e => e.scrollTop") == 0
+        page.wait_for_function("document.querySelector('#scroller').scrollTop === 0")
         expect(page.get_by_role("button", name="To the newest")).to_be_hidden()
 
 
@@ -181,7 +181,7 @@ def test_a_page_left_half_way_is_found_there_again(reader: Page, long: str) -> N
 
 # --- A growing answer ---------------------------------------------------------------------------
 def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> None:
-    send(page, "A long one. [sim:tokens=1500,tps=300]")
+    send(page, "A long one. [sim:tokens=9000,tps=300]")
     blocks = last_answer(page).locator(".answer-text > .md-block")
     expect(blocks.nth(8)).to_be_attached()
     assert _distance_to_end(page) < 2
