@@ -33,7 +33,7 @@ _PROCESSES = {
     "start.sh worker": (*_START, "worker"),
 }
 #: Each start costs a second of CPU: one of each kind that reads the variables by a way of its own.
-_QUICK = ("manage.py", "launcher", "daphne", "worker", "start.sh web")
+_QUICK = ("manage.py", "daphne", "worker")
 
 
 def run(
@@ -99,6 +99,7 @@ def test_a_command_without_postgresql_says_so_and_ends(
     assert "PostgreSQL cannot be used (DATABASE_URL): nothing answers" in one_sentence(ended)
 
 
+@pytest.mark.slow
 def test_a_command_without_postgresqls_own_socket_says_so_and_ends(tmp_path: Path) -> None:
     url = f"postgres://aily@:{free_ports(1)[0]}/aily"
 
@@ -136,6 +137,7 @@ def test_a_command_without_redis_says_so_and_ends(
     assert "Error 111" in one_sentence(ended)
 
 
+@pytest.mark.slow
 def test_a_command_without_embedded_servers_says_so_and_ends(tmp_path: Path) -> None:
     ended = run((_PYTHON, "manage.py", "migrate"), tmp_path, DATABASE_URL="", REDIS_URL="")
 
