@@ -64,8 +64,9 @@ def test_a_wrong_variable_ends_every_process_with_one_sentence(
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.count("WORKER_GRACE_SECONDS must be a number") == 1
     assert "Traceback" not in ended.stderr + ended.stdout
-    # Dramatiq's master adds two lines of its own.
-    assert len(ended.stderr.splitlines()) == (3 if process == "worker" else 1), ended.stderr
+    # Dramatiq's master adds a line or two of its own.
+    own = [line for line in ended.stderr.splitlines() if "[dramatiq." not in line]
+    assert len(own) == 1, ended.stderr
 
 
 @pytest.fixture
