@@ -393,6 +393,23 @@ test("changes on their way when the page is left are sent again by the next", as
   assert.equal(kept.left, null);
 });
 
+test("the first of two requests that ends leaves what the other one stores to be finished", async () => {
+  const { calls, view, settled, api, kept, draft, open: other } = openView();
+  await other.dispose();
+  const open = new OpenView(api, 1, { ...view, id: 5 }, draft);
+  open.change({ hidden: ["f2"] });
+  open.store();
+  await settled();
+  open.change({ frozen: 1 });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  calls[0].resolve({ ...view, id: 5 });
+  await settled();
+  assert.equal(kept.left.changes.frozen, 1);
+  calls[1].resolve({ ...view, id: 5 });
+  await settled();
+  assert.equal(kept.left, null);
+});
+
 test("a view that is stored leaves nothing to be finished", async () => {
   const { calls, view, settled, open, kept } = openView();
   open.change({ frozen: 1 });

@@ -60,8 +60,8 @@ export class OpenView extends EventTarget {
   #creation = null;
   /** Of the request that will make a new view. */
   #key = randomKey();
-  /** Changes on their way. @type {Partial<ViewState>} */
-  #sent = {};
+  /** Changes on their way, those of each request. @type {Set<Partial<ViewState>>} */
+  #sent = new Set();
   #left = new AbortController();
   #draft;
 
@@ -137,8 +137,13 @@ export class OpenView extends EventTarget {
     this.#draft.write({
       id,
       creation: isUnsent ? this.#newView({}) : this.#creation,
-      changes: isUnsent ? {} : { ...this.#sent, ...this.#unstored },
+      changes: isUnsent ? {} : Object.assign({}, ...this.#sent, this.#unstored),
     });
+  }
+
+  /** Not while anything is on its way: the page that comes next may read the view before. */
+  #dropDraft() {
+    if (!this.#hasUnstored && !this.#creation && this.#sent.size === 0) this.#draft.write(null);
   }
 
   /** @param {Partial<View>} changes @returns {NewView} */
@@ -181,14 +186,14 @@ export class OpenView extends EventTarget {
       if (id === null) await this.#create({});
       else await this.#writeChanges(id);
     }
-    this.#draft.write(null);
+    this.#dropDraft();
   }
 
   /** @param {number} id */
   async #writeChanges(id) {
     const changes = this.#unstored;
     this.#unstored = {};
-    this.#sent = { ...this.#sent, ...changes };
+    this.#sent.add(changes);
     try {
       this.#view = await this.#api.changeView(id, changes);
     } catch (error) {
@@ -196,8 +201,9 @@ export class OpenView extends EventTarget {
       if (isPassing(error)) this.#unstored = { ...changes, ...this.#unstored };
       throw error;
     } finally {
-      this.#sent = {};
+      this.#sent.delete(changes);
     }
+    this.#dropDraft();
   }
 
   /** @param {Partial<View>} changes */
