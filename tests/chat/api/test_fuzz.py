@@ -3,7 +3,7 @@
 Each operation is sent the example of its body, about things that are there: that has to work. Then
 Schemathesis makes requests that fit the document and requests that do not, the same ones in every
 run. They go over HTTP to the application in this process, with a worker and a simulated provider.
-`make test` sends one to each third operation, `make slow` to all of them, `make fuzz` many.
+`make test` sends one to each sixth operation, `make slow` to all of them, `make fuzz` many.
 FUZZ_ONLY, a regular expression, picks operations: "POST /api/users".
 """
 
@@ -49,7 +49,7 @@ from tests.chat.conftest import StartWorker
 #: Requests for each operation.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
 #: Of so many operations one is sent generated requests.
-_EACH = [1 if "FUZZ_EXAMPLES" in os.environ else 3, pytest.param(1, marks=pytest.mark.slow)]
+_EACH = [1 if "FUZZ_EXAMPLES" in os.environ else 6, pytest.param(1, marks=pytest.mark.slow)]
 ONLY = os.environ.get("FUZZ_ONLY", "")
 #: Tests that share the operations: the time limit of one test holds for each of them.
 PARTS = 2

@@ -79,6 +79,7 @@ def test_cells_are_edited_by_keyboard_and_taken_back(page_of_tables: Page) -> No
     expect(cell(page, 0, 0)).to_have_text("Mended")
 
 
+@pytest.mark.slow
 def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 450))
@@ -256,7 +257,7 @@ async ([viewport, share]) => {
 MAX_READS = 100
 
 
-@pytest.mark.parametrize("rows", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page, rows: int) -> None:
     page = page_of_tables
     open_table(page, make_table(page, rows))
@@ -291,6 +292,7 @@ def test_any_place_is_scrolled_to_by_reading_what_is_there(page_of_tables: Page,
 
 
 # --- Fields and views -----------------------------------------------------------------------------
+@pytest.mark.slow
 def test_fields_are_added_changed_hidden_and_deleted(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 3))

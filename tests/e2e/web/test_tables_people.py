@@ -208,6 +208,7 @@ def test_ten_seconds_without_a_connection_lose_nothing(page_of_tables: Page) -> 
 
 
 # --- Phones, accessibility ------------------------------------------------------------------------
+@pytest.mark.slow
 def test_on_a_phone_rows_are_cards(browser: Browser, stack: Stack, session: StorageState) -> None:
     options = {"viewport": PHONE, "locale": "zh-CN", "has_touch": True, "is_mobile": True}
     with visit(browser, stack, session, **options) as page:
