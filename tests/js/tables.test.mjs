@@ -374,6 +374,22 @@ test("a new view of which nothing was sent before the page is left is finished b
   assert.equal(kept.left, null);
 });
 
+test("a new view whose first request is being answered is asked for again", async () => {
+  const { calls, view, settled, api, kept, draft } = openView();
+  kept.left = { id: null, creation: { key: "k", body: {} }, changes: { frozen: 1 } };
+  const finished = finishLeftView(api, 1, draft);
+  const running = { status: 409, code: "conflict", retryAfterSeconds: 0 };
+  calls[0].reject(Object.assign(new Error(), running));
+  while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual(calls[1].given, calls[0].given);
+  calls[1].resolve({ ...view, id: 5 });
+  await settled();
+  assert.deepEqual(calls[2].given, [5, { frozen: 1 }]);
+  calls[2].resolve({ ...view, id: 5, frozen: 1 });
+  await finished;
+  assert.equal(kept.left, null);
+});
+
 test("changes on their way when the page is left are sent again by the next", async () => {
   const { calls, view, settled, api, kept, draft } = openView();
   const open = new OpenView(api, 1, { ...view, id: 5 }, draft);

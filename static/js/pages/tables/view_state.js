@@ -22,8 +22,18 @@ import { randomKey } from "../../client/tasks.js";
  * @typedef {{read: () => LeftView|null, write: (left: LeftView|null) => void}} Draft
  */
 
+/** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place @returns {Draft} */
+export function draftOf(drafts, place) {
+  return {
+    read: () => JSON.parse(drafts.read(place) || "null"),
+    write: (left) => drafts.write(place, left ? JSON.stringify(left) : ""),
+  };
+}
+
 /** Widths are dragged, conditions typed: what rests for so long is stored. */
 const STORE_MS = 600;
+/** How often a new view is sent again whose first request is being answered. */
+const MAX_REPEATS = 5;
 /** Changes that alter which rows there are, or their order. */
 const OF_ROWS = ["filter", "sorts", "groups", "collation"];
 /** @type {ViewState} */
@@ -286,9 +296,19 @@ export async function finishLeftView(api, tableId, draft) {
 }
 
 /** The same key: the view that was made then, or else it is made now.
- * @param {TablesApi} api @param {number} tableId @param {NewView} creation */
-async function idOf(api, tableId, { body, key }) {
-  return (await api.addView(tableId, body, key)).id;
+ * @param {TablesApi} api @param {number} tableId @param {NewView} creation @param {number} triesLeft
+ * @returns {Promise<number|null>} */
+async function idOf(api, tableId, { body, key }, triesLeft = MAX_REPEATS) {
+  try {
+    return (await api.addView(tableId, body, key)).id;
+  } catch (error) {
+    const { status, retryAfterSeconds } = /** @type {any} */ (error);
+    // The request of the page that was left is being answered.
+    const isRunning = status === 409 && retryAfterSeconds !== undefined;
+    if (!isRunning || !triesLeft) throw error;
+    await new Promise((resolve) => setTimeout(resolve, retryAfterSeconds * 1_000));
+    return idOf(api, tableId, { body, key }, triesLeft - 1);
+  }
 }
 
 /** @param {View} view @returns {ViewState} */
