@@ -1,6 +1,6 @@
 # What everything is started with; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick screenshots check check-lint check-types check-layers check-web check-migrations \
+.PHONY: help run test slow quick screenshots check check-lint check-types check-layers check-web check-migrations \
   check-deployment fix catalogues lock fuzz bench chaos hosts systemd browser servers .system clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -35,6 +35,11 @@ test: ## check and all tests
 	  $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS); \
 	  tested=$$?; wait $$checking; checked=$$?; cat var/check.log; \
 	  exit $$((tested || checked))
+
+# Two at a time: some fill the memory or the CPU by themselves.
+slow: ## what takes too long for `make test`: hours; ARGS=tests/clients and the like
+	@$(MAKE) --no-print-directory --jobs 2 .venv/.tests .system
+	@$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: .venv/.tests ## the tests that a change touches, and why each; ARGS="--base COMMIT -x" and the like
 	@$(BIN)/python -m tests.quick $(ARGS)

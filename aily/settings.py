@@ -222,12 +222,16 @@ CACHES = {
         "LOCATION": [CACHE_URL],
         "KEY_PREFIX": "aily",
         "OPTIONS": {
-            "SOCKET_CONNECT_TIMEOUT": 0.5,
-            "SOCKET_TIMEOUT": 1,
+            # Less than for the queue: the database answers where the cache does not.
+            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_SECONDS / 4,
+            "SOCKET_TIMEOUT": REDIS_TIMEOUT_SECONDS / 2,
             "IGNORE_EXCEPTIONS": True,
             "CONNECTION_POOL_CLASS": "aily.redis.guarded.GuardedPool",
             # redis-py would try three times, with pauses: the database is quicker.
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "timeout": 1},
+            "CONNECTION_POOL_KWARGS": {
+                "retry": Retry(NoBackoff(), 0),
+                "timeout": REDIS_TIMEOUT_SECONDS / 2,
+            },
         },
     }
 }

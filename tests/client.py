@@ -19,11 +19,13 @@ import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.waiting import eventually
+
 Frame = dict[str, Any]
 
 TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
 #: A test that waits longer for anything has found a defect.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def parse_id(event_id: str) -> tuple[int, int]:
@@ -211,7 +213,8 @@ class ChatSocket:
         except ConnectionClosed:
             pass
         for reply in self._replies.values():
-            reply.set_exception(ConnectionError(f"closed with {self.close_code}"))
+            if not reply.done():
+                reply.set_exception(ConnectionError(f"closed with {self.close_code}"))
 
     def _route(self, frame: Frame) -> None:
         kind = frame["type"]
@@ -336,6 +339,12 @@ class RestClient:
         assert answer.status == 200, answer
         return answer.body
 
+    async def cancel_all(self) -> None:
+        """Cancel the user's tasks that have not ended."""
+        path = "/api/llmchat/tasks"
+        for task in (await self.get(path, params={"active": "true"})).body["items"]:
+            await self.post(f"{path}/{task['task_id']}/cancel")
+
     @asynccontextmanager
     async def stream(
         self, path: str, method: str = "GET", **options: Any
@@ -375,3 +384,13 @@ def _parse_event(block: str) -> ServerSentEvent:
     fields = dict(line.split(": ", 1) for line in block.split("\n"))
     assert set(fields) <= {"id", "event", "data"}, block
     return ServerSentEvent(fields.get("id"), fields["event"], json.loads(fields["data"]))
+
+
+async def reset_stats(simulator: RestClient) -> None:
+    """Have the simulator count from 0, once the calls of earlier tests have ended."""
+
+    async def is_idle() -> bool:
+        return not (await simulator.get("/stats")).body["in_flight"]
+
+    await eventually(is_idle, "the end of all calls")
+    await simulator.post("/stats/reset")

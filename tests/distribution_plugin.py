@@ -8,31 +8,21 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: Files that share one running installation, which takes long to start. The first group that has a
-#: file is its own: what tests/e2e/ has is too much for one process, and some start their own.
+#: Files that share one running installation, which takes long to start. A file belongs to the first
+#: group that names it: some of tests/e2e/ start installations of their own.
 _GROUPS = (
     ("tests/e2e/test_outages.py",),
     ("tests/e2e/test_replica.py",),
     ("tests/e2e/test_full_disk.py",),
     ("tests/e2e/test_tool_loop.py",),
     ("tests/e2e/web/",),
-    (
-        "tests/e2e/test_clients.py",
-        "tests/e2e/test_examples.py",
-        "tests/e2e/test_js_client.py",
-        "tests/e2e/test_readme.py",
-        "tests/e2e/test_resume.py",
-        "tests/e2e/test_runs.py",
-        "tests/e2e/test_table_runs.py",
-    ),
     ("tests/e2e/",),
     ("tests/clients/",),
 )
 #: Begun first, so that no process works alone at the end.
 _SLOWEST_FIRST = (
-    "tests/e2e/web/",
-    "tests/e2e/test_clients.py",
     "tests/e2e/",
+    "tests/e2e/web/",
     "tests/clients/",
     "tests/chat/api/test_fuzz.py",
 )

@@ -28,6 +28,17 @@ from aily.process.start import begin_loading
 from tests.prepared import TEST_ROOT, copy_cluster, prepare_all
 from tests.servers import Servers
 
+#: What gives up after a few seconds by default has longer, in this process, its stacks and its
+#: commands: on CI's two cores, with five processes of tests, what takes a moment takes seconds. A
+#: test of a limit sets its own.
+_AMPLE_LIMITS = {
+    "DATABASE_ANSWER_SECONDS": "60",
+    "DATABASE_POOL_TIMEOUT_SECONDS": "20",
+    "OIDC_TIMEOUT_SECONDS": "20",
+    "REDIS_TIMEOUT_SECONDS": "20",
+    "TABLE_QUERY_SECONDS": "30",
+}
+
 
 def _claim_data_dir() -> tuple[Path, int]:
     """The first of `var/test/0`, `var/test/1`... that no other run has, and the file descriptor
@@ -97,6 +108,8 @@ _patch = pytest.MonkeyPatch()
 begin_loading()
 _data_dir, _lock = _claim_data_dir()
 os.environ["AILY_DATA_DIR"] = str(_data_dir)
+for _name, _value in _AMPLE_LIMITS.items():
+    os.environ.setdefault(_name, _value)
 run_servers = RunServers(_data_dir)
 
 

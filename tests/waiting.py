@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Long enough for a machine with other work to do; a test that waits so long fails.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 #: Between two looks. A look at a server or at all processes takes milliseconds of CPU that what is
 #: waited for needs itself: after long waiting a tenth of it, up to _MAX_PAUSE_SECONDS.
 _PAUSE_SECONDS = 0.01

@@ -28,6 +28,7 @@ from tests.accounts.authenticator import Authenticator, set_up
 from tests.accounts.oidc_site import OIDCSite
 from tests.databases import url_of
 from tests.oidc_provider import CLIENT_SECRET, OpenIDProvider
+from tests.waiting import wait_until
 
 
 # --- The provider, and two installations that trust it --------------------------------------------
@@ -468,7 +469,7 @@ def test_nobody_else_waits_for_the_provider(
         with httpx.Client(base_url=site.base_url, timeout=30) as other:
             assert provider.is_asked.wait(10)
             # Neither the loop nor the one connection to the database.
-            assert other.get("/readyz").status_code == 200
+            wait_until(lambda: other.get("/readyz").status_code == 200, "readiness")
             form = {"username": "nobody", "password": "x", "csrfmiddlewaretoken": ""}
             form["csrfmiddlewaretoken"] = other.get("/login/").cookies["csrftoken"]
             assert other.post("/login/", data=form).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from typing import Any
 
 import pytest
 import yaml
@@ -22,10 +23,28 @@ def test_the_version_is_that_of_the_latest_release_in_the_changelog() -> None:
     assert releases[0][1], "it has a date"
 
 
+def _workflow(name: str) -> Any:
+    return yaml.safe_load((BASE_DIR / f".github/workflows/{name}.yml").read_text())
+
+
+def _commands(workflow: Any) -> set[str | None]:
+    return {step.get("run") for job in workflow["jobs"].values() for step in job["steps"]}
+
+
 def test_the_workflow_calls_the_commands_that_everybody_calls() -> None:
-    workflow = yaml.safe_load((BASE_DIR / ".github/workflows/ci.yml").read_text())
-    commands = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
-    assert {"make check", "make test"} <= set(commands)
+    assert {"make check", "make test"} <= _commands(_workflow("ci"))
+
+
+def test_every_slow_test_is_run_at_night() -> None:
+    workflow = _workflow("slow")
+    assert 'make slow ARGS="${{ matrix.part }}"' in _commands(workflow)
+    run: set[str] = set()
+    for part in workflow["jobs"]["slow"]["strategy"]["matrix"]["part"]:
+        first, *left_out = part.split(" --ignore ")
+        files = {str(path.relative_to(BASE_DIR)) for path in (BASE_DIR / first).rglob("test_*.py")}
+        run |= {file for file in files if not file.startswith(tuple(left_out))}
+    tests = BASE_DIR / "tests"
+    assert run == {str(path.relative_to(BASE_DIR)) for path in tests.rglob("test_*.py")}
 
 
 def test_hooks_before_a_commit_run_the_locked_tools_and_what_make_check_runs() -> None:

@@ -50,7 +50,7 @@ _TESTED_BY = {
     "aily/launcher/readiness.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/scaling.py": "tests/aily/launcher/test_launch.py",
     "aily/management/commands/scale.py": "tests/aily/launcher/test_launch.py",
-    "aily/process/disk.py": "tests/e2e/test_full_disk.py",
+    "aily/process/disk.py": "tests/aily/database/test_outages.py",
     "aily/process/exit_codes.py": "tests/aily/launcher/test_launch.py",
     "aily/launcher/stop_request.py": "tests/aily/launcher/test_launch.py",
     "aily/monitoring/process.py": "tests/e2e/test_metrics.py",
@@ -273,5 +273,58 @@ def test_nothing_gives_up_after_a_few_seconds() -> None:
         for file in _python_files(TESTS)
         if file.relative_to(TESTS).parts[0] not in _PROGRAMS
         for line in short_limits(file.read_text())
+    ]
+    assert found == []
+
+
+# --- Loops over what may grow ---------------------------------------------------------------------
+def live_loops(source: str) -> list[int]:
+    """The lines of loops that wait in their body, over a dict or an attribute and no copy of it: a
+    reader's task or a handler may change it meanwhile."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.For) and _is_live(node.iter) and any(map(_waits, node.body))
+    ]
+
+
+def _is_live(iterated: ast.expr) -> bool:
+    if isinstance(iterated, ast.Call) and isinstance(iterated.func, ast.Attribute):
+        collection = iterated.func.value
+        return iterated.func.attr in ("items", "keys", "values") and not _is_constant(collection)
+    return isinstance(iterated, ast.Attribute) and not isinstance(iterated.value, ast.Await)
+
+
+def _is_constant(collection: ast.expr) -> bool:
+    return isinstance(collection, ast.Dict) or getattr(collection, "id", "").isupper()
+
+
+def _waits(statement: ast.AST) -> bool:
+    waits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+    return any(isinstance(node, waits) for node in ast.walk(statement))
+
+
+@pytest.mark.parametrize(
+    ("loop", "is_live"),
+    [
+        ("for task_id in socket.tasks:\n    await rest.task(task_id)", True),
+        ("for name, task in tasks.items():\n    async with task: pass", True),
+        ("for task_id in list(socket.tasks):\n    await rest.task(task_id)", False),
+        ("for name, task in sorted(tasks.items()):\n    await task", False),
+        ("for name, case in CASES.items():\n    await case()", False),
+        ("for task_id in (await claim()).task_ids:\n    await rest.task(task_id)", False),
+        ("for task in socket.tasks.values():\n    task.check_ids()", False),
+    ],
+)
+def test_a_loop_over_what_may_grow_is_found(loop: str, is_live: bool) -> None:
+    body = loop.replace("\n", "\n    ")
+    assert bool(live_loops(f"async def read():\n    {body}")) == is_live
+
+
+def test_what_may_grow_is_copied_before_a_loop_that_waits() -> None:
+    found = [
+        f"{file.relative_to(TESTS)}:{line}"
+        for file in _python_files(TESTS)
+        for line in live_loops(file.read_text())
     ]
     assert found == []

@@ -86,7 +86,7 @@ async def _under_load(stack: Stack, keys: list[str], proxies: dict[str, Proxy]) 
     running = [asyncio.create_task(user.run(submit_seconds)) for user in users]
     rows_url = database_url(stack.data_dir)
     problems: list[str] = []
-    for server, proxy in proxies.items():
+    for server, proxy in list(proxies.items()):
         await asyncio.sleep(CALM_SECONDS)
         print(f"  {server}: packets vanish for {CUT_SECONDS:.0f} s", flush=True)
         proxy.cut()

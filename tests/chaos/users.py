@@ -147,7 +147,7 @@ class PatientUser:
             **self._options,
         ) as socket:
             asked: set[str] = set()
-            for task in self._due:
+            for task in list(self._due):
                 if task.task_id and not task.is_ended:
                     await self._resume(socket, task)
             while not all(task.is_ended for task in self.tasks):
@@ -161,7 +161,7 @@ class PatientUser:
         await socket.send(json.dumps(frame))
 
     async def _submit_due(self, socket: ClientConnection, asked: set[str]) -> None:
-        for task in self._due:
+        for task in list(self._due):
             if task.task_id is None and task.key not in asked:
                 asked.add(task.key)
                 messages = [{"role": "user", "content": task.prompt}]

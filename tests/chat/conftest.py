@@ -23,6 +23,7 @@ from chat.services.follow import follow
 from chat.services.submission import CompositeRequest, EmbeddingsRequest
 from chat.services.submit import Submission, submit
 from tests.client import TaskFrames
+from tests.waiting import PATIENCE_SECONDS
 from tests.waiting import eventually as eventually
 from tests.waiting import until as until
 
@@ -136,7 +137,7 @@ def embed_as_alice(alice: User, embeddings_model: LLMModel, loop_services: None)
 async def frames_of(task_id: str, owner: User, frames: TaskFrames | None = None) -> TaskFrames:
     """Everything a reader from the start is sent, to the end; in `frames` as it comes."""
     frames = frames or TaskFrames()
-    async with asyncio.timeout(20), aclosing(follow(task_id, owner.pk)) as followed:
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(follow(task_id, owner.pk)) as followed:
         async for frame in followed:
             frames.add(msgspec.json.decode(frame.frame))
     return frames

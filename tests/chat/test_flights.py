@@ -284,7 +284,7 @@ async def test_an_expired_leader_is_succeeded_as_well(
     ask: Ask, worker: Runtime, simulator: Simulator, alice: User, bob: User
 ) -> None:
     text = f"Take your time {STALLS_ONCE}"
-    leader = await ask(alice, text, deadline_seconds=4)
+    leader = await ask(alice, text, deadline_seconds=8)
     follower = await ask(bob, text)
     assert (await row(follower)).leader_id == UUID(leader)
     await check_whole([follower], [await frames_of(follower, bob)], text)

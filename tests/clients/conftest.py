@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from openai import AsyncOpenAI, OpenAI
 
-from tests.client import RestClient
+from tests.client import RestClient, reset_stats
 from tests.databases import make_database, url_of
 from tests.prepared import MIGRATED
 from tests.stack import Stack
@@ -34,7 +34,7 @@ print(*(APIKey.create(user, "clients")[1] for user in users))
 ENVIRONMENT = {
     "TASK_RETRY_SECONDS": "0.2",
     "TASK_MAX_FAILURES": "2",
-    "DROPPED_REQUEST_SECONDS": "4",
+    "DROPPED_REQUEST_SECONDS": "8",
     "WEBHOOK_ALLOW_PRIVATE": "true",
     "WEBHOOK_REQUIRE_HTTPS": "false",
 }
@@ -99,10 +99,11 @@ async def async_sdk(installation: Installation) -> AsyncIterator[AsyncOpenAI]:
 
 
 @pytest.fixture
-async def simulator(installation: Installation) -> AsyncIterator[RestClient]:
-    """The simulator's own interface, its counters set back."""
+async def simulator(installation: Installation, rest: RestClient) -> AsyncIterator[RestClient]:
+    """The simulator's own interface, its counters set back once nothing of earlier tests runs."""
     async with RestClient(installation.stack.simulator_url, None) as client:
-        await client.post("/stats/reset")
+        await rest.cancel_all()
+        await reset_stats(client)
         yield client
 
 

@@ -184,7 +184,7 @@ def short_leases(stack: Stack) -> Iterator[None]:
     worker = stack.processes["worker-0"]
     lease = worker.environment.get("WORKER_LEASE_SECONDS")
     worker.stop()
-    worker.environment["WORKER_LEASE_SECONDS"] = "2"
+    worker.environment["WORKER_LEASE_SECONDS"] = "4"
     worker.start()
     # Its process is whole then: its memory can be compared.
     stack.wait_until_ready()

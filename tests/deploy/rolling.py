@@ -176,7 +176,7 @@ async def _judge_traffic(rest: RestClient, traffic: Traffic) -> list[str]:
         frames.check_ids()
         if frames.types[-1] != "task.completed":
             problems.append(f"a stream ended with {frames.logged[-1]}")
-    for task_id, text in traffic.task_ids.items():
+    for task_id, text in list(traffic.task_ids.items()):
         path = f"/api/llmchat/tasks/{task_id}/events"
         result = (await rest.collect(path)).logged[-1]
         if result["type"] != "task.completed" or result["result"]["text"] != _expected(text):

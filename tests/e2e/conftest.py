@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.client import ChatSocket, RestClient, chat_socket
+from tests.client import ChatSocket, RestClient, chat_socket, reset_stats
 from tests.databases import make_database, url_of
 from tests.e2e.sessions import PASSWORD
 from tests.prepared import MIGRATED
@@ -125,8 +125,12 @@ async def socket(stack: Stack, keys: Keys) -> AsyncIterator[ChatSocket]:
 
 
 @pytest.fixture
-async def simulator(stack: Stack) -> AsyncIterator[RestClient]:
-    """The simulator's own interface, its counters set back."""
+async def simulator(
+    stack: Stack, rest: RestClient, bob_rest: RestClient
+) -> AsyncIterator[RestClient]:
+    """The simulator's own interface, its counters set back once nothing of earlier tests runs."""
     async with RestClient(stack.simulator_url, None) as client:
-        await client.post("/stats/reset")
+        for owner in (rest, bob_rest):
+            await owner.cancel_all()
+        await reset_stats(client)
         yield client

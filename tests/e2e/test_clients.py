@@ -201,6 +201,7 @@ def typescript(document: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_typescript_client_is_typed_and_works(typescript: Path, stack: Stack, keys: Keys) -> None:
     source = (typescript / "use.ts").read_text()
     # Types that allow everything would be of no use.

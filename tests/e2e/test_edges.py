@@ -14,10 +14,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from aily.environment.launcher import WEB_SERVERS
 from tests.client import RestClient, chat_socket
 from tests.e2e.conftest import Keys
-from tests.e2e.web_servers import WebServer, running_web_server
+from tests.e2e.web_servers import EACH_WEB_SERVER, WebServer, running_web_server
 from tests.stack import Stack
 
 MIB = 1_048_576
@@ -25,7 +24,7 @@ MIB = 1_048_576
 MAX_GROWTH_BYTES = 16 * MIB
 
 
-@pytest.fixture(scope="module", params=WEB_SERVERS)
+@pytest.fixture(scope="module", params=EACH_WEB_SERVER)
 def server(stack: Stack, request: pytest.FixtureRequest) -> Iterator[WebServer]:
     with running_web_server(stack, request.param) as server:
         yield server
@@ -175,7 +174,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
+@pytest.mark.parametrize("server", EACH_WEB_SERVER, indirect=True)
 async def test_a_socket_that_sends_and_does_not_read_takes_little_memory(
     server: WebServer, keys: Keys, kind: str
 ) -> None:

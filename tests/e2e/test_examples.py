@@ -403,7 +403,10 @@ CLIENTS: dict[str, list[str | Path]] = {
     "python-client": [sys.executable, "-u", "client.py"],
     "node-client": [NODE, "client.mjs"],
 }
-each_client = pytest.mark.parametrize("name", list(CLIENTS))
+#: Node's are slow: its library is also tested in test_js_client.py.
+each_client = pytest.mark.parametrize(
+    "name", ["python-client", pytest.param("node-client", marks=pytest.mark.slow)]
+)
 
 
 @contextmanager
@@ -459,9 +462,7 @@ def test_the_clients_cancel_and_tell_of_refusals(
         assert reason in errors
 
 
-@pytest.mark.parametrize(
-    "name", ["python-client", pytest.param("node-client", marks=pytest.mark.slow)]
-)
+@each_client
 def test_the_clients_run_a_file(name: str, network: Proxy, key: str, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     orders = ["tokens=5,tps=0,latency=0.3"] * 30 + ["status=400"] * 2

@@ -122,6 +122,7 @@ def test_postgresql_that_panics_on_a_full_disk_comes_back_by_itself(tmp_path: Pa
             assert launcher.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_no_process_and_refuses_submits_until_there_is_room(
     tmp_path: Path,
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_text_goes_on_where_the_connection_was_cut(
     assert json.loads(output.splitlines()[-1]) == [task["result"]["text"]] * 2
 
 
+@pytest.mark.slow
 def test_a_new_attempt_begins_its_text_anew(network: Proxy, stack: Stack, keys: Keys) -> None:
     program = """
     const task = await ask("Again [sim:tokens=40,tps=200,truncate,times=1]");
@@ -128,6 +129,7 @@ def test_many_tasks_at_once(network: Proxy, keys: Keys) -> None:
     assert said(network, keys.alice, program) == [[["succeeded", True]] * 50]
 
 
+@pytest.mark.slow
 def test_a_task_that_was_submitted_before_is_followed_from_its_start(
     network: Proxy, stack: Stack, keys: Keys
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_task_that_was_submitted_before_is_followed_from_its_start(
     assert said(network, keys.alice, program) == [True, "not_found"]
 
 
+@pytest.mark.slow
 def test_a_cancelled_task_ends_with_what_it_has_answered(network: Proxy, keys: Keys) -> None:
     program = """
     const task = await ask("Long [sim:tokens=2000,tps=50]");
@@ -218,6 +221,7 @@ def test_a_run_of_rows_is_estimated_tried_started_and_read(network: Proxy, keys:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_is_made_of_files_streams_texts_and_rows(network: Proxy, keys: Keys) -> None:
     contents = {
         'new File(["id,text\\n1,one\\n2,two\\n"], "rows.csv")': "",

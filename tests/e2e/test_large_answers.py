@@ -13,12 +13,11 @@ import pytest
 import redis
 from websockets.asyncio.client import connect
 
-from aily.environment.launcher import WEB_SERVERS
 from chat.eventlog.keys import log_key
 from tests.client import ChatSocket, RestClient, TaskFrames, chat_socket
 from tests.e2e.conftest import Keys
 from tests.e2e.long_logs import DELTA_BYTES, DELTAS, write_long_log
-from tests.e2e.web_servers import WebServer, running_web_server
+from tests.e2e.web_servers import EACH_WEB_SERVER, WebServer, running_web_server
 from tests.stack import Stack
 
 MIB = 1_048_576
@@ -82,7 +81,7 @@ async def test_common_clients_get_all_of_it_with_their_own_limits(
     assert (task["result"]["text"], task["result"]["reasoning"]) == (TEXT, REASONING)
 
 
-@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
+@pytest.mark.parametrize("server", EACH_WEB_SERVER, indirect=True)
 async def test_a_stream_that_nobody_reads_takes_little_memory(
     stack: Stack, keys: Keys, socket: ChatSocket, server: WebServer
 ) -> None:
@@ -103,7 +102,8 @@ async def test_a_stream_that_nobody_reads_takes_little_memory(
     writer.transport.abort()
 
 
-@pytest.mark.parametrize("server", WEB_SERVERS, indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("server", EACH_WEB_SERVER, indirect=True)
 async def test_a_submits_stream_that_nobody_reads_takes_little_memory(
     stack: Stack, keys: Keys, rest: RestClient, server: WebServer
 ) -> None:

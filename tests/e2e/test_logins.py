@@ -50,6 +50,7 @@ async def test_thirty_guess_at_once_and_nobody_else_notices(
     assert set(guessing.statuses) == {200, 429}
 
 
+@pytest.mark.slow
 async def test_twenty_wrong_passwords_are_slow_and_the_owner_gets_in(stack: Stack) -> None:
     address = "203.0.113.3"
     url = stack.base_url

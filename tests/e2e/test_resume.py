@@ -21,6 +21,11 @@ ANSWERS = {
     "task.failed": "[sim:latency=0.05,tokens=16,tps=50,error=middle]",
     "task.cancelled": "[sim:latency=0.1,tokens=60,tps=40,stall=middle]",
 }
+#: How a task ends makes its last event; what is before it is resumed alike.
+EACH_END = [
+    "task.completed",
+    *(pytest.param(end, marks=pytest.mark.slow) for end in ("task.failed", "task.cancelled")),
+]
 PATH = "/api/llmchat/tasks/{}/events"
 
 
@@ -62,7 +67,7 @@ async def cancel_at_half(rest: RestClient, socket: ChatSocket, task_id: str) -> 
     await rest.post(f"/api/llmchat/tasks/{task_id}/cancel")
 
 
-@pytest.mark.parametrize("end", ANSWERS)
+@pytest.mark.parametrize("end", EACH_END)
 async def test_cut_after_every_event_and_resumed_gives_the_frames_of_one_never_cut(
     stack: Stack, keys: Keys, rest: RestClient, socket: ChatSocket, end: str
 ) -> None:
@@ -124,7 +129,7 @@ def valkey(stack: Stack) -> Any:
         yield client
 
 
-@pytest.mark.parametrize("end", ANSWERS)
+@pytest.mark.parametrize("end", EACH_END)
 async def test_resumed_after_the_end_gives_the_rest_while_the_log_is_there_and_once_it_is_gone(
     rest: RestClient, socket: ChatSocket, valkey: redis.Redis, end: str
 ) -> None:

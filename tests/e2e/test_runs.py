@@ -87,13 +87,14 @@ def requests_made(stack: Stack) -> int:
     return made
 
 
+@pytest.mark.slow
 def test_every_process_is_killed_once_and_no_row_is_paid_twice(
     stack: Stack, client: httpx.Client
 ) -> None:
     worker = stack.processes["worker-0"]
     worker.stop()
     lease = worker.environment.get("WORKER_LEASE_SECONDS")
-    worker.environment["WORKER_LEASE_SECONDS"] = "2"
+    worker.environment["WORKER_LEASE_SECONDS"] = "4"
     worker.start()
     try:
         httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)

@@ -200,6 +200,7 @@ async def kill(stack: Stack, name: str) -> None:
         await asyncio.to_thread(stack.restart, "scheduler-0")
 
 
+@pytest.mark.slow
 async def test_loops_survive_kills_of_each_process(
     installation: Installation, office: Office
 ) -> None:

@@ -24,7 +24,7 @@ from tests.e2e.conftest import Keys
 from tests.e2e.ended_access import check_that_streams_and_waits_end
 from tests.e2e.long_logs import ANSWER
 from tests.e2e.sessions import make_keys
-from tests.e2e.web_servers import WebServer, running_web_server, wait_until_ready
+from tests.e2e.web_servers import EACH_WEB_SERVER, WebServer, running_web_server, wait_until_ready
 from tests.ports import free_ports
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -67,6 +67,7 @@ async def test_it_streams_refuses_large_frames_and_says_when_it_stops(
     await rest.post(f"/api/llmchat/tasks/{answer.body['task_id']}/cancel")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uvicorn"])
 async def test_it_ends_streams_and_waits_whose_access_is_taken_away(
     server: WebServer, rest: RestClient
@@ -107,7 +108,7 @@ async def until_it_stops(port: int, pid: int) -> None:
     writer.close()
 
 
-@pytest.mark.parametrize("name", ["daphne", *AT_THE_END])
+@pytest.mark.parametrize("name", EACH_WEB_SERVER)
 async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
     server: WebServer, stack: Stack, e2e_database_url: str
 ) -> None:
@@ -124,6 +125,7 @@ async def test_who_is_being_let_in_when_it_stops_is_told_to_come_again(
     server.process.wait(10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AT_THE_END)
 def test_deployments_start_it_by_the_same_setting(stack: Stack, name: str) -> None:
     [port] = free_ports(1)

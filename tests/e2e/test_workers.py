@@ -56,7 +56,7 @@ def start_worker(usual_worker: StackProcess) -> Iterator[StartWorker]:
 async def test_a_worker_told_to_stop_hands_back_what_does_not_end_in_time(
     start_worker: StartWorker, socket: ChatSocket, rest: RestClient
 ) -> None:
-    stopping = start_worker(WORKER_GRACE_SECONDS="1")
+    stopping = start_worker(WORKER_GRACE_SECONDS="4")
     prompt = f"Hand me over {STALLS_ONCE}"
     task_id = await socket.submit(prompt)
     in_time = await socket.submit("I end in time [sim:latency=0.5,tokens=8,tps=0]")
@@ -76,7 +76,7 @@ async def test_a_worker_told_to_stop_hands_back_what_does_not_end_in_time(
 async def test_the_tasks_of_a_killed_worker_are_run_again_when_its_lease_is_over(
     start_worker: StartWorker, socket: ChatSocket, rest: RestClient
 ) -> None:
-    killed = start_worker(WORKER_LEASE_SECONDS="2")
+    killed = start_worker(WORKER_LEASE_SECONDS="4")
     prompts = [f"Survive {number} {STALLS_ONCE}" for number in range(5)]
     task_ids = await asyncio.gather(*map(socket.submit, prompts))
     for task_id in task_ids:
@@ -91,10 +91,11 @@ async def test_the_tasks_of_a_killed_worker_are_run_again_when_its_lease_is_over
         assert frames.text == task["result"]["text"] == text_of(prompt)
 
 
+@pytest.mark.slow
 async def test_the_vectors_that_a_killed_worker_was_to_bring_come_from_another(
     start_worker: StartWorker, rest: RestClient, simulator: RestClient
 ) -> None:
-    killed = start_worker(WORKER_LEASE_SECONDS="2")
+    killed = start_worker(WORKER_LEASE_SECONDS="4")
     body = {"model": "simulated-embeddings", "input": "a [sim:stall=first,times=1]"}
     call = asyncio.ensure_future(rest.post("/v1/embeddings", body))
 

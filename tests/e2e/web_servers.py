@@ -9,11 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import psutil
+import pytest
 
+from aily.environment.launcher import WEB_SERVERS
 from aily.launcher.programs import BASE_DIR, Options
 from aily.launcher.readiness import readiness
 from tests.stack import Stack
 from tests.waiting import wait_until
+
+#: As parameters of a test: the default, and slow the others, which test_web_server.py is about.
+EACH_WEB_SERVER = [
+    WEB_SERVERS[0],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in WEB_SERVERS[1:]),
+]
 
 
 @dataclass

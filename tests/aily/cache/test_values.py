@@ -192,7 +192,9 @@ def silent_cache(settings: Settings) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         one = settings.CACHES["default"]
-        settings.CACHES = {"default": {**one, "LOCATION": f"redis://127.0.0.1:{port}/2"}}
+        options = {**one["OPTIONS"], "SOCKET_TIMEOUT": 1}
+        location = f"redis://127.0.0.1:{port}/2"
+        settings.CACHES = {"default": {**one, "LOCATION": location, "OPTIONS": options}}
         yield
     for name in list(ConnectionFactory._pools):
         if str(port) in name:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from aily.concurrency.batching import Batcher, Pace
+from tests.clocks import LoopClock
 
 LONG = 3600.0
 
@@ -145,19 +146,9 @@ def test_a_loop_that_ends_leaves_no_batch_behind(max_batches: int) -> None:
     assert faults == []
 
 
-class Clock:
-    """The loop's time, which `passes` beside what really goes by."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        loop = asyncio.get_running_loop()
-        self._passed, time = 0.0, loop.time
-        monkeypatch.setattr(loop, "time", lambda: time() + self._passed)
-
-    def skip(self, seconds: float) -> None:
-        self._passed += seconds
-
+class Clock(LoopClock):
     async def passes(self, seconds: float) -> None:
-        self.skip(seconds)
+        self.advance(seconds)
         await turns()
 
 
@@ -283,10 +274,10 @@ async def test_a_pace_may_go_by_how_many_items_come(monkeypatch: pytest.MonkeyPa
     late = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=LONG)
     batcher = Batcher(handle, pace=lambda rate: late if rate >= 30 else at_once)
     for number in range(20):
-        clock.skip(1)
+        clock.advance(1)
         assert await asyncio.wait_for(batcher.submit(number), 20) == number
     for _ in range(40):
-        clock.skip(0.01)
+        clock.advance(0.01)
         items = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
         await turns()
     assert not any(item.done() for item in items)

@@ -16,9 +16,9 @@ def test_its_statements_have_longer_and_those_that_follow_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection.ensure_connection()
-    monkeypatch.setattr(BoundedConnection, "answer_seconds", 0.3)
+    monkeypatch.setattr(BoundedConnection, "answer_seconds", 1.5)
     with long_transaction():
-        execute("SELECT pg_sleep(0.7)")
+        execute("SELECT pg_sleep(2)")
         assert fetch_column(str, "SHOW statement_timeout") == ["10min"]
     with pytest.raises(OperationalError, match="no answer"):
         execute("SELECT pg_sleep(60)")

@@ -12,6 +12,7 @@ import redis
 from django.conf import settings as django_settings
 from django.db import OperationalError, connection
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from accounts.models import APIKey, User
 from aily.database.backend.connection import BoundedConnection
@@ -22,6 +23,7 @@ from aily.database.threads import in_database
 from aily.problems import Busy
 from aily.redis.errors import RedisBusyError
 from aily.redis.guarded import AsyncGuardedPool, GuardedPool
+from chat.models import LLMModel, Provider
 from tests.pools import held_connections, small_pool
 
 TASKS = "/api/llmchat/tasks"
@@ -64,6 +66,21 @@ def test_one_free_connection_serves_while_the_others_are_held(key: dict[str, str
             assert client.get(TASKS).status_code == 200
             connection.close()
         connection.close()
+
+
+def test_a_full_disk_refuses_submits_and_serves_what_is_there(
+    key: dict[str, str], settings: Settings
+) -> None:
+    """With a disk that is really full: tests/e2e/test_full_disk.py."""
+    provider = Provider.objects.create(name="acme", base_url="http://127.0.0.1:9")
+    LLMModel.objects.create(provider=provider, name="any", is_default=True)
+    client = Client(headers=key)
+    body = {"messages": [{"role": "user", "content": "ping"}]}
+    settings.MIN_FREE_DISK_BYTES = 2**60
+    refused = client.post("/api/llmchat/request?sync=false", body, "application/json")
+    assert (refused.status_code, refused.json()["code"]) == (503, "storage_full")
+    assert refused["Retry-After"] == "10"
+    assert client.get(TASKS).json()["count"] == 0
 
 
 def test_a_page_says_that_it_is_busy_and_when_to_come_back(alice: User) -> None:
@@ -147,6 +164,7 @@ async def test_a_database_that_answers_others_is_ready(
         raise TimeoutError
 
     monkeypatch.setattr("aily.web.probes.in_database", busy)
+    monkeypatch.setattr("aily.web.probes.PROBE_SECONDS", 20)
     assert (await async_client.get("/readyz")).status_code == 200
 
 

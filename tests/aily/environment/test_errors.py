@@ -32,6 +32,8 @@ _PROCESSES = {
     "start.sh web": (*_START, "web"),
     "start.sh worker": (*_START, "worker"),
 }
+#: Each start costs a second of CPU: one of each kind that reads the variables by a way of its own.
+_QUICK = ("manage.py", "launcher", "daphne", "worker", "start.sh web")
 
 
 def run(
@@ -48,7 +50,10 @@ def run(
     )
 
 
-@pytest.mark.parametrize("process", _PROCESSES)
+@pytest.mark.parametrize(
+    "process",
+    [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in _PROCESSES],
+)
 def test_a_wrong_variable_ends_every_process_with_one_sentence(
     process: str, tmp_path: Path
 ) -> None:
@@ -77,7 +82,12 @@ def one_sentence(ended: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [("migrate",), ("purge_tasks", "--older-than", "30d"), ("pauses",)]
+    "command",
+    [
+        ("migrate",),
+        pytest.param(("purge_tasks", "--older-than", "30d"), marks=pytest.mark.slow),
+        pytest.param(("pauses",), marks=pytest.mark.slow),
+    ],
 )
 def test_a_command_without_postgresql_says_so_and_ends(
     command: tuple[str, ...], tmp_path: Path
@@ -114,7 +124,7 @@ def test_a_command_does_not_wait_for_a_postgresql_that_says_nothing(
     assert "PostgreSQL cannot be used" in one_sentence(ended)
 
 
-@pytest.mark.parametrize("command", ["pauses", "warm_cache"])
+@pytest.mark.parametrize("command", ["pauses", pytest.param("warm_cache", marks=pytest.mark.slow)])
 def test_a_command_without_redis_says_so_and_ends(
     command: str, tmp_path: Path, db: None, database_server: Mapping[str, str]
 ) -> None:

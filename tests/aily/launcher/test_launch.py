@@ -63,7 +63,14 @@ def test_a_second_launcher_on_the_same_data_is_refused(launcher: Launched) -> No
     assert launcher.is_ready()
 
 
-@pytest.mark.parametrize("words", ["servers.daphne", "-m dramatiq", "aily.simulator", "crontab"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "servers.daphne",
+        "-m dramatiq",
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ("aily.simulator", "crontab")),
+    ],
+)
 def test_a_killed_process_is_started_again(launcher: Launched, words: str) -> None:
     wait_until(lambda: launcher.matching(words), f"{words} does not run")
     before = {process.pid for process in launcher.matching(words)}
@@ -186,6 +193,7 @@ def test_without_make_run_there_is_nothing_to_scale(tmp_path: Path, settings: Se
         scale(settings, tmp_path, "--workers", "2")
 
 
+@pytest.mark.slow
 def test_a_drained_worker_stays_down_until_it_is_scaled_up_again(
     launcher: Launched, settings: Settings
 ) -> None:
@@ -251,6 +259,7 @@ def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
         assert "ready http" not in launcher.output
 
 
+@pytest.mark.slow
 def test_a_failing_step_shows_its_log_and_leaves_nothing(tmp_path: Path) -> None:
     nowhere = f"postgres://aily@/aily?host={tmp_path}"
     with launched(tmp_path, DATABASE_URL=nowhere) as launcher:

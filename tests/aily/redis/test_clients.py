@@ -59,7 +59,10 @@ async def test_closed_clients_are_made_anew() -> None:
     assert await async_redis().ping()  # type: ignore[misc]
 
 
-async def test_a_command_under_way_does_not_connect_again_once_clients_are_closed() -> None:
+async def test_a_command_under_way_does_not_connect_again_once_clients_are_closed(
+    settings: Settings,
+) -> None:
+    settings.REDIS_TIMEOUT_SECONDS = 2
     client = async_redis()
     waiting = asyncio.create_task(ask(client, "BLPOP", "nothing", 60))
     clients = cast("Any", sync_redis())

@@ -44,7 +44,7 @@ async def test_frames_tell_nothing_of_what_is_anothers(
     frames, unknown = _frames(theirs), _frames(missing)
     assert {"task.subscribe", "task.cancel", "table.subscribe", "run.subscribe"} < set(frames)
     differing = {}
-    for name, frame in frames.items():
+    for name, frame in list(frames.items()):
         answers = []
         for sent, known in ((frame, theirs), (unknown[name], missing)):
             await socket.send_json_to(sent)

@@ -15,6 +15,7 @@ from chat.llm.simulator.server import Simulator
 from chat.llm.types import Delta, TimeLimits, ToolCall
 from tests.chat.llm.calls import chat, collect, upstream
 from tests.chat.llm.conftest import StartSimulator
+from tests.clocks import LoopClock
 from tests.waiting import until
 
 WEATHER = {
@@ -27,7 +28,11 @@ WEATHER = {
 
 
 async def _error(client: ProviderClient, simulator: Simulator, prompt: str) -> ProviderError:
-    limits = TimeLimits(first_token_seconds=0.4, between_tokens_seconds=0.4, total_seconds=20)
+    """Short limits only where they are to pass."""
+    stall_seconds = 0.4 if "stall" in prompt else 60
+    limits = TimeLimits(
+        first_token_seconds=stall_seconds, between_tokens_seconds=stall_seconds, total_seconds=60
+    )
     with pytest.raises(ProviderError) as raised:
         await collect(client, upstream(simulator.url), chat(prompt), limits)
     return raised.value
@@ -149,13 +154,19 @@ async def test_keep_alives_do_not_put_off_a_deadline(
 
 
 async def test_the_total_limit_holds_while_tokens_keep_coming(
-    client: ProviderClient, simulator: Simulator
+    client: ProviderClient, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = TimeLimits(total_seconds=0.5)
+    clock = LoopClock(monkeypatch)
+    request = chat("[sim:latency=0,tokens=5000,tps=50] go on")
+    limits = TimeLimits(total_seconds=80)
+    call = asyncio.create_task(collect(client, upstream(simulator.url), request, limits))
+    await until(lambda: simulator.stats.in_flight == 1)
+    # In steps, of which none is as long as another limit.
+    for _ in range(5):
+        clock.advance(19)
+        await asyncio.sleep(0.02)
     with pytest.raises(ProviderError) as raised:
-        await collect(
-            client, upstream(simulator.url), chat("[sim:tokens=5000,tps=50] go on"), limits
-        )
+        await call
     assert raised.value.code == "provider_timeout_total"
     assert not raised.value.retryable
     await until(lambda: simulator.stats.client_disconnects == 1)

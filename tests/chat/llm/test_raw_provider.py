@@ -28,9 +28,6 @@ from tests.chat.llm.calls import (
 )
 from tests.waiting import until
 
-LIMITS = TimeLimits(
-    connect_seconds=0.5, first_token_seconds=2, between_tokens_seconds=2, total_seconds=10
-)
 HEADERS = response()
 
 
@@ -39,13 +36,13 @@ async def _error(
 ) -> ProviderError:
     async with raw_provider(*pieces, end=end) as provider:
         with pytest.raises(ProviderError) as raised:
-            await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+            await collect(client, upstream(provider.url), chat("hi"))
     return raised.value
 
 
 async def _text(client: ProviderClient, *pieces: bytes | float, end: str = "close") -> str:
     async with raw_provider(*pieces, end=end) as provider:
-        return (await collect(client, upstream(provider.url), chat("hi"), LIMITS)).text
+        return (await collect(client, upstream(provider.url), chat("hi"))).text
 
 
 @pytest.mark.parametrize(
@@ -193,7 +190,7 @@ async def test_a_compressed_response_is_understood_although_none_was_asked_for(
 
 async def test_an_answer_without_usage_or_id_counts_zeros(client: ProviderClient) -> None:
     async with raw_provider(response(text_event("a"), STOP, DONE)) as provider:
-        got = await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+        got = await collect(client, upstream(provider.url), chat("hi"))
     assert got.completion.usage == Usage()
     assert got.completion.model == "deepseek-flash"
     assert got.completion.upstream_id is None
@@ -210,7 +207,7 @@ async def test_a_json_response_to_a_streaming_request_is_understood(client: Prov
     )
     pieces = (response(kind="application/json; charset=utf-8"), b"\n\n", 0.05, b"\n", body)
     async with raw_provider(*pieces) as provider:
-        got = await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+        got = await collect(client, upstream(provider.url), chat("hi"))
     assert (got.text, got.reasoning) == ("text", "thought")
     assert [call.id for call in got.completion.tool_calls] == ["c1", "c2"]
     assert got.completion.usage == Usage(3, 4, 7)
@@ -294,7 +291,7 @@ async def test_a_provider_that_cannot_be_reached_is_unreachable(
     client: ProviderClient, url: str
 ) -> None:
     with pytest.raises(ProviderError) as raised:
-        await collect(client, upstream(url), chat("hi"), LIMITS)
+        await collect(client, upstream(url), chat("hi"))
     assert (raised.value.code, raised.value.retryable) == ("provider_unreachable", True)
 
 
@@ -303,8 +300,9 @@ async def test_a_connection_that_is_not_made_in_time_is_a_connect_timeout(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # its TLS handshake never ends
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        limits = TimeLimits(connect_seconds=0.5)
         with pytest.raises(ProviderError) as raised:
-            await collect(client, upstream(url), chat("hi"), LIMITS)
+            await collect(client, upstream(url), chat("hi"), limits)
     assert (raised.value.code, raised.value.retryable) == ("provider_timeout_connect", True)
 
 
@@ -341,7 +339,7 @@ async def test_an_error_status_keeps_the_providers_words(
 
 
 async def test_an_error_whose_body_never_ends_is_still_that_error(client: ProviderClient) -> None:
-    limits = TimeLimits(first_token_seconds=0.3)
+    limits = TimeLimits(first_token_seconds=2)
     async with raw_provider(response(b"busy", status="503 x"), end="hold") as provider:
         with pytest.raises(ProviderError) as raised:
             await collect(client, upstream(provider.url), chat("hi"), limits)
@@ -379,7 +377,7 @@ async def test_a_key_that_the_provider_echoes_is_taken_out(client: ProviderClien
     body = b'{"error":{"message":"the key sk-secret-1 is invalid"}}'
     async with raw_provider(response(body, status="401 x")) as provider:
         with pytest.raises(ProviderError) as raised:
-            await collect(client, upstream(provider.url, "sk-secret-1"), chat("hi"), LIMITS)
+            await collect(client, upstream(provider.url, "sk-secret-1"), chat("hi"))
     assert raised.value.message == "the key *** is invalid"
 
 
@@ -387,7 +385,7 @@ async def test_a_cookie_of_one_call_is_not_sent_with_the_next(client: ProviderCl
     answer = response(text_event("a"), STOP, DONE, status="200 OK\r\nset-cookie: who=me; Path=/")
     async with raw_provider(answer) as provider:
         for _ in range(2):
-            await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+            await collect(client, upstream(provider.url), chat("hi"))
     assert len(provider.requests) == 2
     assert not any(b"cookie" in head.lower() for head in provider.requests)
     assert provider.requests[0].startswith(b"POST /chat/completions HTTP/1.1\r\n")
@@ -400,7 +398,7 @@ async def test_a_connection_is_used_again_when_its_response_has_ended(
     # The end of the response comes a little after the end of the answer.
     async with raw_provider(answer, 0.02, b"0\r\n\r\n", end="again") as provider:
         for _ in range(3):
-            await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+            await collect(client, upstream(provider.url), chat("hi"))
     assert (len(provider.requests), provider.connections) == (3, 1)
 
 
@@ -446,6 +444,6 @@ async def test_an_error_of_the_callers_own_reaches_it(client: ProviderClient) ->
     async with raw_provider(response(), large) as provider:
         for _ in range(2):
             with pytest.raises(ValueError, match="the log refuses"):
-                await client.ask(upstream(provider.url), chat("hi"), LIMITS, refuse)
-        got = await collect(client, upstream(provider.url), chat("hi"), LIMITS)
+                await client.ask(upstream(provider.url), chat("hi"), TimeLimits(), refuse)
+        got = await collect(client, upstream(provider.url), chat("hi"))
     assert got.text == "a" * 1000

@@ -88,7 +88,7 @@ def test_a_reset_is_a_time_of_day(form: str) -> None:
     }[form]
     seconds = parse_reset(value)
     assert seconds is not None
-    assert 90 < seconds <= 100
+    assert 60 < seconds <= 100
 
 
 def test_a_reset_that_is_past_is_now() -> None:

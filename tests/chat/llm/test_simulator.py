@@ -18,7 +18,7 @@ from chat.llm.simulator.pace import Pace
 from chat.llm.simulator.server import Simulator
 from tests.chat.llm.conftest import StartSimulator
 from tests.journal import most_at_once, read_journal
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -296,11 +296,14 @@ async def test_a_client_that_reads_too_slowly_is_sent_no_more_until_it_does(
         writer.write(request.encode())
         await reader.readuntil(b"\r\n\r\n")
         await until(lambda: simulator.stats.tokens > 0)
-        await asyncio.sleep(0.2)
-        sent = simulator.stats.tokens
-        await asyncio.sleep(0.2)
-        assert simulator.stats.tokens == sent
-        assert sent < 50_000
+
+        async def stands_still() -> bool:
+            sent = simulator.stats.tokens
+            await asyncio.sleep(0.2)
+            return simulator.stats.tokens == sent
+
+        await eventually(stands_still, "a simulator that waits for its reader")
+        assert simulator.stats.tokens < 50_000
         assert len(_events(await reader.read())) == 50_002
         writer.close()
 

@@ -91,7 +91,7 @@ async def test_v1_tells_nothing_of_what_is_anothers(
     before = await in_database(stored_rows)
     differing = {}
     calls, unknown = _v1_calls(known), _v1_calls(missing)
-    for name, (method, path, body) in calls.items():
+    for name, (method, path, body) in list(calls.items()):
         found = await _ask_v1(client, method, path, body, known)
         none = await _ask_v1(client, *unknown[name], missing)
         if found != none or found[0] not in (400, 404):

@@ -149,7 +149,7 @@ async def test_retry_after_is_waited_for(
 async def test_an_answer_that_takes_too_long_in_all_is_not_asked_for_again(
     worker: Runtime, submit_as_alice: Submit, alice: User, settings: Settings
 ) -> None:
-    settings.LLM_TOTAL_SECONDS = 3
+    settings.LLM_TOTAL_SECONDS = 8
     settings.LLM_BETWEEN_TOKENS_SECONDS = 30
     task_id = await submit_as_alice("Too long [sim:stall=middle,tokens=30]")
     frames = await frames_of(task_id, alice)
@@ -179,7 +179,7 @@ async def test_a_task_whose_deadline_passes_in_its_call_expires_with_what_came(
     worker: Runtime, submit_as_alice: Submit, alice: User, simulator: Simulator, settings: Settings
 ) -> None:
     settings.LLM_BETWEEN_TOKENS_SECONDS = 30
-    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=4)
+    task_id = await submit_as_alice("Hurry [sim:stall=middle]", deadline_seconds=8)
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
     assert (task.status, task.error, task.attempt) == (Status.EXPIRED, None, 1)

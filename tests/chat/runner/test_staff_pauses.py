@@ -31,7 +31,7 @@ async def accept(owner: User) -> Accepted:
 
 async def settled_claims(worker: Runtime) -> None:
     """Two looks of a worker at its pools, after which it has claimed what it may claim."""
-    for pool in worker.pools:
+    for pool in list(worker.pools):
         await worker._claimer._claim(pool)
         await worker._claimer._claim(pool)
 

@@ -183,7 +183,7 @@ async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: 
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "pause"
-    assert 59 <= (place.eta_seconds or 0) <= 60
+    assert 30 < (place.eta_seconds or 0) <= 60
     client: Any = sync_redis()
     with client.pubsub() as pubsub:
         pubsub.subscribe(scheduler.DOORBELL)
@@ -283,7 +283,7 @@ async def test_a_breaker_stops_its_pool_and_places_say_so(pool: str) -> None:
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "breaker"
-    assert 4 <= (place.eta_seconds or 0) <= breakers.BREAKER_SECONDS
+    assert 0 < (place.eta_seconds or 0) <= breakers.BREAKER_SECONDS
 
 
 async def test_a_half_open_breaker_lets_one_probe_through(pool: str) -> None:

@@ -64,7 +64,7 @@ async def stopped_between_the_turns(submit: Submit, play: Play) -> tuple[str, Sc
         return task.status == Status.QUEUED and task.repair is not None
 
     await eventually(is_to_be_repaired)
-    for worker in play.workers:
+    for worker in list(play.workers):
         await worker.aclose()
     await in_database(lambda: LLMModel.objects.update(paused_at=None))
     return task_id, provider
@@ -148,7 +148,7 @@ async def test_a_deadline_holds_for_both_turns(
     alice: User, submit_as_alice: Submit, play: Play
 ) -> None:
     await play(NOBODY, Answer(until=asyncio.Event()))
-    task_id = await submit_as_alice("Who?", response_format=format_of(), deadline_seconds=4)
+    task_id = await submit_as_alice("Who?", response_format=format_of(), deadline_seconds=8)
     frames = await frames_of(task_id, alice)
     task = await row(task_id)
     assert (task.status, frames.types[-1], task.attempt) == (Status.EXPIRED, "task.expired", 2)

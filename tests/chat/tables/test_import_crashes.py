@@ -52,7 +52,14 @@ def grid(grids: Grids) -> Grid:
     return grid
 
 
-@pytest.mark.parametrize("where", ["loading", "_lock", "_end", "record"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "loading",
+        "record",
+        *(pytest.param(where, marks=pytest.mark.slow) for where in ("_lock", "_end")),
+    ],
+)
 def test_a_killed_import_is_carried_out_once(
     where: str, grid: Grid, alice: User, client_of: ClientOf
 ) -> None:

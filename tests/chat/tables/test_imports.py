@@ -421,7 +421,7 @@ def test_large_cells_zeros_and_broken_quotes_are_bad_rows(imports: Imports) -> N
     assert "CSV" in reasons[3]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_of_long_rows_a_few_are_in_memory_at_a_time(imports: Imports, form: str) -> None:
     """40 MB, of which not even the sample that kinds are guessed from is all in memory."""
     texts = ("x" * 99_000 for _ in range(400))

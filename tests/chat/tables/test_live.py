@@ -183,7 +183,7 @@ async def test_fields_and_large_changes_are_read_again(
 async def test_an_emptied_redis(
     alice: User, table: Table, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "GAP_SECONDS", 0.1)
+    monkeypatch.setattr(following, "GAP_SECONDS", 0.5)
     await _create(table)
     await in_database(sync_redis().delete, keys.changes_log(table.pk))
     socket = await connect(alice)

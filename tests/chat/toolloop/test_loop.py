@@ -337,8 +337,9 @@ async def test_the_deadline_ends_a_task_that_waits_for_a_tool(
     worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
 ) -> None:
     service.hold("add")
-    task_id = await submit_plan('add {"a": 1}', deadline_seconds=4)
+    task_id = await submit_plan('add {"a": 1}', deadline_seconds=600)
     await until(lambda: service.calls, "a call")
+    await in_database(Task.objects.filter(pk=task_id).update, deadline_at=timezone.now())
     task = await _swept(task_id)
     assert task.status == Status.EXPIRED
     assert [call.state for call in await calls_of(task_id)] == ["cancelled"]

@@ -73,7 +73,7 @@ async def test_a_slot_without_a_call_is_given_back(
     server: ToolServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a call that ended while Redis was away, or whose slot was taken by a lost reply."""
-    monkeypatch.setattr(slots, "_RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(slots, "_RENEWAL_SECONDS", 0.5)
     async with slots.slot(server, "a"):
         holder = slots._holder()._id
         assert await take(server, holder, "leaked") is None

@@ -17,6 +17,7 @@ from tests.e2e.web.browsing import (
     wait_for_connection,
     wait_for_end,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -84,8 +85,8 @@ def test_the_console_is_live_and_draws_its_charts(admin: Page) -> None:
     with admin.expect_response("**/admin/console/"):
         pass
     # In the page's colours: black on dark cannot be read.
-    colors = admin.locator("#chart-load canvas").evaluate(COLORS)
-    assert colors
+    chart = admin.locator("#chart-load canvas")
+    colors = wait_until(lambda: chart.evaluate(COLORS), "a chart that is drawn")
     assert "0,0,0" not in colors
 
 
@@ -109,6 +110,7 @@ def test_the_admin_has_the_web_apps_theme(admin: Page) -> None:
     expect(admin.locator("html")).to_have_attribute("data-theme", "dark")
 
 
+@pytest.mark.slow
 def test_the_buttons_of_a_deletion_can_be_read(admin: Page) -> None:
     admin.goto("/admin/chat/scene/1/delete/")
     form = admin.locator("#content form")
@@ -121,6 +123,7 @@ def test_the_buttons_of_a_deletion_can_be_read(admin: Page) -> None:
         assert [node["html"] for violation in found for node in violation["nodes"]] == [], scheme
 
 
+@pytest.mark.slow
 def test_the_language_is_chosen_on_the_page(admin: Page) -> None:
     admin.goto("/admin/")
     admin.get_by_role("button", name="简体中文").click()
@@ -152,6 +155,7 @@ def test_no_page_is_wider_than_the_screen(admin: Page) -> None:
             assert admin.evaluate(wide) <= 0, (target, size)
 
 
+@pytest.mark.slow
 def test_ids_are_on_one_line(admin: Page) -> None:
     _task_page(admin)
     admin.set_viewport_size({"width": 1024, "height": 700})
@@ -166,6 +170,7 @@ def test_ids_are_on_one_line(admin: Page) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_second_of_two_editors_sees_what_the_first_one_changed(
     context: BrowserContext, admin: Page
 ) -> None:

@@ -164,7 +164,7 @@ def test_a_form_opens_at_its_beginning_and_a_chat_at_its_end(
         expect(last_answer(page)).to_be_in_viewport()
         page.goto("/#/s/summarize")
         expect(page.get_by_label("Text")).to_be_visible()
-        assert page.locator("#scroller").evaluate("e => e.scrollTop") == 0
+        page.wait_for_function("document.querySelector('#scroller').scrollTop === 0")
         expect(page.get_by_role("button", name="To the newest")).to_be_hidden()
 
 
@@ -181,7 +181,7 @@ def test_a_page_left_half_way_is_found_there_again(reader: Page, long: str) -> N
 
 # --- A growing answer ---------------------------------------------------------------------------
 def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> None:
-    send(page, "A long one. [sim:tokens=1500,tps=300]")
+    send(page, "A long one. [sim:tokens=9000,tps=300]")
     blocks = last_answer(page).locator(".answer-text > .md-block")
     expect(blocks.nth(8)).to_be_attached()
     assert _distance_to_end(page) < 2
@@ -197,6 +197,7 @@ def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> 
     wait_for_end(page)
 
 
+@pytest.mark.slow
 def test_finished_blocks_are_not_built_again(page: Page) -> None:
     """So an answer costs its length, and what is selected in it stays so."""
     send(page, "Longer. [sim:tokens=800,tps=400]")
@@ -297,7 +298,11 @@ def test_the_first_page_is_small(browser: Browser, stack: Stack, session: Storag
 
 
 @pytest.mark.parametrize(
-    ("viewport", "locale", "scheme"), [(DESKTOP, "en-US", "light"), (PHONE, "zh-CN", "dark")]
+    ("viewport", "locale", "scheme"),
+    [
+        pytest.param(DESKTOP, "en-US", "light", marks=pytest.mark.slow),
+        (PHONE, "zh-CN", "dark"),
+    ],
 )
 def test_axe_finds_nothing_serious(
     browser: Browser,
@@ -413,6 +418,7 @@ def test_a_text_that_comes_in_pieces_looks_as_if_it_came_at_once(reader: Page) -
         assert reader.evaluate(STREAM, [MIXED, step])["isAlike"], step
 
 
+@pytest.mark.slow
 def test_the_work_for_a_growing_text_grows_with_its_length(reader: Page) -> None:
     reader.goto("/")
     wait_for_connection(reader)

@@ -51,6 +51,14 @@ def _stored_count(page: Page) -> int:
     return count
 
 
+#: Notes what is said of the connection from now on.
+RECORD_STATES = """
+window.states = [];
+new MutationObserver(() => states.push(document.querySelector("#connection").dataset.state))
+  .observe(document.querySelector("#connection"), {attributeFilter: ["data-state"]});
+"""
+
+
 def _forward_own(socket: WebSocketRoute) -> None:
     """Pass on to a page only the frames about what it submits itself."""
     server = socket.connect_to_server()
@@ -94,7 +102,7 @@ def test_a_scene_streams_and_a_reload_in_mid_stream_goes_on_without_a_gap(
     expect(page).to_have_title("Log in · aily")
     log_in(page, "demo", "demo")
     page.get_by_role("navigation").get_by_role("link", name="Summarize").click()
-    page.get_by_label("Text").fill("A long story. [sim:tokens=300,tps=40]")
+    page.get_by_label("Text").fill("A long story. [sim:tokens=400,tps=40]")
     page.get_by_role("button", name="Run").click()
     before = _wait_for_blocks(page, 3)
 
@@ -134,11 +142,13 @@ def test_a_lost_connection_is_resumed_after_the_last_event(page: Page) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-state", "open")
     send(page, "Tell me more. [sim:tokens=300,tps=40]")
     _wait_for_blocks(page, 3)
+    page.evaluate(RECORD_STATES)
     sockets[-1].close(code=1012, reason="restart")
-    expect(page.locator("#connection")).to_have_attribute("data-state", "waiting")
-    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
     _wait_for_blocks(page, 4)
     wait_for_end(page)
+    # It may have been seen for a moment only.
+    assert "waiting" in page.evaluate("states")
+    wait_for_connection(page)
 
     task = _stored_task(page)
     assert _copied(page) == task["result"]["text"]
@@ -227,6 +237,7 @@ def test_a_failed_answer_says_why_and_can_be_asked_again(page: Page) -> None:
         page.reload()
 
 
+@pytest.mark.slow
 def test_of_two_tabs_that_ask_again_the_second_is_refused_and_shown_the_first(
     page: Page, context: BrowserContext
 ) -> None:
@@ -248,6 +259,7 @@ def test_of_two_tabs_that_ask_again_the_second_is_refused_and_shown_the_first(
     assert _stored_count(page) == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
     send(page, "Stop me, then try again. [sim:tokens=2000,tps=150]")
     _wait_for_blocks(page, 2)
@@ -260,6 +272,7 @@ def test_a_stopped_answer_can_be_asked_again(page: Page) -> None:
     expect(page.get_by_role("article", name="Answer")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
     line = page.get_by_text("Earlier messages are no longer sent to the model.")
     for number in range(3):
@@ -277,11 +290,13 @@ def test_a_long_chat_goes_on_and_says_from_where_it_is_sent(page: Page) -> None:
     assert _stored_task(page)["history_from"]
 
 
+@pytest.mark.slow
 def test_an_answer_is_marked_as_simulated(page: Page) -> None:
     send(page, "Are you real? [sim:tokens=30]")
     expect(wait_for_end(page).get_by_text("Simulated", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_chat_begun_in_one_tab_goes_on_in_the_other(page: Page, context: BrowserContext) -> None:
     other = context.new_page()
     other.goto("/")

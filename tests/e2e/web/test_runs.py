@@ -109,6 +109,7 @@ def test_a_file_is_mapped_tried_estimated_run_and_downloaded(runs: Page) -> None
     assert len(saved.value.path().read_text().splitlines()) == 24
 
 
+@pytest.mark.slow
 def test_a_file_can_be_dropped_and_whole_requests_need_no_scene(runs: Page) -> None:
     lines = [{"messages": [{"role": "user", "content": f"{n} {QUICK}"}]} for n in range(3)]
     content = "\n".join(json.dumps(line) for line in lines)
@@ -148,6 +149,7 @@ def test_what_is_wrong_with_a_file_is_said_by_line(runs: Page) -> None:
     expect(runs.get_by_role("alert")).to_contain_text("Choose a CSV file or a JSONL file.")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_rows_is_said_in_chinese(
     browser: Browser, stack: Stack, session: StorageState
 ) -> None:
@@ -188,6 +190,7 @@ def test_what_is_wrong_with_rows_is_said_in_chinese(
         )
 
 
+@pytest.mark.slow
 def test_a_change_after_a_try_runs_its_rows_anew(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 12))
     runs.get_by_role("button", name="Try 10 rows").click()
@@ -242,6 +245,7 @@ def test_settings_are_stored_as_they_are_written(runs: Page) -> None:
 
 
 # --- While it runs ------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_run_is_paused_resumed_and_followed_in_two_tabs(
     runs: Page, browser: Browser, stack: Stack, session: StorageState
 ) -> None:
@@ -268,6 +272,7 @@ def test_a_run_is_paused_resumed_and_followed_in_two_tabs(
         expect(state(other)).to_have_text("已完成")
 
 
+@pytest.mark.slow
 def test_failed_rows_are_grouped_shown_and_retried(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 6, *[REFUSED] * 3))
     start(runs)
@@ -303,6 +308,7 @@ def test_a_limit_pauses_the_run_and_raising_it_goes_on(runs: Page) -> None:
     expect(figure(runs, "succeeded")).to_have_text("30")
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_caught_up(runs: Page) -> None:
     set_up(runs, table(*[QUICK] * 20), max_open=MAX_OPEN)
     start(runs)
@@ -329,6 +335,7 @@ def test_the_list_shows_runs_live_and_leads_to_them(runs: Page) -> None:
     expect(state(runs)).to_have_text("Done")
 
 
+@pytest.mark.slow
 def test_the_pages_are_used_by_keyboard(runs: Page) -> None:
     expect(runs.get_by_role("heading", name="Your runs")).to_be_visible()
     runs.keyboard.press("Tab")

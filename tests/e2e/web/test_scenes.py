@@ -91,7 +91,7 @@ def test_a_form_asks_for_everything_that_pydantic_writes(editor: Page) -> None:
     ("locale", "run", "expected"),
     [
         ("en-US", "Run", "This has to be a whole number."),
-        ("zh-CN", "运行", "这里必须是整数。"),
+        pytest.param("zh-CN", "运行", "这里必须是整数。", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_wrong_is_said_beside_its_field_in_the_pages_language(
@@ -165,6 +165,7 @@ def test_a_version_is_copied_previewed_tried_published_and_rolled_back(editor: P
     expect(version.locator("option:checked")).to_have_text(f"Version {live} · live")
 
 
+@pytest.mark.slow
 def test_of_two_editors_the_second_is_shown_what_the_first_has_saved(
     editor: Page, browser: Browser, stack: Stack, editor_session: StorageState
 ) -> None:
@@ -194,6 +195,7 @@ def test_of_two_editors_the_second_is_shown_what_the_first_has_saved(
     )
 
 
+@pytest.mark.slow
 def test_a_broken_draft_is_named_where_it_is_broken(editor: Page) -> None:
     _open_workshop(editor, "translate")
     editor.get_by_role("button", name="New version from the live one").click()
@@ -227,7 +229,7 @@ def test_users_who_may_change_no_scene_see_no_workshop(
     ("viewport", "scheme"),
     [
         (PHONE, "light"),
-        (DESKTOP, "dark"),
+        pytest.param(DESKTOP, "dark", marks=pytest.mark.slow),
         pytest.param(PHONE, "dark", marks=pytest.mark.slow),
         pytest.param(DESKTOP, "light", marks=pytest.mark.slow),
     ],

@@ -107,6 +107,7 @@ def test_a_thousand_cells_are_pasted_at_once(page_of_tables: Page) -> None:
     expect(cell(page, 2, 1)).to_have_text("4")
 
 
+@pytest.mark.slow
 def test_cells_are_pasted_into_a_table_without_rows(page_of_tables: Page) -> None:
     page = page_of_tables
     table = make_table(page, 0)
@@ -120,6 +121,7 @@ def test_cells_are_pasted_into_a_table_without_rows(page_of_tables: Page) -> Non
     expect(page.locator(".table-hint")).to_be_empty()
 
 
+@pytest.mark.slow
 def test_words_choices_and_dates_are_written_by_keyboard(page_of_tables: Page) -> None:
     page = page_of_tables
     open_table(page, make_table(page, 12))
@@ -386,6 +388,7 @@ def test_a_view_has_filter_order_and_groups_and_is_stored(page_of_tables: Page) 
 
 
 # --- Files ----------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_file_of_gb18030_becomes_a_table_and_leaves_it_again(page_of_tables: Page) -> None:
     page = page_of_tables
     lines = "".join(f"工单{number},{number},2026-01-{number + 1:02}\n" for number in range(20))

@@ -96,6 +96,7 @@ def test_a_call_is_approved(user: Page) -> None:
     expect(user).not_to_have_title(re.compile(r"^\("))
 
 
+@pytest.mark.slow
 def test_a_call_is_rejected_with_a_reason(user: Page) -> None:
     _ask(user, ASKS)
     question = _question(user)
@@ -114,6 +115,7 @@ def test_a_call_is_rejected_with_a_reason(user: Page) -> None:
     assert (call["state"], call["reason"]) == ("rejected", "Do it in your head")
 
 
+@pytest.mark.slow
 def test_arguments_are_edited_and_checked(user: Page) -> None:
     _ask(user, ASKS)
     question = _question(user)
@@ -138,6 +140,7 @@ def test_arguments_are_edited_and_checked(user: Page) -> None:
     assert "6 * 8" in call["edited_arguments"]
 
 
+@pytest.mark.slow
 def test_what_waits_survives_a_reload(user: Page) -> None:
     _ask(user, ASKS)
     expect(_question(user)).to_be_visible()
@@ -200,6 +203,7 @@ def test_a_tool_is_answered_and_refused_on_the_page_of_what_waits(
 
 
 # --- Two tabs -----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_two_tabs_show_the_same(user: Page) -> None:
     _ask(user, ASKS)
     other = user.context.new_page()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 import weakref
 from collections.abc import AsyncIterator
 
@@ -21,6 +20,7 @@ from chat.llm.errors import (
 from chat.llm.transport.deadlines import Deadlines
 from chat.llm.types import TimeLimits
 from tests.chat.llm.calls import RawProvider, chat, collect, raw_provider, upstream
+from tests.clocks import LoopClock
 from tests.waiting import until
 
 
@@ -47,14 +47,21 @@ async def test_a_deadline_that_comes_nearer_holds() -> None:
     assert isinstance(await passing, BetweenTokensTimeoutError)
 
 
-async def test_a_deadline_that_moves_away_does_not_pass() -> None:
-    deadlines = Deadlines(TimeLimits(first_token_seconds=1, between_tokens_seconds=1))
-    passing = asyncio.create_task(_passes(deadlines))
+async def test_a_deadline_that_moves_away_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = LoopClock(monkeypatch)
+    deadlines = Deadlines(
+        TimeLimits(first_token_seconds=300, between_tokens_seconds=300, total_seconds=6000)
+    )
+    timeouts: list[ProviderTimeoutError] = []
+    deadlines.watch(timeouts.append)
     for _ in range(6):  # one of them lasts when the first deadline would have passed
-        await asyncio.sleep(0.2)
+        clock.advance(60)
+        await asyncio.sleep(0.01)
         deadlines.payload_came(last=False)
-    assert not passing.done()
-    assert isinstance(await passing, BetweenTokensTimeoutError)
+    assert not timeouts
+    clock.advance(301)
+    await until(lambda: timeouts)
+    assert isinstance(timeouts[0], BetweenTokensTimeoutError)
 
 
 async def test_the_total_does_not_move() -> None:
@@ -89,17 +96,20 @@ async def test_a_call_that_has_ended_is_told_nothing_and_leaves_no_timer_behind(
     assert left() is None
 
 
-@pytest.mark.parametrize("cancel_seconds", [1.95, 2.05], ids=["just before", "just after"])
+@pytest.mark.parametrize("cancel_seconds", [590, 610], ids=["just before", "just after"])
 async def test_a_cancellation_at_the_moment_of_the_deadline_is_not_lost(
-    client: ProviderClient, silent: RawProvider, cancel_seconds: float
+    client: ProviderClient,
+    silent: RawProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    cancel_seconds: float,
 ) -> None:
-    limits = TimeLimits(first_token_seconds=2)
-    began = time.monotonic()
+    clock = LoopClock(monkeypatch)
+    limits = TimeLimits(first_token_seconds=600, total_seconds=6000)
     task = asyncio.create_task(collect(client, upstream(silent.url), chat("hi"), limits))
     asyncio.get_running_loop().call_later(cancel_seconds, task.cancel)
     await until(lambda: bool(silent.requests))
     # Both are due in one turn of the loop, in their order.
-    time.sleep(max(0, began + 2.2 - time.monotonic()))  # noqa: ASYNC251
+    clock.advance(700)
     await asyncio.wait([task])
     assert task.cancelled()
 

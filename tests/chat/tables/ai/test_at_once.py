@@ -46,7 +46,7 @@ async def test_two_runs_and_an_import_on_one_table(
     assert await act(Task.objects.count) == 24
 
 
-@pytest.mark.parametrize("lost", ["table", "scene"])
+@pytest.mark.parametrize("lost", ["table", pytest.param("scene", marks=pytest.mark.slow)])
 async def test_a_run_stops_without_its_table_or_scene_and_goes_on_with_it(
     grid: AiGrid, one_at_a_time: None, worker: Runtime, act: Act, lost: str
 ) -> None:
