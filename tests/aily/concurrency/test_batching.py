@@ -224,7 +224,9 @@ async def test_those_that_come_one_after_the_other_are_gathered(
         return items
 
     clock = Clock(monkeypatch)
-    pace = Pace(min_seconds=0, share=1, max_seconds=0, gather_seconds=10, gather_max_seconds=longest)
+    pace = Pace(
+        min_seconds=0, share=1, max_seconds=0, gather_seconds=10, gather_max_seconds=longest
+    )
     batcher = Batcher(handle, max_size=13, pace=pace)
     await asyncio.gather(*(batcher.submit(number) for number in range(13)))
     batches.clear()
@@ -233,12 +235,13 @@ async def test_those_that_come_one_after_the_other_are_gathered(
         callers.append(asyncio.create_task(batcher.submit(number)))
         await turns()
         await clock.passes(9)
+    await clock.passes(10)
     assert batches[:1] == sizes
     for caller in callers:
         caller.cancel()
 
 
-async def test_a_batch_as_large_as_those_before_does_not_wait_for_more() -> None:
+async def test_a_batch_of_all_who_send_at_once_does_not_wait_for_more() -> None:
     batches: list[int] = []
 
     async def handle(items: list[int]) -> list[int]:
@@ -248,9 +251,9 @@ async def test_a_batch_as_large_as_those_before_does_not_wait_for_more() -> None
     pace = Pace(min_seconds=LONG, max_seconds=LONG, gather_seconds=0, quiet_seconds=0.01)
     batcher = Batcher(handle, pace=pace)
     async with asyncio.timeout(10):
-        for _ in range(5):
-            await asyncio.gather(*(batcher.submit(number) for number in range(20)))
-    assert batches == [20] * 5
+        for size in (20, 20, 8, 30):
+            await asyncio.gather(*(batcher.submit(number) for number in range(size)))
+    assert batches == [20, 20, 8, 30]
 
 
 async def test_a_caller_without_company_does_not_wait_for_any() -> None:
