@@ -28,9 +28,8 @@ _COMPANY = 1.5
 _TICK = 0.001
 #: A batch of fewer items is never taken for complete.
 _COMPLETE = 8
-#: Nor is one whose last item came no more than so many times the usual distance ago. Of items that
-#: come by chance one batch in ten has such a gap.
-_DISTANCES = 6
+#: Nor is one that the next item would join after no more than this many times the usual distance.
+_DISTANCES = 3
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,9 +46,9 @@ class Pace:
     What ends or begins together comes together, but not in the same moment: answers that are sent
     in a row bring the next requests in a row. So where batches have had several items of late, also
     the first one after a pause waits for the others: until none has come for `gather_seconds`, but
-    no longer than `gather_max_seconds`. And a batch of several starts before its time once no item
-    came for `quiet_seconds`, if that is long beside the time between its items: those who have sent
-    the items of the last batch have all come back.
+    no longer than `gather_max_seconds`. And a batch as large as those of late starts before its
+    time once no item came for `quiet_seconds`, if that is long beside the time between its items:
+    those who have sent the items of the last batch have all come back.
     """
 
     min_seconds: float = 0.025
@@ -98,7 +97,7 @@ class Batcher(Generic[T, R]):
         self._first_at = self._arrived_at = 0.0
         #: While the next batch is too small: done once `_wanted_size` items wait.
         self._grown: asyncio.Future[None] | None = None
-        self._wanted_size = 0
+        self._wanted_size = 0.0
         self._batches = Jobs("a batch", on_done=self._start_batch)
         #: One of the running batches has not begun: it takes the items that arrive until then.
         self._is_collecting = False
@@ -178,8 +177,9 @@ class Batcher(Generic[T, R]):
         while (left := max(self._next_at, self._gathered_at(pace, began)) - loop.time()) > _TICK:
             if len(self._waiting) >= self._max_size:
                 return
-            if len(self._waiting) < _COMPLETE:
-                await self._grow(loop, min(_COMPLETE, self._max_size), left)
+            complete_size = max(self._mean_size, _COMPLETE)
+            if len(self._waiting) < complete_size:
+                await self._grow(loop, complete_size, left)
             elif (quiet_seconds := self._quiet_until(pace) - loop.time()) > 0:
                 await asyncio.sleep(min(left, quiet_seconds))
             else:
@@ -196,7 +196,7 @@ class Batcher(Generic[T, R]):
         distance = (self._arrived_at - self._first_at) / max(len(self._waiting) - 1, 1)
         return self._arrived_at + max(pace.quiet_seconds, _DISTANCES * distance)
 
-    async def _grow(self, loop: asyncio.AbstractEventLoop, size: int, seconds: float) -> None:
+    async def _grow(self, loop: asyncio.AbstractEventLoop, size: float, seconds: float) -> None:
         """Return once so many items wait, or after the time."""
         self._wanted_size = size
         grown = self._grown = loop.create_future()
