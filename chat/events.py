@@ -169,7 +169,7 @@ AnyEvent = (
 TERMINAL_TYPES = frozenset({"task.completed", "task.failed", "task.cancelled", "task.expired"})
 #: Types that only followers of the text are sent.
 TEXT_TYPES = frozenset({"task.delta", "task.snapshot"})
-#: Types that tell of a tool call.
+#: Types of events about tool calls.
 CALL_TYPES = frozenset({"task.tool_call", "task.requires_action", "task.tool_result"})
 
 _encoder = msgspec.json.Encoder()

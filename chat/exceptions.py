@@ -21,10 +21,28 @@ Problem
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypeVar
 
 from aily.problems import Conflict, InvalidRequest, LimitReached, Problem
 from chat.reasons import Reason
+
+P = TypeVar("P", bound=Problem)
+
+
+def because(
+    kind: type[P],
+    reason: Reason,
+    *,
+    field: str | None = None,
+    retry_after_seconds: int | None = None,
+) -> P:
+    """A problem of this kind with the sentence of a reason, which pages show in their language."""
+    return kind(
+        str(reason),
+        field=field,
+        retry_after_seconds=retry_after_seconds,
+        params=reason.as_params(),
+    )
 
 
 class UnknownModel(InvalidRequest):
@@ -44,7 +62,7 @@ class _Refused(InvalidRequest):
 
     @classmethod
     def because(cls, reason: Reason, *, field: str | None = None) -> Self:
-        return cls(str(reason), field=field, params=reason.as_params())
+        return because(cls, reason, field=field)
 
 
 class InvalidVariable(_Refused):

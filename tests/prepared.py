@@ -128,7 +128,7 @@ _CLUSTER = _Part(
     _make_cluster,
     (
         *_PACKAGES,
-        "aily/settings.py",
+        "aily/settings/*.py",
         "aily/embedded/*.py",
         "*/apps.py",
         "*/models.py",

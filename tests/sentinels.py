@@ -96,7 +96,7 @@ class SentinelServers(Running):
             )
 
     def _client(self, port: int) -> redis.Redis:
-        return redis.Redis(port=port, socket_timeout=2, socket_connect_timeout=2)
+        return redis.Redis(port=port, socket_timeout=10, socket_connect_timeout=10)
 
     def _is_replicating(self) -> bool:
         with self._client(self.replica_port) as replica:
@@ -115,7 +115,7 @@ class SentinelServers(Running):
         def is_true() -> bool:
             try:
                 return bool(condition())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 return False
 
         wait_until(is_true, what, _READY_SECONDS)

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from aily.environment import refuse
 
-ALLOWED_HEADERS = (
+ALLOWED_HEADERS: tuple[str, ...] = (
     "accept",
     "authorization",
     "content-type",
@@ -42,7 +42,7 @@ _STAINLESS_HEADERS = tuple(
 )
 #: Sent by clients of the MCP server.
 MCP_HEADERS = ("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name")
-EXPOSED_HEADERS = (
+EXPOSED_HEADERS: tuple[str, ...] = (
     "ETag",
     "Location",
     "RateLimit",

@@ -69,14 +69,14 @@ class RunAdmin(LargeTable, ReadOnlyAdmin):
     def _each(
         self, request: HttpRequest, queryset: QuerySet[Run], act: Callable[[Run], object]
     ) -> None:
-        """Act on each run, and tell which could not be changed."""
+        """Act on each run, with a message for each that could not be changed."""
         changed = 0
         for run in queryset[:MAX_RUNS]:
             before = run.state
             try:
                 act(run)
             except Problem as problem:
-                # What its state does not allow is said below.
+                # The warning below names a state that does not allow it.
                 if problem.field != "state":
                     messages.warning(request, f"{run}: {translated(problem)}")
                     continue

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Left
@@ -19,7 +18,6 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotency_key, idempotent, takes_idempotency_key
 from accounts.lost_access import lost_access, while_accessible
 from aily.database.replica import may_read_replica
-from aily.database.rows import Row, fetch_rows
 from aily.database.threads import in_database
 from aily.problems import Conflict, InvalidRequest
 from aily.rest.etags import if_match
@@ -43,46 +41,22 @@ from chat.api.run_schemas import (
     TryOut,
 )
 from chat.api.trying import try_once
+from chat.exceptions import because
 from chat.models import Lane, RowState, Run, RunRow, RunState, Task
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason
 from chat.runs import changing, control, creation, estimating, progress, retention
 from chat.runs.actors import ring_feeder
 from chat.runs.creation import NewRun, check_columns, check_fields
+from chat.runs.errors import RunErrors, error_groups
 from chat.runs.export import STATES, CSVEncoder, as_jsonl, export
 
 router = Router(tags=["runs"])
 
-MAX_GROUPS = 100
 #: Bytes of payloads of one page of rows.
 PAGE_BYTES = 2_097_152
 #: Characters of an answer that a row of a list has.
 ROW_TEXT_CHARS = 500
-_ERRORS = """
-SELECT code, left(coalesce(error->>'message', ''), 500) AS message, error->>'param' AS param,
-       coalesce(error->'params', '{}')::text AS params_json, rows, numbers
-  FROM (SELECT coalesce(error->>'code', '') AS code, count(*) AS rows,
-               (array_agg(number ORDER BY number))[1:5] AS numbers
-          FROM chat_runrow
-         WHERE run_id = %(run_id)s AND state IN ('failed', 'invalid', 'expired', 'skipped')
-           AND error IS NOT NULL
-         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(limit)s) groups
-  JOIN LATERAL (SELECT error FROM chat_runrow
-                 WHERE run_id = %(run_id)s AND number = numbers[1]) first ON true
- ORDER BY rows DESC, code
-"""
-
-
-class _ErrorGroup(Row, frozen=True):
-    code: str
-    message: str
-    param: str | None
-    params_json: str
-    rows: int
-    numbers: list[int]
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return msgspec.json.decode(self.params_json, type=dict[str, Any])
 
 
 def _load(request: HttpRequest, run_id: UUID) -> Run:
@@ -189,7 +163,7 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
     run = _load(request, run_id)
     fields = payload.dict(exclude_unset=True)
     if run.state not in changing.STATES:
-        raise Conflict("Pause the run first.", field="state")
+        raise because(Conflict, Reason("pause_run"), field="state")
     if "version" in fields or fields.get("scene", run.scene) != run.scene:
         # The number that is stored is that of the scene before.
         fields["scene_version"] = fields.pop("version", None)
@@ -230,7 +204,7 @@ def delete_run(request: AuthenticatedRequest, run_id: UUID) -> Status[None]:
     if run.state == RunState.READY:
         control.discard(run)
     if run.state not in ENDED_RUNS:
-        raise Conflict("Cancel the run first.", field="state")
+        raise because(Conflict, Reason("cancel_run"), field="state")
     retention.delete_run(run.pk)
     return Status(204, None)
 
@@ -269,14 +243,9 @@ def _texts(task_ids: list[UUID]) -> dict[UUID | None, str]:
 
 
 @router.get("/{uuid:run_id}/errors", response=list[ErrorGroup], url_name="list_run_errors")
-def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[_ErrorGroup]:
+def list_run_errors(request: AuthenticatedRequest, run_id: UUID) -> list[RunErrors]:
     """Why rows have failed or are invalid, by code, the most frequent first."""
     return error_groups(_load(request, run_id).pk)
-
-
-def error_groups(run_id: UUID) -> list[_ErrorGroup]:
-    """The errors of a run's rows by their codes."""
-    return fetch_rows(_ErrorGroup, _ERRORS, {"run_id": run_id, "limit": MAX_GROUPS})
 
 
 _FILE: dict[Any, Any] = {
@@ -332,7 +301,8 @@ def estimate_run(request: AuthenticatedRequest, run_id: UUID) -> estimating.Esti
     """What the rows that have not been run will cost, and how long they take."""
     run = _load(request, run_id)
     if run.state == RunState.VALIDATING:
-        raise Conflict("This run is still being validated.", field="state", retry_after_seconds=1)
+        validating = Reason("run_validating")
+        raise because(Conflict, validating, field="state", retry_after_seconds=1)
     return estimating.estimate(run)
 
 
@@ -367,7 +337,8 @@ def pause_run(request: AuthenticatedRequest, run_id: UUID) -> Run:
     """Begin no further call. Those that run end, and count. Harmless on a paused run."""
     run = _load(request, run_id)
     if run.state != RunState.PAUSED and not control.pause(run):
-        raise Conflict(f"A run that is {run.state} cannot be paused.", field="state")
+        message = f"A run that is {run.state} cannot be paused."
+        raise Conflict(message, field="state", params={"rule": "run_state"})
     return _load(request, run_id)
 
 

@@ -30,7 +30,8 @@ from aily.rest.pages import Page, PageContent
 from aily.web.interruptions import Interruption
 from chat import scheduler
 from chat.api.event_streams import cursor_of, event_stream, open_connection
-from chat.api.task_schemas import TaskAccepted, TaskFilter, TaskItem, TaskOut, listed, with_called
+from chat.api.task_lists import TaskFilter, listed, with_called
+from chat.api.task_schemas import TaskAccepted, TaskItem, TaskOut
 from chat.api.tool_call_schemas import load_calls
 from chat.events import START
 from chat.models import Lane, Task, TaskKind, paused_models

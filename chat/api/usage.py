@@ -34,7 +34,7 @@ from chat.accounting.reports import (
 )
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.api.references import referenced
-from chat.api.task_schemas import MAX_ID
+from chat.api.task_lists import MAX_ID
 from chat.models import LedgerEntry
 from chat.models.metadata import MAX_LABEL_NAME_CHARS
 

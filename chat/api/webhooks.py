@@ -159,7 +159,7 @@ class DeliveryOut(Schema):
 class DeliveryFilter(CreatedBetween):
     status: Literal["pending", "delivered", "failed"] | None = None
     event: EventName | Literal["webhook.test"] | None = None
-    task_id: UUID | None = Field(None, description="Those that tell of this task's end.")
+    task_id: UUID | None = Field(None, description="Deliveries of this task's events.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 
     def apply(self, deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:

@@ -1,4 +1,4 @@
-"""Reads how the text of an attempt was streamed from its log, where its worker cannot say so."""
+"""Reads from the log how the text of an attempt was streamed, where its worker has died."""
 
 from __future__ import annotations
 

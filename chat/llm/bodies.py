@@ -324,8 +324,8 @@ def decompressor(encoding: str) -> Decompress | None:
 
 
 class _Decompressor:
-    """Decompresses gzip, zlib and, if `may_be_bare`, raw deflate, which some servers send. What
-    is said to be gzip and does not begin like it is passed on as it is.
+    """Decompresses gzip, zlib and, if `may_be_bare`, raw deflate, which some servers send. A
+    body that is declared as gzip and does not begin like gzip is passed on unchanged.
 
     In parts of STEP_BYTES, as a small piece may expand to gigabytes.
     """

@@ -18,7 +18,7 @@ _COUNTS = tuple(
 )
 #: Where an event without `usage` may hold counts: Gemini's, Cohere's older API, Bedrock's.
 _PLACES = ("usageMetadata", "usage_metadata", "meta", "amazon-bedrock-invocationMetrics")
-#: Within these, Cohere tells what it bills apart from what its model read.
+#: Cohere counts what it bills, and what its model read, each within one of these.
 _INNER_PLACES = ("billed_units", "tokens")
 # The vendors' names, without underscores and in lower case.
 _PROMPT = ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")

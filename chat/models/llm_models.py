@@ -241,8 +241,8 @@ class LLMModel(models.Model):
         return any(place.provider.is_simulated for place in self.all_deployments())
 
     def structured_output_at(self, provider: Provider) -> StructuredOutput | None:
-        """How it is asked at a provider of its deployments for an answer that fits a JSON Schema.
-        None: as the first answers tell.
+        """How the model is asked for an answer that fits a JSON Schema, at a provider of one of its
+        deployments. None: found out by its first answers.
 
         The schema goes into the prompt alone where `response_format` is not to be sent.
         """

@@ -69,7 +69,7 @@ def _tools_of_version(slug: str, number: int) -> Sequence[str]:
 
 
 def _live_version(slug: str) -> SceneVersion | None:
-    """The scene's live version; None if there is none: the submit then says so."""
+    """The scene's live version; None if there is none: the submit refuses the scene then."""
     scene = catalog.look_up([slug], []).scenes.get(slug)
     return scene.live_version if scene is not None else None
 

@@ -276,8 +276,8 @@ class Call:
 
     @property
     def is_withheld(self) -> bool:
-        """Whether what was held back is stored and not streamed: it is no answer that was asked
-        for. A refusal comes with the end, by which alone clients can tell it."""
+        """Whether the text that was held back is stored and not streamed: it does not fit the
+        schema, or it is a refusal, which clients recognise by the finish reason of the end."""
         return self.state.misfit is not None or self.state.is_refusal
 
     @property

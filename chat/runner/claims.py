@@ -280,16 +280,20 @@ class Claimer:
         with surviving("observing starts"):
             observe_start(pool, started)
         if not_started:
-            await _expire(self._calls, not_started)
-            if await retry_until_database_returns(lambda: lease.is_held(worker_id)):
-                if await _put_back(pool, not_started):
-                    # Staff paused or disabled the model or deployment a moment ago.
-                    self._pools.refresh(await retry_until_database_returns(load_pools))
-                pool.woken.set()
-            else:
-                # Unless there is a new one by now.
-                self._held.is_held = self._held.worker_id != worker_id
-                await _put_back(pool, not_started)
+            await self._give_back(pool, worker_id, not_started)
+
+    async def _give_back(self, pool: Pool, worker_id: UUID, task_ids: list[str]) -> None:
+        """Expire or queue again what was claimed and could not be started."""
+        await _expire(self._calls, task_ids)
+        if await retry_until_database_returns(lambda: lease.is_held(worker_id)):
+            if await _put_back(pool, task_ids):
+                # Staff paused or disabled the model or deployment a moment ago.
+                self._pools.refresh(await retry_until_database_returns(load_pools))
+            pool.woken.set()
+        else:
+            # Unless there is a new one by now.
+            self._held.is_held = self._held.worker_id != worker_id
+            await _put_back(pool, task_ids)
 
     async def _start(self, worker_id: UUID, route: Route, task_ids: list[str]) -> list[StartedTask]:
         """Have the rows of these run here. Where one cannot, it fails, and the others do."""

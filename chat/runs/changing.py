@@ -14,8 +14,9 @@ from django.db import transaction
 
 from aily.database.rows import execute
 from aily.problems import Conflict
-from chat.exceptions import RowsOpen, RunBegun
+from chat.exceptions import RowsOpen, RunBegun, because
 from chat.models import Run, RunState
+from chat.reasons import Reason
 
 STATES = (RunState.READY, RunState.PAUSED)
 #: Fields that say what rows are asked.
@@ -52,7 +53,7 @@ def _lock(run: Run) -> Run:
     """The run as it is now, locked. Raises Conflict unless it may be changed."""
     now = Run.objects.select_for_update(no_key=True).filter(pk=run.pk, state__in=STATES).first()
     if now is None:
-        raise Conflict("This run was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("run_changed"), field="state")
     return now
 
 
@@ -72,7 +73,7 @@ def lock_unchanged(run: Run) -> None:
     """Lock the run. Raises Conflict if rows are now asked something else than `run` says."""
     now = _lock(run)
     if any(getattr(now, name) != getattr(run, name) for name in _ASKED):
-        raise Conflict("This run was changed meanwhile.", field="state", retry_after_seconds=1)
+        raise because(Conflict, Reason("run_changed"), field="state", retry_after_seconds=1)
 
 
 def _name_of(column: str) -> str:

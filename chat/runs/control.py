@@ -19,9 +19,11 @@ from django.db import transaction
 from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict, InvalidRequest
+from chat.exceptions import because
 from chat.models import Lane, Run, RunState, Scene
 from chat.models.runs import Start
 from chat.models.task_states import ACTIVE
+from chat.reasons import Reason
 from chat.runs import changing, clock, estimating, sampling
 from chat.runs.creation import check_columns
 from chat.runs.leases import Lease, leased
@@ -103,7 +105,7 @@ def trying(run: Run) -> Iterator[Trial]:
     sampling.sample(run)
     with leased(run.pk) as lease:
         if lease is None:
-            raise Conflict("This run is being worked on; try again.", retry_after_seconds=1)
+            raise because(Conflict, Reason("run_worked_on"), retry_after_seconds=1)
         yield Trial(run, lease)
 
 
@@ -119,7 +121,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
     """ready → running, or scheduled. Raises Conflict, or a Problem if no row can be sent."""
     require_state(run, RunState.READY, to_do="started")
     if run.source.get("rows") == "variables" and not run.scene:
-        raise InvalidRequest("Name the scene that the rows are for.", field="scene")
+        raise because(InvalidRequest, Reason("no_scene"), field="scene")
     if (at is None) == (when == Start.AT):
         raise InvalidRequest("Give a time with `at`, and with nothing else.", field="start_at")
     check_columns(run)
@@ -143,7 +145,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
         started_at=clock.now(),
     )
     if not changed:
-        raise Conflict("This run was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("run_changed"), field="state")
 
 
 def _row_cost(estimated: estimating.Estimate) -> Decimal:
@@ -192,8 +194,8 @@ def resume(run: Run) -> None:
     row could be sent."""
     require_state(run, RunState.PAUSED, to_do="resumed")
     if run.max_cost is not None and run.cost >= run.max_cost and run.pending:
-        message = f"{run.cost.normalize():f} are spent already: raise max_cost first."
-        raise Conflict(message, field="max_cost")
+        spent = Reason.of("run_spent", cost=f"{run.cost.normalize():f}")
+        raise because(Conflict, spent, field="max_cost")
     if run.pending:
         sampling.sample(run)
     fields: dict[str, Any] = {"failing_streak": 0, "failing_code": ""}
@@ -202,7 +204,7 @@ def resume(run: Run) -> None:
     is_early = run.start == Start.AT and run.start_at is not None and run.start_at > clock.now()
     to = RunState.SCHEDULED if is_early else RunState.RUNNING
     if not change_state(run, [RunState.PAUSED], to, reason=Start.AT if is_early else "", **fields):
-        raise Conflict("This run was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("run_changed"), field="state")
 
 
 def cancel(run: Run) -> None:
@@ -246,15 +248,15 @@ def retry_failed(run: Run) -> int:
     )
     require_state(run, *allowed, to_do="retried")
     if run.deadline_at is not None and run.deadline_at <= clock.now():
-        raise Conflict("Its deadline has passed: set another first.", field="deadline_at")
+        raise because(Conflict, Reason("run_deadline"), field="deadline_at")
     to = RunState.PAUSED if run.state == RunState.PAUSED else RunState.RUNNING
     # All of 100,000 rows may have failed.
     with long_transaction():
         if not change_state(run, [RunState(run.state)], to, ends_as="", ended_at=None):
-            raise Conflict("This run was changed meanwhile.", field="state")
+            raise because(Conflict, Reason("run_changed"), field="state")
         [rows] = fetch_column(int, _RETRY, {"run_id": run.pk})
         if not rows:
-            raise Conflict("No row of this run has failed.", field="state")
+            raise because(Conflict, Reason("no_failed_row"), field="state")
     run.refresh_from_db()
     return rows
 

@@ -25,7 +25,7 @@ MIN_SECONDS = 0.5
 MAX_SECONDS = 5.0
 #: The time over which results are averaged, as in results.py.
 RATE_SECONDS = 30.0
-#: Fewer results than these tell no rate of the rest.
+#: From fewer results no rate is estimated.
 MIN_RESULTS = 20
 COUNTS = (
     *("total", "pending", "open", "succeeded", "failed", "cancelled", "expired", "invalid"),

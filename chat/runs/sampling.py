@@ -9,7 +9,9 @@ import msgspec
 
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import InvalidRequest, Problem
+from chat.exceptions import because
 from chat.models import LLMModel, Run, RunRow, Task
+from chat.reasons import Reason
 from chat.runs.kinds import SampledRow, kind_of
 from chat.runs.submitting import as_problem
 from chat.services.rendering import render_now
@@ -84,7 +86,7 @@ def _require_tasks(drafted: Sample) -> Sample:
         return drafted
     for _, problem in drafted.refused:
         raise problem
-    raise InvalidRequest("This run has no rows that could be sent.")
+    raise because(InvalidRequest, Reason("no_sendable_row"))
 
 
 def _draft(run: Run, rows: Sequence[SampledRow]) -> Sample:

@@ -43,4 +43,5 @@ def change_state(
 def require_state(run: Run, *states: RunState, to_do: str) -> None:
     """Raise Conflict unless the run is in one of these states."""
     if run.state not in states:
-        raise Conflict(f"A run that is {run.state} cannot be {to_do}.", field="state")
+        message = f"A run that is {run.state} cannot be {to_do}."
+        raise Conflict(message, field="state", params={"rule": "run_state"})

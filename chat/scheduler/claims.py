@@ -150,25 +150,16 @@ async def claim(
     """
     names = tuple(deployment.name for deployment in deployments)
     arguments: list[Argument] = [
-        worker_id,
-        lease_seconds,
-        want,
-        LANE_WIDTH,
-        COUNTING_MS,
-        WINDOW_SECONDS,
-        FRESH_PROBE_SECONDS,
+        *(worker_id, lease_seconds, want),
+        *(LANE_WIDTH, COUNTING_MS, WINDOW_SECONDS, FRESH_PROBE_SECONDS),
         settings.LLM_RETRY_AFTER_MAX_SECONDS,
         *((probe.task_id, probe.kind, names.index(probe.deployment) + 1) if probe else ("", "", 0)),
-        settings.BATCH_MAX_SHARE,
-        BUCKET_MS,
-        doorbell_of(worker_id),
-        int(may_be_preferred),
-        len(deployments),
+        *(settings.BATCH_MAX_SHARE, BUCKET_MS),
+        *(doorbell_of(worker_id), int(may_be_preferred), len(deployments)),
         *(argument for deployment in deployments for argument in deployment.arguments()),
     ]
-    left, is_counting, wait, probing, tried, *replies = await _claim.acall(
-        _keys(pool, worker_id, names), arguments
-    )
+    keys = _keys(pool, worker_id, names)
+    left, is_counting, wait, probing, tried, *replies = await _claim.acall(keys, arguments)
     return Claim(
         {name: _taken(reply) for name, reply in zip(names, replies, strict=True)},
         left,

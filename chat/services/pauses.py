@@ -46,8 +46,8 @@ class Pause:
 
 
 def pauses() -> list[Pause]:
-    """All at this moment, providers first. Of a model with a single deployment, what that waits for
-    is said of the model (429) and of its provider (breaker). Raises RedisUnavailable."""
+    """All pauses at this moment, providers first. The pause of a model's only deployment is listed
+    as that of the model (429) or of its provider (breaker). Raises RedisUnavailable."""
     models = list(LLMModel.objects.with_deployments())
     providers = Provider.objects.only("name", "paused_at")
     of_models = {model.pk: model.all_deployments() for model in models}

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
-from django.utils.translation import gettext
 from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import Conflict, Forbidden
 from aily.rest.json_input import exceeds
 from aily.rest.sizes import PARAMS_BYTES, TEXT_BYTES
-from chat.exceptions import InvalidTemplate
+from chat.exceptions import InvalidTemplate, because
 from chat.models import LLMModel, Scene, SceneVersion, TaskKind, Tool
 from chat.reasons import Reason
 from chat.rendering import schema as schemas
@@ -177,21 +176,21 @@ def _what_is_checked(version: SceneVersion) -> tuple[object, ...]:
 def _draft(version: SceneVersion, fields: Mapping[str, object]) -> SceneVersion:
     """The version with these fields. Raises Conflict when it is published."""
     if version.is_published:
-        raise Conflict(gettext("A published version does not change. Make a new one."))
+        raise because(Conflict, Reason("published_fixed"))
     for name, value in fields.items():
         setattr(version, name, value)
     return version
 
 
 def _changed_meanwhile() -> Conflict:
-    return Conflict(gettext("Somebody else has just changed this draft; look at it and try again."))
+    return because(Conflict, Reason("draft_changed"))
 
 
 def delete_version(version: SceneVersion) -> None:
     """Delete a draft. Raises Conflict when it is published."""
     with transaction.atomic():
         if _locked(version).is_published:
-            raise Conflict(gettext("A published version is kept: tasks point at it."))
+            raise because(Conflict, Reason("published_kept"))
         SceneVersion.objects.filter(pk=version.pk).delete()
 
 
@@ -217,19 +216,17 @@ def publish(version: SceneVersion, editor: User | None = None) -> SceneVersion:
 
 def _require_draft(version: SceneVersion) -> None:
     if version.is_published:
-        raise Conflict(gettext("This version is published already."))
+        raise because(Conflict, Reason("published_already"))
 
 
 def make_live(version: SceneVersion) -> None:
     """Move the scene to a published version, forth or back. Raises Conflict and Forbidden."""
     if not version.is_published:
-        raise Conflict(gettext("Publish this version first."))
+        raise because(Conflict, Reason("publish_first"))
     if denied := denied_models(version):
-        message = gettext("This version names a model that you may not use: %(name)s.")
-        raise Forbidden(message % {"name": denied[0]})
+        raise because(Forbidden, Reason.of("model_denied", name=denied[0]))
     if denied := denied_tools(version):
-        message = gettext("This version names a tool that you may not use: %(name)s.")
-        raise Forbidden(message % {"name": denied[0]})
+        raise because(Forbidden, Reason.of("tool_denied", name=denied[0]))
     scene = Scene.objects.get(pk=version.scene_id)
     scene.live_version = version
     # Saved, not updated: the audit log listens to the signals of saving.

@@ -17,6 +17,7 @@ from aily.database.threads import in_database
 from aily.problems import Conflict, InvalidRequest, NotFound
 from aily.redis.errors import RedisUnavailable
 from chat import actors, scheduler
+from chat.exceptions import because
 from chat.llm.types import storable
 from chat.models.ids import ais_own
 from chat.models.tool_calls import CallState, InputQuestion, ToolCall
@@ -160,7 +161,7 @@ async def _check(owner_id: int, call: ToolCall, arguments: dict[str, object]) ->
 
     tool = await in_database(load_tool, call.name, owner_id)
     if tool is None or tool.pk != call.tool_id:
-        raise Conflict("This tool is not available any more: reject its call.", field="call_id")
+        raise because(Conflict, Reason("tool_gone"), field="call_id")
     try:
         await check_arguments(tool, arguments, owner_id)
     except ToolFault as fault:

@@ -12,6 +12,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import fetch_column
 from aily.problems import NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import live
 from chat.tables.exceptions import TableFull
 from chat.tables.models import Change, ChangeKind, Table
@@ -64,7 +66,7 @@ def record(table: Table, author: Author, done: Changed) -> int:
     raised = fetch_column(int, _RAISE, parameters)
     if not raised:
         if Table.objects.live().filter(pk=table.pk).exists():
-            raise TableFull(f"A table may have {table.row_limit} rows at most.", field="rows")
+            raise because(TableFull, Reason.of("rows_full", limit=table.row_limit), field="rows")
         raise NotFound("There is no such table, or it is not yours.")
     [rev] = raised
     Change.objects.create(

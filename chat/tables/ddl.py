@@ -92,7 +92,7 @@ def change_schema(table_id: int, change: Callable[[Table], R]) -> R:
 
 
 def is_locked_out(error: DatabaseError) -> bool:
-    """Whether a lock was not to be had in LOCK_SECONDS, or two waited for each other."""
+    """Whether a lock was not granted within LOCK_SECONDS, or the wait for it was a deadlock."""
     return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
 
 

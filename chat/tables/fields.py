@@ -14,6 +14,8 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.database.rows import fetch_column
 from aily.problems import Conflict, InvalidRequest, NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.conversion import pending_field
@@ -49,7 +51,7 @@ def check_name(name: str, where: str = "name") -> str:
     """Return the name without surrounding blanks. Raises InvalidRequest."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME_CHARS:
-        raise InvalidRequest(f"A name has 1 to {MAX_NAME_CHARS} characters.", field=where)
+        raise because(InvalidRequest, Reason.of("name_length", limit=MAX_NAME_CHARS), field=where)
     return name
 
 
@@ -63,7 +65,7 @@ def add_catalogue_fields(
     """
     present = live_fields(table.pk)
     if len(present) + len(new) > MAX_FIELDS:
-        raise TableFull(f"A table may have {MAX_FIELDS} fields at most.", field=where)
+        raise because(TableFull, Reason.of("fields_full", limit=MAX_FIELDS), field=where)
     taken = {field.name for field in present}
     position = max((field.position for field in present), default=0)
     rows: list[Field] = []
@@ -71,7 +73,7 @@ def add_catalogue_fields(
         at = f"{where}.{index}." if len(new) > 1 or where == "fields" else ""
         name = check_name(given.name, f"{at}name")
         if name in taken:
-            raise Conflict(f"There is a field {name!r} already.", field=f"{at}name")
+            raise because(Conflict, Reason.of("field_exists", name=repr(name)), field=f"{at}name")
         taken.add(name)
         options = _checked_options(given, owner, at)
         rows.append(
@@ -196,7 +198,7 @@ def get_live_field(field_id: int) -> Field:
 def _refuse_taken_name(row: Field) -> None:
     others = Field.objects.filter(table_id=row.table_id, deleted_at=None).exclude(pk=row.pk)
     if others.filter(name=row.name).exists():
-        raise Conflict(f"There is a field {row.name!r} already.", field="name")
+        raise because(Conflict, Reason.of("field_exists", name=repr(row.name)), field="name")
 
 
 def _change_options(row: Field, given: Mapping[str, JsonValue]) -> None:
@@ -205,8 +207,8 @@ def _change_options(row: Field, given: Mapping[str, JsonValue]) -> None:
     gone = before.keys() - _choice_names(row.options).keys()
     if gone and row.is_stored and (count := _count_choices(row, sorted(gone))):
         names = ", ".join(repr(before[choice]) for choice in sorted(gone))
-        message = f"{count} cells have one of {names}. Change them first."
-        raise Conflict(message, field="options.choices")
+        reason = Reason.of("choices_used", count=count, names=names)
+        raise because(Conflict, reason, field="options.choices")
 
 
 def _choice_names(options: Mapping[str, JsonValue]) -> dict[int, str]:
@@ -276,10 +278,10 @@ def restore_field(row: Field, author: Author) -> Field:
         if restored.deleted_at is None:
             return restored
         if restored.ai_field is not None and restored.ai_field.deleted_at is not None:
-            raise Conflict("Its AI field is in the trash: restore that.", field="ai_field")
+            raise because(Conflict, Reason("ai_field_in_trash"), field="ai_field")
         present = live_fields(table.pk)
         if len(present) >= MAX_FIELDS:
-            raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")
+            raise because(TableFull, Reason.of("fields_full", limit=MAX_FIELDS))
         restored.name = free_name(restored.name, {field.name for field in present})
         restored.deleted_at = restored.deleted_by = None
         restored.save(update_fields=["name", "deleted_at", "deleted_by", "updated_at"])

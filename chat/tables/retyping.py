@@ -18,6 +18,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import execute, fetch_column, fetch_tuples
 from aily.problems import Conflict, InvalidRequest, NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.conversion import converter, pending_field
@@ -70,16 +72,14 @@ def change_kind(row: Field, kind: str, options: Mapping[str, JsonValue], author:
     Raises InvalidRequest, Conflict, TableFull and TableBusy.
     """
     if kind == Kind.LINK or not row.is_stored:
-        message = "Links and fields that an AI field fills keep their kind: add another field."
-        raise InvalidRequest(message, field="kind")
+        raise because(InvalidRequest, Reason("kind_fixed"), field="kind")
 
     def begin(table: Table) -> None:
         field = get_live_field(row.pk)
         if field.is_retyping:
-            raise Conflict("The kind of this field is being changed.", field="kind")
+            raise because(Conflict, Reason("kind_changing"), field="kind")
         if Field.objects.filter(table=table, is_retyping=True).count() >= MAX_AT_ONCE:
-            message = f"The kinds of {MAX_AT_ONCE} fields of this table are being changed."
-            raise Conflict(message, field="kind")
+            raise because(Conflict, Reason.of("kinds_changing", limit=MAX_AT_ONCE), field="kind")
         if field.kind in _TEXTS and kind in _FREE_TEXTS:
             check_options(kind, options)
             _keep_column(table, field, kind, author)
@@ -130,8 +130,8 @@ def _with_choices(field: Field, kind: str, options: Mapping[str, JsonValue]) -> 
         texts = fetch_column(str, distinct, [MAX_CHOICES + 1])
         names = _names(texts, is_list=kind == Kind.MULTI_SELECT)
         if len(names) > MAX_CHOICES:
-            message = f"The field has more than {MAX_CHOICES} different values."
-            raise InvalidRequest(message, field="kind")
+            reason = Reason.of("too_many_values", limit=MAX_CHOICES)
+            raise because(InvalidRequest, reason, field="kind")
         given["choices"] = list(names)
     return given
 

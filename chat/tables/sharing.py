@@ -14,6 +14,8 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from accounts.delegation import without_actor
 from accounts.models import User
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Table
 from chat.tables.permissions import Access
 
@@ -91,7 +93,8 @@ def _holders(wanted: Sequence[Share], kind: str, rows: object, name_field: str) 
     for index, share in enumerate(wanted):
         name = getattr(share, kind)
         if name is not None and name not in found:
-            raise InvalidRequest(f"There is no {kind} {name!r}.", field=f"shares.{index}.{kind}")
+            reason = Reason.of(f"no_such_{kind}", name=repr(name))
+            raise because(InvalidRequest, reason, field=f"shares.{index}.{kind}")
     return found
 
 

@@ -187,8 +187,8 @@ def read_page(user: User, snapshot_id: str, start: int, number: int) -> Snapshot
 
 def _load(user: User, snapshot_id: str, start: int, number: int) -> tuple[About, bytes, int]:
     """Read what a snapshot of the user's was made of, the packed ids of one page, and its size in
-    bytes. One round trip. Raises SnapshotGone, also for another user's: which rows it has may tell
-    of what only that one may read.
+    bytes. One round trip. Raises SnapshotGone, also for another user's snapshot: its rows may
+    depend on fields that only that user may read.
     """
     ids, about = keys.snapshot_ids(snapshot_id), keys.snapshot_about(snapshot_id)
     pipe = client().pipeline(transaction=False)

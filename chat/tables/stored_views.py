@@ -12,6 +12,8 @@ from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest.json_input import exceeds
 from aily.rest.writes import add, change
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.exceptions import TableFull
 from chat.tables.fields import live_fields
 from chat.tables.models import Table, View
@@ -53,7 +55,7 @@ def may_change(user: User, view: View) -> bool:
 
 def require_change(user: User, view: View) -> None:
     if not may_change(user, view):
-        raise Forbidden("Shared views are changed by those who may edit the table.")
+        raise because(Forbidden, Reason("shared_view"))
 
 
 def create_view(user: User, table: Table, given: Mapping[str, object]) -> View:
@@ -64,7 +66,7 @@ def create_view(user: User, table: Table, given: Mapping[str, object]) -> View:
         # One at a time, or two requests would both see room for the last one.
         Table.objects.select_for_update(no_key=True).get(pk=table.pk)
         if View.objects.filter(table=table).count() >= MAX_VIEWS:
-            raise TableFull(f"A table may have {MAX_VIEWS} views at most.")
+            raise because(TableFull, Reason.of("views_full", limit=MAX_VIEWS))
         return add(view)
 
 
@@ -82,7 +84,7 @@ def _check(user: User, view: View, given: Mapping[str, object]) -> None:
     if view.is_shared:
         require_access(user, view.table, Access.EDIT)
     if not str(view.name).strip():
-        raise InvalidRequest("A view has a name.", field="name")
+        raise because(InvalidRequest, Reason("unnamed_view"), field="name")
     for name in ("filter", "sorts", "groups", "aggregates"):
         if exceeds(getattr(view, name), MAX_FILTER_BYTES):
             message = f"This may have {MAX_FILTER_BYTES} bytes at most."

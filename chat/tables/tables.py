@@ -14,6 +14,8 @@ from accounts.models import User
 from accounts.owner_lock import lock_owner
 from aily.problems import Conflict
 from aily.rest.writes import change
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import ddl, live
 from chat.tables.exceptions import TableFull
 from chat.tables.fields import NewField, add_catalogue_fields, check_name
@@ -39,10 +41,9 @@ def _check_room(owner_id: int) -> None:
     """Users at once may exceed the limit of all by some tables, which does no harm."""
     own = Table.objects.filter(owner_id=owner_id).count()
     if own >= settings.TABLES_MAX_PER_USER:
-        message = f"You may have {settings.TABLES_MAX_PER_USER} tables at most."
-        raise TableFull(f"{message} Those in the trash count as well.")
+        raise because(TableFull, Reason.of("tables_full", limit=settings.TABLES_MAX_PER_USER))
     if Table.objects.count() >= settings.TABLES_MAX:
-        raise TableFull("This installation has as many tables as it may have.")
+        raise because(TableFull, Reason("installation_full"))
 
 
 def change_table(table: Table, given: Mapping[str, object]) -> Table:
@@ -55,9 +56,9 @@ def change_table(table: Table, given: Mapping[str, object]) -> Table:
 
 def delete_table(table: Table) -> None:
     """Move a table to the trash, where it stays for TABLE_TRASH_DAYS. Raises Conflict."""
-    for kind in (Import, Export):
+    for kind, reason in ((Import, "cancel_import"), (Export, "cancel_export")):
         if kind.objects.filter(table=table, state__in=ACTIVE_TRANSFERS).exists():
-            raise Conflict(f"Cancel the running {kind.__name__.lower()} first.")
+            raise because(Conflict, Reason(reason))
     _set_deleted(table, timezone.now())
 
 

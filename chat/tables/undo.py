@@ -19,6 +19,8 @@ from django.utils import timezone
 from pydantic import JsonValue
 
 from aily.problems import Conflict, InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.changes import Author
 from chat.tables.fields import carry_out_inverse, live_fields
 from chat.tables.models import Change, ChangeKind, Step, Table
@@ -85,7 +87,7 @@ def _in_force(table: Table, author: Author) -> QuerySet[Change]:
 
 def _require_inverse(found: Change) -> None:
     if found.inverse is None:
-        raise Conflict("What would undo this was too large to be kept.", field="change")
+        raise because(Conflict, Reason("not_undoable"), field="change")
 
 
 def _oldest(table: Table, author: Author) -> int:
@@ -102,7 +104,7 @@ def undo_change(table: Table, author: Author, change_id: int) -> Undone:
     if found is None:
         raise InvalidRequest("There is no such change in this table.", field="change")
     if found.undone_at is not None:
-        raise Conflict("This was undone already.", field="change")
+        raise because(Conflict, Reason("undone_already"), field="change")
     if found.batch is not None:
         return undo_batch(table, author, found.batch)
     _require_inverse(found)
@@ -117,7 +119,7 @@ def undo_batch(table: Table, author: Author, batch: UUID) -> Undone:
     for undo_of_kind in _of_batches:
         if (rev := undo_of_kind(table, author, batch)) is not None:
             return Undone(found.pk, rev, [])
-    raise Conflict("This cannot be undone, or was undone already.", field="batch")
+    raise because(Conflict, Reason("batch_not_undoable"), field="batch")
 
 
 def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undone:
@@ -125,7 +127,7 @@ def _carry_out(table: Table, author: Author, found: Change, step: Step) -> Undon
     with transaction.atomic():
         in_force = Change.objects.filter(pk=found.pk, undone_at=None)
         if not in_force.update(undone_at=timezone.now()):
-            raise Conflict("This was undone in this moment.", field="change")
+            raise because(Conflict, Reason("undone_already"), field="change")
         inverse = cast("dict[str, Any]", found.inverse)
         if "move" in inverse:
             places = [Place(int(move["id"]), float(move["pos"])) for move in inverse["move"]]

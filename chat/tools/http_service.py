@@ -135,7 +135,7 @@ def _request(
     body = b""
     headers = [
         ("accept", "application/json, text/*;q=0.9"),
-        # The service can tell a call that is made again by it.
+        # By this key the service recognises a call that is made again.
         ("idempotency-key", call_id),
         *parts.headers,
     ]

@@ -124,8 +124,11 @@ async def refresh(server: ToolServer) -> Changes:
 
 
 async def find_token_source(server: ToolServer) -> bool:
-    """Have a server whose tokens come from nobody knows where say so itself: its fields are set,
-    and not stored. False where there is nothing to find. Raises ToolFault."""
+    """Discover where the tokens of a server come from, if staff have not entered it.
+
+    Sets the fields of `server`, and stores nothing. False: there is nothing to discover. Raises
+    ToolFault.
+    """
     if server.auth != ToolServerAuth.OAUTH or server.oauth_token_url:
         return False
     found = await discover(server.url, server.may_reach)

@@ -155,7 +155,7 @@ async def _call_tool(client: Client, request: ToolCallRequest) -> Answer | Asked
 
 
 def _offer_forms(session: ClientSession) -> None:
-    """Say with each request that users can be asked by forms; the package's own way to say so
+    """Declare with each request that users can be asked by forms. The package's own declaration
     offers addresses to be visited as well. Servers of earlier revisions get no such capability."""
     stamp = session._stamp  # noqa: SLF001
 

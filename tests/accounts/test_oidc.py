@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +22,10 @@ from django.test import Client
 from accounts.authentication import identify_session
 from accounts.models import Role, TOTPDevice, User
 from aily.environment import ConfigurationError
-from aily.launcher.programs import BASE_DIR
 from tests.accounts.authenticator import Authenticator, set_up
 from tests.accounts.oidc_site import OIDCSite
 from tests.databases import url_of
+from tests.fresh_settings import import_settings
 from tests.oidc_provider import CLIENT_SECRET, OpenIDProvider
 from tests.waiting import wait_until
 
@@ -133,7 +132,7 @@ def test_what_is_set_wrongly_is_said_at_the_start(
     monkeypatch.setenv("OIDC_ISSUER", issuer)
     monkeypatch.setenv("OIDC_CLIENT_ID", client_id)
     with pytest.raises(ConfigurationError, match=complaint):
-        runpy.run_path(str(BASE_DIR / "aily" / "settings.py"))
+        import_settings()
 
 
 # --- The way in -----------------------------------------------------------------------------------

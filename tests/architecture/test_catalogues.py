@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -149,3 +150,35 @@ def test_the_admin_says_everything_through_its_catalogue() -> None:
     # Some lines have no words of their own: they join the name of a row and a message.
     worded = [line for line in plain if '(request, f"{' not in line and '"aily"' not in line]
     assert worded == []
+
+
+#: Where people at pages of the web app are refused something, whatever they have typed.
+_REFUSING = (
+    *("chat/tables/**/*.py", "chat/runs/*.py", "chat/api/runs.py", "chat/tables/api/*.py"),
+    "chat/services/scenes.py",
+)
+#: A page repeats these requests by itself.
+_REPEATED = ("idempotency key", "This export is")
+
+
+def _refusals(source: str) -> Iterator[ast.Call]:
+    """Where a problem is made of a sentence."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) in ("Conflict", "TableFull") and call.args:
+            is_sentence = isinstance(call.args[0], ast.Constant | ast.JoinedStr)
+            if is_sentence or ast.unparse(call.args[0]) == "message":
+                yield call
+
+
+def test_what_people_at_pages_are_refused_has_a_rule_for_each_language() -> None:
+    """`because` gives it one; a sentence alone is English."""
+    files = [path for pattern in _REFUSING for path in sorted(ROOT.glob(pattern))]
+    found = [(path, call) for path in files for call in _refusals(path.read_text())]
+    assert found, "no refusal is found at all"
+    without = [
+        f"{path.relative_to(ROOT)}: {ast.unparse(call)}"
+        for path, call in found
+        if "params" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert [line for line in without if not any(words in line for words in _REPEATED)] == []

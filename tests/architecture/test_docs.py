@@ -45,7 +45,7 @@ _STARTED = re.compile(r"python -m ((?:aily|tests)(?:\.[a-z_0-9]+)+)")
 
 #: Where the environment is read: `env.int("NAME"`, `_integer(environment, "NAME"`, and the like.
 _READERS = (
-    "aily/settings.py",
+    *(f"aily/settings/{path.name}" for path in (BASE_DIR / "aily/settings").glob("*.py")),
     "aily/launcher/programs.py",
     "aily/environment/launcher.py",
     "chat/management/commands/seed_demo.py",

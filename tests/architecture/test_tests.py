@@ -64,7 +64,6 @@ _TESTED_BY = {
     "aily/rest/writes.py": "tests/chat/api/test_scenes.py",
     "aily/rest/pages.py": "tests/chat/api/test_sizes.py",
     "aily/routing.py": "tests/e2e/test_edges.py",
-    "aily/settings.py": "tests/architecture/test_docs.py",
     "aily/simulator.py": "tests/chat/llm/test_simulate_llm_command.py",
     "aily/urls.py": "tests/aily/rest/test_api.py",
     "aily/web/chunked_forms.py": "tests/clients/test_transport.py",
@@ -75,6 +74,11 @@ _TESTED_BY = {
     "aily/web/servers/uvicorn.py": "tests/e2e/test_web_server.py",
     "aily/web/shutdown.py": "tests/e2e/test_web_server.py",
     "aily/worker.py": "tests/e2e/test_workers.py",
+}
+# Every variable of theirs is read with right and wrong values there.
+_TESTED_BY |= {
+    str(path.relative_to(BASE_DIR)): "tests/aily/environment/test_reader.py"
+    for path in (BASE_DIR / "aily" / "settings").glob("[!_]*.py")
 }
 #: Directories about one thing that several modules do.
 _OF_SEVERAL_MODULES = {Path("chat/api/history")}

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ class Deployment(Running):
             f"/{self.database}",
             "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{ports['queue']}/0",
             "CACHE_URL": f"redis://:{PASSWORD}@127.0.0.1:{ports['cache']}/0",
+            # Compose builds a newer PgBouncer than this machine may have.
+            "DATABASE_PREPARED_STATEMENTS": str(self.prepares_statements).lower(),
             "EMAIL_URL": "consolemail://",
             "AILY_DATA_DIR": str(self.root / "aily"),
             "SIMULATOR_URL": f"http://127.0.0.1:{ports['simulator']}",
@@ -123,6 +126,15 @@ class Deployment(Running):
         }
         kept = {name: value for name, value in shipped.items() if "$" not in value}
         return {"LANG": "C.UTF-8", **kept, **own}
+
+    @cached_property
+    def prepares_statements(self) -> bool:
+        """Whether this machine's PgBouncer keeps prepared statements: from 1.21 on."""
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        program = str(shutil.which("pgbouncer", path=path))
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        numbers = re.findall(r"\d+", version.stdout)[:2]
+        return tuple(map(int, numbers)) >= (1, 21)
 
     @property
     def _user(self) -> str:

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from chat.llm.simulator.answers import simulated_answer
 from tests.client import PATIENCE_SECONDS, RestClient, chat_socket
-from tests.deploy.deployment import POOL_SIZE, Deployment
+from tests.deploy.deployment import DEPLOY, POOL_SIZE, Deployment
 from tests.deploy.monitoring import dashboard_expressions, metric_names
 from tests.deploy.rolling import roll
 from tests.waiting import eventually
@@ -248,6 +248,20 @@ async def test_a_repeated_submit_gives_the_same_task(rest: RestClient) -> None:
     assert len({answer.body["id"] for answer in answers if answer.status == 201}) == 1
 
 
+async def test_hot_statements_are_prepared_where_pgbouncer_keeps_them(
+    deployment: Deployment, rest: RestClient
+) -> None:
+    """Compose's PgBouncer does. By its console: of each connection to PostgreSQL, how many are
+    prepared in it."""
+    assert 'DATABASE_PREPARED_STATEMENTS: "true"' in (DEPLOY / "compose.yaml").read_text()
+    body = {"messages": [{"role": "user", "content": f"Prepared {QUICK}"}]}
+    answer = await rest.post("/api/llmchat/request?sync=true", body)
+    assert answer.body["status"] == "succeeded", answer
+    found = _console(deployment, "SHOW SERVERS")
+    prepared = sum(int(server.get("prepared_statements", 0)) for server in found)
+    assert (prepared > 0) is deployment.prepares_statements, found
+
+
 def test_all_processes_share_few_connections(deployment: Deployment) -> None:
     with deployment.connect() as connection:
         sessions = connection.execute(
@@ -255,13 +269,18 @@ def test_all_processes_share_few_connections(deployment: Deployment) -> None:
         ).fetchone()
     assert sessions is not None
     assert 1 <= sessions[0] <= POOL_SIZE + 5
-    with deployment.connect("pgbouncer") as console:
-        console.prepare_threshold = None
-        cursor = console.execute("SHOW CLIENTS")
-        columns = [column.name for column in cursor.description or ()]
-        clients = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    clients = _console(deployment, "SHOW CLIENTS")
     # Two web processes, two workers and the client.
     assert len([client for client in clients if client["database"] == deployment.database]) >= 4
+
+
+def _console(deployment: Deployment, command: str) -> list[dict[str, Any]]:
+    """What PgBouncer's own console answers."""
+    with deployment.connect("pgbouncer") as console:
+        console.prepare_threshold = None
+        cursor = console.execute(command.encode())
+        columns = [column.name for column in cursor.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 # --- Valkey -------------------------------------------------------------------------------------

@@ -374,6 +374,22 @@ test("a new view of which nothing was sent before the page is left is finished b
   assert.equal(kept.left, null);
 });
 
+test("a new view whose first request is being answered is asked for again", async () => {
+  const { calls, view, settled, api, kept, draft } = openView();
+  kept.left = { id: null, creation: { key: "k", body: {} }, changes: { frozen: 1 } };
+  const finished = finishLeftView(api, 1, draft);
+  const running = { status: 409, code: "conflict", retryAfterSeconds: 0 };
+  calls[0].reject(Object.assign(new Error(), running));
+  while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual(calls[1].given, calls[0].given);
+  calls[1].resolve({ ...view, id: 5 });
+  await settled();
+  assert.deepEqual(calls[2].given, [5, { frozen: 1 }]);
+  calls[2].resolve({ ...view, id: 5, frozen: 1 });
+  await finished;
+  assert.equal(kept.left, null);
+});
+
 test("changes on their way when the page is left are sent again by the next", async () => {
   const { calls, view, settled, api, kept, draft } = openView();
   const open = new OpenView(api, 1, { ...view, id: 5 }, draft);
@@ -389,6 +405,23 @@ test("changes on their way when the page is left are sent again by the next", as
   assert.deepEqual(calls.map(({ given }) => given[1]), [{ frozen: 1 }, { hidden: ["f2"] }, all]);
   for (const call of calls) call.resolve({ ...view, id: 5 });
   await finished;
+  await settled();
+  assert.equal(kept.left, null);
+});
+
+test("the first of two requests that ends leaves what the other one stores to be finished", async () => {
+  const { calls, view, settled, api, kept, draft, open: other } = openView();
+  await other.dispose();
+  const open = new OpenView(api, 1, { ...view, id: 5 }, draft);
+  open.change({ hidden: ["f2"] });
+  open.store();
+  await settled();
+  open.change({ frozen: 1 });
+  globalThis.dispatchEvent(new Event("pagehide"));
+  calls[0].resolve({ ...view, id: 5 });
+  await settled();
+  assert.equal(kept.left.changes.frozen, 1);
+  calls[1].resolve({ ...view, id: 5 });
   await settled();
   assert.equal(kept.left, null);
 });

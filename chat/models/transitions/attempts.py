@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import NamedTuple
@@ -254,16 +254,19 @@ def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:
             if result.status is Status.SUCCEEDED and (conversation_id := changed.get(result.id))
         )
         store_vectors((pk, found) for pk, found in vectors.items() if pk in changed)
-        for result in results:
-            if result.logprobs and result.id in changed:
-                logprobs = msgspec.json.encode(result.logprobs).decode()
-                execute(_STORE_LOGPROBS, {"id": result.id, "logprobs": logprobs})
+        _store_logprobs(result for result in results if result.logprobs and result.id in changed)
         store_steps(
             (result.id, result.step)
             for result in results
             if result.step is not None and result.id in changed
         )
     return set(changed)
+
+
+def _store_logprobs(results: Iterable[AttemptResult]) -> None:
+    for result in results:
+        logprobs = msgspec.json.encode(result.logprobs).decode()
+        execute(_STORE_LOGPROBS, {"id": result.id, "logprobs": logprobs})
 
 
 def _of_the_row(results: Sequence[AttemptResult]) -> Sequence[AttemptResult]:

@@ -25,7 +25,7 @@ from chat.openai.responses.row_replay import object_of_task
 from chat.openai.task_errors import error_of_failure
 
 _encode = msgspec.json.encode
-#: What is said of a line that has no response.
+#: Code and message of a line that has no response, by its state.
 _WITHOUT = {
     "cancelled": ("batch_cancelled", "This request was not run, as its batch was cancelled."),
     "expired": (

@@ -25,7 +25,7 @@ from chat.openai.scenes import target_of, with_variables, with_variables_now
 from chat.services.parameters import Object
 from chat.services.submission import CompositeRequest
 
-#: Fields that ask for something that the answer would silently lack, and what is said of each.
+#: Fields that are refused, because the answer would silently lack what they ask for, and why.
 _UNSUPPORTED = {
     "audio": "Answers are text: audio is not supported.",
     "moderation": "Answers are not moderated here.",

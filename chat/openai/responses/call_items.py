@@ -29,7 +29,7 @@ Emitted = tuple[str, JsonObject]
 
 
 class CallOfTool(msgspec.Struct, frozen=True):
-    """A tool call as its events and its row tell of it."""
+    """A tool call, as far as both its events and its row have it."""
 
     call_id: str
     tool: str

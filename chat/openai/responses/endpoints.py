@@ -33,9 +33,9 @@ from chat.openai.callers import Caller, caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.responses.approvals import Answer, answers_of, resume
 from chat.openai.responses.creation import Prepared, named_as_sent, prepare
-from chat.openai.responses.events import BEFORE_ALL, ResponseEvent
+from chat.openai.responses.events import BEFORE_ALL
 from chat.openai.responses.fields import ResponseCall, read_call
-from chat.openai.responses.objects import JsonObject, ResponseFacts, response_object
+from chat.openai.responses.objects import JsonObject, ResponseEvent, ResponseFacts, response_object
 from chat.openai.responses.replay import (
     current_object,
     follow_events,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -40,6 +40,7 @@ from chat.openai.responses.objects import (
     Ending,
     ItemStatus,
     JsonObject,
+    ResponseEvent,
     ResponseFacts,
     ResponseStatus,
     function_call_item,
@@ -60,21 +61,6 @@ AFTER_LOSS: Final = 1_000_000_000
 FROM_ROW: Final = 2_000_000_000
 #: Before the first event.
 BEFORE_ALL: Final = -1
-
-_LAST_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
-
-
-class ResponseEvent(NamedTuple):
-    type: str
-    number: int
-    fields: JsonObject
-
-    @property
-    def is_last(self) -> bool:
-        return self.type in _LAST_TYPES
-
-    def body(self) -> JsonObject:
-        return {"type": self.type, "sequence_number": self.number, **self.fields}
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from chat.openai.responses.objects import JsonObject
 from chat.openai.responses.tools import read_tools
 from chat.services.parameters import Object, ShortText
 
-#: Fields that ask for something that would silently be left out, and what is said of each.
+#: Fields that are refused, because what they ask for would silently be left out, and why.
 _UNSUPPORTED = {
     "conversation": "Conversations are continued by previous_response_id here.",
     "context_management": "Contexts are not compacted here.",

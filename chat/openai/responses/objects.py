@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 JsonObject = dict[str, Any]
@@ -26,6 +26,22 @@ ITEM_PREFIXES: Final = {
 #: Among the fields of the request, and not shown with them.
 LISTED_TOOLS: Final = "aily_listed_tools"
 _HEX_CHARS = 32
+_LAST_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class ResponseEvent(NamedTuple):
+    """An event of a response's stream, as clients are sent it."""
+
+    type: str
+    number: int
+    fields: JsonObject
+
+    @property
+    def is_last(self) -> bool:
+        return self.type in _LAST_TYPES
+
+    def body(self) -> JsonObject:
+        return {"type": self.type, "sequence_number": self.number, **self.fields}
 
 
 @dataclass(frozen=True, slots=True)

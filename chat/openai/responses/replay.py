@@ -25,8 +25,8 @@ from chat.events import (
 from chat.models import Status, StoredResponse, Task, ToolCall
 from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_event, ending_of_task
-from chat.openai.responses.events import BEFORE_ALL, EventMachine, ResponseEvent
-from chat.openai.responses.objects import Ending, JsonObject, ResponseFacts
+from chat.openai.responses.events import BEFORE_ALL, EventMachine
+from chat.openai.responses.objects import Ending, JsonObject, ResponseEvent, ResponseFacts
 from chat.openai.responses.row_replay import (
     PlayCall,
     answer_of,

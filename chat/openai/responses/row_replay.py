@@ -14,10 +14,11 @@ from chat.models.responses import TranscriptEntry
 from chat.models.task_states import REFUSAL
 from chat.openai.responses.call_items import ASKED, CallOfTool
 from chat.openai.responses.endings import ending_of_task
-from chat.openai.responses.events import EventMachine, ResponseEvent
+from chat.openai.responses.events import EventMachine
 from chat.openai.responses.objects import (
     Ending,
     JsonObject,
+    ResponseEvent,
     ResponseFacts,
     response_object,
     usage_object,
@@ -156,7 +157,7 @@ PlayCall = Callable[[CallOfTool], Iterator[ResponseEvent]]
 def _moments(
     machine: EventMachine, row: ToolCall
 ) -> Iterator[tuple[tuple[int, int], PlayCall, CallOfTool]]:
-    """What the events of a call tell, each with its place in the log."""
+    """The states of a call that its events had, each with its place in the log."""
     call = call_of_row(row)
     was_asked = bool(row.asked_event)
     first = msgspec.structs.replace(

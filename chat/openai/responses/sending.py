@@ -10,7 +10,8 @@ import msgspec
 from aily.http.event_streams import Interruption
 from aily.rest.json_input import one_line
 from chat.openai.errors import OpenAIError
-from chat.openai.responses.events import BEFORE_ALL, ResponseEvent
+from chat.openai.responses.events import BEFORE_ALL
+from chat.openai.responses.objects import ResponseEvent
 from chat.openai.waiting import interrupted
 
 _DONE = b"data: [DONE]\n\n"

@@ -135,7 +135,7 @@ def _bad_frame(message: str) -> OpenAIError:
 
 
 def _steer_failed(frame: JsonObject) -> JsonObject:
-    """What is said to a running response does not reach it here: the input comes back."""
+    """Refuse input for a running response, and give the input back: responses are not steered."""
     error = {
         "type": "invalid_request_error",
         "code": "steering_not_supported",

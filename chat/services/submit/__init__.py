@@ -24,6 +24,8 @@ from aily.database.threads import in_database
 from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
 from aily.redis.clients import require_redis
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import check_schema_apart, render_apart
 from chat.services.submit.admit import admit_tasks, refuse_over_rate
@@ -97,7 +99,7 @@ async def _submit_rendered(submission: Submission) -> Accepted:
         except NeedsSchemaCheckError as needed:
             await check_schema_apart(needed.schema, submission.owner_id)
             submission = replace(submission, uncounted=None, rate=needed.rate)
-    raise Conflict("This scene is being changed; submit again.", field="scene")
+    raise because(Conflict, Reason("scene_changing"), field="scene")
 
 
 @per_loop

@@ -14,9 +14,10 @@ from aily.database.rows import fetch_each
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.exceptions import ModelDisabled, UnknownModel, UnsuitableModel
+from chat.exceptions import ModelDisabled, UnknownModel, UnsuitableModel, because
 from chat.models import LLMModel, Scene, SceneVersion, TaskKind, WebhookEndpoint
 from chat.models.ids import is_own
+from chat.reasons import Reason
 from chat.services import catalog, drafts, history, repeats, webhooks
 from chat.services.catalog import Catalog
 from chat.services.history import History
@@ -180,7 +181,7 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
         return _enabled(default)
     if preferred is not None:
         raise ModelDisabled(preferred.name)
-    raise InvalidRequest("No model is set as default: name one.", field="model")
+    raise because(InvalidRequest, Reason("no_default_model"), field="model")
 
 
 def _able(submission: Submission, model: LLMModel) -> LLMModel:

@@ -194,7 +194,7 @@ def _side(ai_run: AiRun) -> Object:
 
 
 def _revealed(ai_run: AiRun) -> Object:
-    """What would tell which side it is."""
+    """The facts that reveal which configuration a side has: run, model, tokens and cost."""
     run, content = ai_run.run, ai_run.config.content
     return {
         "run": str(run.pk),

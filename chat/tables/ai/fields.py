@@ -13,7 +13,9 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest, NotFound
 from aily.rest.json_input import exceeds
+from chat.exceptions import because
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason
 from chat.runs import control
 from chat.runs.creation import NewRun, check_fields
 from chat.services.drafts import find_version
@@ -125,7 +127,7 @@ def add_ai_field(table_id: int, new: NewAiField, user: User, client: str = "") -
 
     def add(table: Table) -> AiField:
         if AiField.objects.filter(table=table, deleted_at=None).count() >= MAX_AI_FIELDS:
-            raise TableFull(f"A table may have {MAX_AI_FIELDS} AI fields at most.")
+            raise because(TableFull, Reason.of("ai_fields_full", limit=MAX_AI_FIELDS))
         row.save(force_insert=True)
         made = _add_outputs(table, row, outputs, user)
         answer_tables.create(row, made)
@@ -153,7 +155,7 @@ def _add_outputs(
     made = add_catalogue_fields(table, [output.field for output in outputs], user, "outputs")
     used = Field.objects.filter(ai_field=row).count()
     if used + len(made) > answer_tables.MAX_OUTPUTS_EVER:
-        raise TableFull("This AI field has had as many outputs as it can have.", field="outputs")
+        raise because(TableFull, Reason("outputs_full"), field="outputs")
     for place, (field_row, output) in enumerate(zip(made, outputs, strict=True), used + 1):
         field_row.ai_field, field_row.column = row, f"o{place}"
         row.outputs_map[field_row.column] = output.name
@@ -317,7 +319,7 @@ def restore_ai_field(row: AiField, user: User, client: str = "") -> AiField:
         outputs = list(Field.objects.filter(ai_field=row, deleted_at=restored.deleted_at))
         present = live_fields(table.pk)
         if len(present) + len(outputs) > MAX_FIELDS:
-            raise TableFull(f"A table may have {MAX_FIELDS} fields at most.")
+            raise because(TableFull, Reason.of("fields_full", limit=MAX_FIELDS))
         taken = {found.name for found in present}
         for output in outputs:
             output.name = free_name(output.name, taken)

@@ -15,7 +15,9 @@ from pydantic import JsonValue
 
 from aily.database.rows import Row, fetch_column, fetch_rows
 from aily.problems import Conflict, Forbidden, InvalidRequest
+from chat.exceptions import because
 from chat.models import Run, RunRow
+from chat.reasons import Reason
 from chat.runs.kinds import Prepared, SampledRow
 from chat.tables.ai.config import condition_fields, field_id, mapped_fields
 from chat.tables.ai.fields import check_links
@@ -113,7 +115,7 @@ def load_run_source(run_id: UUID) -> RunSource:
     related = ("ai_field", "table", "config", "run__owner")
     found = AiRun.objects.select_related(*related).filter(pk=run_id).first()
     if found is None or found.ai_field.deleted_at is not None or found.table.deleted_at is not None:
-        raise Conflict("The AI field of this run has been deleted.", field="ai_field")
+        raise because(Conflict, Reason("ai_field_deleted"), field="ai_field")
     source = RunSource(found, {field.pk: field for field in live_fields(found.table_id)})
     _require_access(source)
     return source

@@ -10,8 +10,10 @@ from psycopg import sql
 from aily.database.long_transactions import long_transaction
 from aily.database.rows import Row, fetch_rows
 from aily.problems import Conflict
+from chat.exceptions import because
 from chat.models import RunState
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason
 from chat.tables.changes import Author, Changed, record
 from chat.tables.live import MAX_ROWS_OF_CHANGE
 from chat.tables.models import AiRun, ChangeKind, Field, Table
@@ -64,7 +66,7 @@ def revert(ai_run: AiRun, user_id: int, client: str = "") -> int:
     """Give the cells that the run has filled what they held before, but for those that were edited
     or filled again since. Returns how many those were. Raises Conflict until the run has ended."""
     if ai_run.run.state not in (*ENDED_RUNS, RunState.PAUSED, RunState.READY):
-        raise Conflict("Pause or cancel the run first.", field="state")
+        raise because(Conflict, Reason("end_run"), field="state")
     outputs = list(Field.objects.filter(ai_field=ai_run.ai_field_id).order_by("id"))
     names = [column(name) for name in (*COLUMNS, *(output.column for output in outputs))]
     parts: dict[str, sql.Composable] = {

@@ -15,11 +15,13 @@ from aily.rest.etags import if_match
 from aily.rest.pages import matching
 from aily.rest.requests import no_body
 from chat.api.run_schemas import ErrorGroup, EstimateOut
-from chat.api.runs import error_groups
 from chat.api.trying import try_once
+from chat.exceptions import because
 from chat.models import Run, RunRow, RunState
+from chat.reasons import Reason
 from chat.runs import control, estimating
 from chat.runs.actors import ring_feeder
+from chat.runs.errors import error_groups
 from chat.tables.ai import provenance, reverting, reviews, runs
 from chat.tables.ai.visibility import hidden_inputs, shown_inputs
 from chat.tables.api.ai_fields import find
@@ -85,7 +87,7 @@ def change_table_run(request: AuthenticatedRequest, run_id: UUID, payload: Limit
     fields = payload.dict(exclude_unset=True)
     states = [RunState.READY, RunState.PAUSED]
     if not Run.objects.filter(pk=run_id, state__in=states).update(**fields):
-        raise Conflict("Pause the run first.", field="state")
+        raise because(Conflict, Reason("pause_run"), field="state")
     return _shown(run_id)
 
 
@@ -162,7 +164,8 @@ def pause_table_run(request: AuthenticatedRequest, run_id: UUID) -> Any:
     """Begin no further call. Those that run end, and count. Harmless on a paused run."""
     run = _find(request, run_id).run
     if run.state != RunState.PAUSED and not control.pause(run):
-        raise Conflict(f"A run that is {run.state} cannot be paused.", field="state")
+        message = f"A run that is {run.state} cannot be paused."
+        raise Conflict(message, field="state", params={"rule": "run_state"})
     return _shown(run_id)
 
 

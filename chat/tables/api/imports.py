@@ -21,7 +21,9 @@ from aily.rest.etags import if_match
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page
 from aily.rest.requests import no_body
+from chat.exceptions import because
 from chat.models import StoredFile
+from chat.reasons import Reason
 from chat.tables.api.downloads import attachment
 from chat.tables.api.transfer_schemas import (
     ImportItem,
@@ -229,7 +231,7 @@ def undo_import(
     """Take back all that an import did, but for what was changed since. For seven days."""
     job = _load(request, import_id)
     if job.table_id is None or job.undone_at is not None:
-        raise Conflict("There is nothing to undo.", field="state")
+        raise because(Conflict, Reason("nothing_to_undo"), field="state")
     user = request.auth.user
     table = get_table(user, job.table_id, Access.EDIT)
     undo_batch(table, Author(user.pk, payload.client), job.pk)

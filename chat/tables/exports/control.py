@@ -13,8 +13,10 @@ from accounts.models import User
 from accounts.owner_lock import lock_owner
 from aily.database.outages import require_disk_room
 from aily.problems import Conflict, LimitReached, NotFound
+from chat.exceptions import because
 from chat.models.files import delete_file
 from chat.models.ids import is_own
+from chat.reasons import Reason
 from chat.runs.announcing import publish
 from chat.tables.exports.selection import selection_of
 from chat.tables.models import Export, Table, TransferState, View
@@ -67,7 +69,7 @@ def cancel(job: Export) -> Export:
 def delete(job: Export) -> None:
     """Delete an export that has ended, and its file."""
     if job.state not in ENDED_TRANSFERS:
-        raise Conflict("Cancel the export first.", field="state")
+        raise because(Conflict, Reason("cancel_export"), field="state")
     Export.objects.filter(pk=job.pk).delete()
     if job.file_id is not None:
         delete_file(job.file_id)

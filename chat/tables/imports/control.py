@@ -11,9 +11,11 @@ from django.utils import timezone
 from accounts.models import User
 from aily.database.rows import fetch_column
 from aily.problems import Conflict, InvalidRequest, NotFound
+from chat.exceptions import because
 from chat.models import StoredFile
 from chat.models.files import delete_file
 from chat.models.ids import is_own
+from chat.reasons import Reason
 from chat.runs.announcing import publish
 from chat.tables import ddl
 from chat.tables.exceptions import TableBusy
@@ -33,7 +35,7 @@ from chat.tables.permissions import Access, get_table
 from chat.tables.tables import create_table
 from chat.tables.transfers.failures import Failure
 
-#: Kinds whose values can tell one row from another.
+#: Kinds whose values can identify a row.
 KEY_KINDS = (
     *(Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.DATE, Kind.DATETIME, Kind.URL, Kind.EMAIL),
 )
@@ -75,14 +77,15 @@ def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
     if "new_table" in given and not job.new_table:
         raise InvalidRequest("The table of this import is there already.", field="new_table")
     if not Import.objects.filter(pk=job.pk, state=job.state).update(**given):
-        raise Conflict("This import was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("import_changed"), field="state")
     job.refresh_from_db()
     return job
 
 
 def _require_open(job: Import) -> None:
     if job.state not in _OPEN or job.file_id is None:
-        raise Conflict(f"An import that is {job.state} cannot be changed.", field="state")
+        message = f"An import that is {job.state} cannot be changed."
+        raise Conflict(message, field="state", params={"rule": "import_state"})
 
 
 def _check_dialect(job: Import, dialect: Mapping[str, object]) -> None:
@@ -133,17 +136,16 @@ def start(job: Import, user: User, client: str = "") -> Import:
 
 def _check_start(job: Import, mapping: Sequence[Mapped], user: User) -> None:
     if not job.columns:
-        raise Conflict("The file could not be read: change how.", field="dialect")
+        raise because(Conflict, Reason("import_unreadable"), field="dialect")
     check_mapping(job, mapping, user)
     if not any(mapping):
-        raise InvalidRequest("No column goes to a field.", field="mapping")
+        raise because(InvalidRequest, Reason("nothing_mapped"), field="mapping")
     if job.mode == ImportMode.APPEND:
         return
     if job.new_table or job.key_field_id is None:
-        message = "Name the field by which rows are found in the table."
-        raise InvalidRequest(message, field="key_field")
+        raise because(InvalidRequest, Reason("key_missing"), field="key_field")
     if {"field": f"f{job.key_field_id}"} not in mapping:
-        raise InvalidRequest("No column goes to the key field.", field="key_field")
+        raise because(InvalidRequest, Reason("key_unmapped"), field="key_field")
 
 
 def _start_with_table(
@@ -212,7 +214,7 @@ def _set_running(job: Import, targets: Sequence[int | None], **fields: Any) -> N
     _refuse_changing_kinds(targets)
     old_report = job.report_file_id
     if not Import.objects.filter(pk=job.pk, state__in=_OPEN).update(**fields):
-        raise Conflict("This import was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("import_changed"), field="state")
     # Not purged while it is read.
     files = [file_id for file_id in (job.file_id, job.sheet_file_id) if file_id is not None]
     StoredFile.objects.filter(pk__in=files).update(expires_at=None)
@@ -251,8 +253,8 @@ def cancel(job: Import) -> Import:
     except DatabaseError as error:
         if not ddl.is_locked_out(error):
             raise
-        message = "Its rows are being written: in a moment it has ended."
-        raise Conflict(message, field="state", retry_after_seconds=2) from None
+        writing = Reason("import_writing")
+        raise because(Conflict, writing, field="state", retry_after_seconds=2) from None
     if is_cancelled:
         publish([job.pk])
         clean_up(job)
@@ -299,9 +301,9 @@ def _drop_fields(job: Import) -> None:
 def delete(job: Import) -> None:
     """Delete an import that is not running, its files and what would undo it."""
     if job.state == TransferState.RUNNING:
-        raise Conflict("Cancel the import first.", field="state")
+        raise because(Conflict, Reason("cancel_import"), field="state")
     if not Import.objects.filter(pk=job.pk, state=job.state).delete()[0]:
-        raise Conflict("This import was changed meanwhile.", field="state")
+        raise because(Conflict, Reason("import_changed"), field="state")
     drop(staging_table(job.pk), undo_table(job.pk))
     for file_id in (job.file_id, job.sheet_file_id, job.report_file_id):
         if file_id is not None:

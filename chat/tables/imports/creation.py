@@ -43,8 +43,8 @@ _FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class NewImport:
-    """`table` None: a new one of the name `new_table`. `format` "": by the file's name, and if that
-    does not tell, by its first bytes."""
+    """`table` None: a new one of the name `new_table`. `format` "": guessed from the file's name,
+    else from its first bytes."""
 
     owner_id: int
     table: Table | None

@@ -137,7 +137,7 @@ def _renewing(pieces: Iterable[bytes], lease: Lease) -> Iterator[bytes]:
 
 # --- Dialect ------------------------------------------------------------------------------------
 def _dialect(job: Import, file_id: UUID, chosen: Mapping[str, object]) -> Dialect:
-    """The dialect, with what is chosen and what the first bytes tell."""
+    """The dialect: what the owner has chosen, and the rest guessed from the first bytes."""
     encoding = str(chosen.get("encoding") or job.options.get("encoding") or "")
     if not encoding:
         message = "The file is text in neither UTF-8 nor GB18030 nor UTF-16: say in which encoding."
@@ -198,7 +198,7 @@ class _Survey:
             raise FileError("empty_file", "The file has no rows, or none that can be read.")
 
     def with_guesses(self, chosen: Mapping[str, object]) -> Dialect:
-        """The dialect, with what the cells tell of numbers and dates."""
+        """The dialect, with the forms of numbers and dates guessed from the cells."""
         rows = self.sample.rows
         guesses: dict[str, object] = {
             "decimal_comma": guessing.guess_decimal_comma(rows, self._dialect.delimiter),

@@ -14,6 +14,8 @@ from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.fields import MAX_FIELDS, NewField, live_fields
 from chat.tables.imports.links import find_target
 from chat.tables.models import Field, Import, Kind
@@ -58,8 +60,7 @@ def check_mapping(job: Import, mapping: Sequence[Mapped], user: User) -> None:
             continue
         name = _check_entry(entry, fields, f"mapping.{at}", user)
         if name in taken:
-            message = "Another column goes to the same field."
-            raise InvalidRequest(message, field=f"mapping.{at}")
+            raise because(InvalidRequest, Reason("mapped_twice"), field=f"mapping.{at}")
         taken.add(name)
 
 
@@ -76,7 +77,7 @@ def _check_entry(
             raise InvalidRequest(f"This is one of {kinds}.", field=f"{where}.new.kind")
         name = new.get("name")
         if not isinstance(name, str) or not name.strip():
-            raise InvalidRequest("A field needs a name.", field=f"{where}.new.name")
+            raise because(InvalidRequest, Reason("unnamed_field"), field=f"{where}.new.name")
         return name.strip()
     message = 'This is null, {"field": "f1"} or {"new": {"name": "A name", "kind": "text"}}.'
     raise InvalidRequest(message, field=where)

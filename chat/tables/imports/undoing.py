@@ -15,6 +15,8 @@ from psycopg import sql
 from aily.database.long_transactions import long_transaction
 from aily.database.rows import execute, fetch_column
 from aily.problems import Conflict
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.changes import Author, Changed, record
 from chat.tables.imports.staging import drop, new_column, old_column, present_value, undo_table
 from chat.tables.models import Change, ChangeKind, Field, Import, Table, TransferState
@@ -81,7 +83,7 @@ def _fields(job: Import) -> list[Field]:
     fields = list(Field.objects.filter(pk__in=ids))
     retyped = [field for field in fields if field.retype and field.column != field.key]
     if retyped or any((field.retype or {}).get("state") == "running" for field in fields):
-        raise Conflict("The kind of a field was changed since: this cannot be undone.")
+        raise because(Conflict, Reason("kind_changed_since"))
     return fields
 
 
@@ -102,7 +104,7 @@ def _restore(table: Table, import_id: UUID, fields: Sequence[Field]) -> int:
             changed=sql.SQL(" OR ").join(changed),
         )
     )
-    # After the rows: what a row links to tells whether it has changed since.
+    # After the rows: their links are compared to find out whether a row has changed since.
     for field in fields:
         if not field.is_stored:
             _restore_links(table, import_id, field)

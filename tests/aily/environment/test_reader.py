@@ -11,11 +11,10 @@ import pytest
 
 from aily.environment import ConfigurationError, Environment
 from aily.launcher.programs import BASE_DIR, Options
+from tests.fresh_settings import import_settings
 
-_SETTINGS = BASE_DIR / "aily" / "settings.py"
-#: Compiled once for hundreds of imports.
-_CODE = compile(_SETTINGS.read_text(), str(_SETTINGS), "exec")
-_SOURCE = _SETTINGS.read_text() + (BASE_DIR / "aily/environment/launcher.py").read_text()
+_SOURCES = (*(BASE_DIR / "aily/settings").glob("*.py"), BASE_DIR / "aily/environment/launcher.py")
+_SOURCE = "".join(path.read_text() for path in _SOURCES)
 
 #: By the kind of reading: values that no variable of the kind may have.
 _WRONG: dict[str, tuple[str, ...]] = {
@@ -78,12 +77,10 @@ def read_variables() -> dict[str, str]:
     return {name: kind for kind, name in readings} | dict.fromkeys(roles, "checked")
 
 
-def import_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
+def import_with(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    imported = {"__name__": "settings_of_test", "__file__": str(_SETTINGS)}
-    exec(_CODE, imported)  # noqa: S102 (our own source)
-    return imported
+    return import_settings()
 
 
 def wrong_values() -> list[tuple[str, str]]:
@@ -106,7 +103,7 @@ def test_a_wrong_value_ends_the_process_with_a_sentence_that_names_the_variable(
 ) -> None:
     for value in [value for own, value in wrong_values() if own == name]:
         with pytest.raises(ConfigurationError) as refused:
-            import_settings(monkeypatch, **{name: value})
+            import_with(monkeypatch, **{name: value})
         assert refused.value.code == 2
         written = capsys.readouterr().err
         assert written.count("\n") == 1, value
@@ -118,7 +115,7 @@ def test_a_wrong_value_ends_the_process_with_a_sentence_that_names_the_variable(
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in read_variables():
         with monkeypatch.context() as patched:
-            import_settings(patched, **{name: ""})
+            import_with(patched, **{name: ""})
 
 
 @pytest.mark.parametrize(
@@ -145,7 +142,7 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_right_values_are_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import_settings(monkeypatch, **{name: value})
+    import_with(monkeypatch, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +173,7 @@ def test_a_mistyped_name_is_refused_with_the_one_that_was_meant(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ConfigurationError):
-        import_settings(monkeypatch, **{written: "1"})
+        import_with(monkeypatch, **{written: "1"})
     assert f"{written} is no variable of aily; did you mean {meant}?" in capsys.readouterr().err
 
 
@@ -192,13 +189,13 @@ def test_a_mistyped_name_is_refused_with_the_one_that_was_meant(
 def test_variables_of_other_programs_are_left_alone(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import_settings(monkeypatch, **{name: "1"})
+    import_with(monkeypatch, **{name: "1"})
 
 
 def test_a_service_of_kubernetes_and_an_ignored_variable_are_no_mistake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import_settings(
+    import_with(
         monkeypatch,
         AILY_PORT="tcp://10.0.0.1:8000",
         DATABASE_URI="postgres://another",
@@ -211,7 +208,7 @@ def test_a_data_directory_that_cannot_be_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError):
-        import_settings(monkeypatch, AILY_DATA_DIR=str(tmp_path / "file"), SECRET_KEY="")
+        import_with(monkeypatch, AILY_DATA_DIR=str(tmp_path / "file"), SECRET_KEY="")
     assert "AILY_DATA_DIR" in capsys.readouterr().err
 
 

@@ -34,7 +34,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServer
 @pytest.fixture
 def servers(running: SentinelServers, settings: Settings) -> SentinelServers:
     settings.REDIS_URL = running.url
-    settings.REDIS_TIMEOUT_SECONDS = 1.0
     return running
 
 

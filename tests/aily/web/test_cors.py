@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from pytest_django import Settings
 from accounts.models import User
 from aily.environment import ConfigurationError
 from aily.routing import routes
-from aily.settings import BASE_DIR
 from aily.web.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 from tests.communicators import HttpCommunicator
 from tests.conftest import ClientOf
+from tests.fresh_settings import import_settings
 
 ORIGIN = "https://app.example"
 PREFLIGHT = {
@@ -31,7 +30,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any
     """The settings as a process with these variables reads them."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return runpy.run_path(str(BASE_DIR / "aily" / "settings.py"))
+    return import_settings()
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ SECONDS = 12.0
 LIFETIME = timedelta(seconds=3)
 
 
+@pytest.fixture(autouse=True)
+def _listens_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published before this process listens is found out much later."""
+    monkeypatch.setattr("aily.web.access_revocation.LISTEN_SECONDS", 20)
+
+
 @dataclass
 class Visitor:
     """Alice by an API key, or by a session."""

@@ -23,6 +23,12 @@ WORDS = "was revoked, or has expired"
 _CALL = {"name": "echo", "arguments": {"text": "I wait for a worker"}}
 
 
+@pytest.fixture(autouse=True)
+def _listens_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published before this process listens is found out much later."""
+    monkeypatch.setattr("aily.web.access_revocation.LISTEN_SECONDS", 20)
+
+
 def _of_v1(path: str, **fields: Any) -> dict[str, Any]:
     return {"url": f"/v1{path}", "json": fields}
 

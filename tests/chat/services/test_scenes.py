@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -365,11 +366,18 @@ def test_of_an_edit_and_a_publication_at_once_exactly_what_was_published_is_kept
 def test_a_published_version_is_compiled_once(scene: Scene) -> None:
     version = publish(write(scene, "{% for part in name %}{{ part }}{% endfor %}" * 50))
     render(version, {"name": "x"})
-    started = time.perf_counter()
+    stored = SceneVersion.objects.get
+    assert _shortest(lambda: stored(pk=version.pk)) < _shortest(
+        lambda: draft(version.user_template, {})
+    )
+
+
+def _shortest(make: Callable[[], SceneVersion]) -> float:
+    """The seconds of the quickest of some renderings: what else the machine does makes others last
+    longer."""
+    found = []
     for _ in range(20):
-        render(SceneVersion.objects.get(pk=version.pk), {"name": "x"})
-    cached = time.perf_counter() - started
-    started = time.perf_counter()
-    for _ in range(20):
-        render(draft(version.user_template, {}), {"name": "x"})
-    assert cached < time.perf_counter() - started
+        version, started = make(), time.perf_counter()
+        render(version, {"name": "x"})
+        found.append(time.perf_counter() - started)
+    return min(found)

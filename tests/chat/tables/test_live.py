@@ -105,8 +105,8 @@ async def test_resuming_by_revision_or_id(alice: User, table: Table, connect: Co
 async def test_many_changes_are_few_frames(alice: User, table: Table, connect: Connect) -> None:
     socket = await connect(alice)
     await _subscribe(socket, table)
-    made = [row for _ in range(30) for row in await _create(table)]
     began = asyncio.get_running_loop().time()
+    made = [row for _ in range(30) for row in await _create(table)]
     rows: list[int] = []
     frames = 0
     while len(rows) < len(made):

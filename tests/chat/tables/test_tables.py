@@ -171,6 +171,7 @@ def test_a_choice_that_cells_have_is_not_removed_and_no_id_is_used_again(grids: 
     refused = grids.client.patch(path, {"options": {"choices": [shut]}}, content_type=JSON)
     assert refused.status_code == 409
     assert "1 cells have one of 'Open'" in refused.json()["detail"]
+    assert refused.json()["params"] == {"rule": "choices_used", "count": "1", "names": "'Open'"}
     kept = {"choices": [{**open_, "name": "Opened"}, "New"]}
     changed = grids.client.patch(path, {"options": kept}, content_type=JSON).json()
     assert [choice["id"] for choice in changed["options"]["choices"]] == [1, 3]
@@ -181,6 +182,7 @@ def test_a_table_has_at_most_200_fields_and_a_full_row_fits(grids: Grids) -> Non
     grid = grids.make(**{f"F{number}": "text" for number in range(200)})
     refused = grid.send("post", "/fields", {"name": "One more", "kind": "text"})
     assert refused.json()["code"] == "table_full"
+    assert refused.json()["params"] == {"rule": "fields_full", "limit": "200"}
     [row] = grid.create({f"F{number}": f"{number:04}" * 500 for number in range(200)})
     assert grid.row(row)["F199"] == "0199" * 500
     # Values too short to be stored elsewhere are small enough for the page.
@@ -200,6 +202,7 @@ def test_limits_of_tables(grids: Grids, settings: Settings) -> None:
     grid.create({"A": "1"}, {"A": "2"})
     full = grid.batch({"op": "create", "values": {}})
     assert (full.status_code, full.json()["code"]) == (409, "table_full")
+    assert full.json()["params"] == {"rule": "rows_full", "limit": "2"}
     assert Table.objects.get().row_count == 2
 
 

@@ -73,6 +73,7 @@ def test_cells_are_edited_by_keyboard_and_taken_back(page_of_tables: Page) -> No
     expect(cell(page, 1, 4)).to_have_text("–")
     page.keyboard.press("Control+y")
     expect(cell(page, 0, 0)).to_have_text("Mended")
+    expect(status(page).locator(".status-edits")).to_have_text("")
     page.reload()
     expect(cell(page, 0, 0)).to_have_text("Mended")
 

@@ -90,7 +90,7 @@ def _number(cell: object) -> str:
 
 
 def _moment(cell: object) -> str:
-    """A date where the time is midnight: a workbook does not tell them apart."""
+    """A date where the time is midnight: workbooks have one type for dates and times."""
     assert isinstance(cell, datetime)  # noqa: S101 - by the type it is looked up
     return cell.date().isoformat() if cell.time() == time() else cell.isoformat(sep=" ")
 

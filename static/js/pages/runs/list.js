@@ -113,7 +113,7 @@ export class RunsPage {
         ${this.#isLoaded && items.length === 0
           ? html`<p class="muted">${t("runs.none")}</p>`
           : nothing}
-        <ul>${repeat(items, ({ id }) => id, runTemplate)}</ul>
+        <ul class="item-list">${repeat(items, ({ id }) => id, runTemplate)}</ul>
         <div class="notices">${notice(this.#error)}</div>
         ${hasMore ? more : nothing}
       </section>
@@ -128,7 +128,7 @@ function runTemplate(run) {
   return html`
     <li class="run-item" data-key=${run.id}>
       <a href=${href({ name: "runs", id: run.id })}>
-        <span class="run-item-name" dir="auto">${run.name}</span>
+        <span class="item-name" dir="auto">${run.name}</span>
         ${stateBadge(run)}
         <span class="muted run-item-counts">${countsText(run)}</span>
         <span class="muted run-item-cost">${cost}</span>

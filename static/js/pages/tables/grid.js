@@ -13,38 +13,13 @@ import {
   setCounts,
 } from "./grid_access.js";
 import { fieldColumn, linesOf, NUMBER, numberColumn, widthsOf } from "./grid_columns.js";
+import { jumpToEdge } from "./grid_jumps.js";
 import { menuButton } from "./grid_nodes.js";
 
 /**
  * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
- * @import { Drop } from "./column_drag.js"
- * @import { Edit } from "./edits.js"
- * @import { Heading } from "./layout.js"
- * @import { AiCell, Field, Row, Value } from "./types.d.ts"
- *
- * @typedef {object} Source what the grid shows
- * @property {() => number} lines
- * @property {(line: number) => Row|Heading|null|undefined} at undefined: not there yet; null: deleted
- * @property {(row: Row, field: Field) => {value: Value, edit?: Edit, ai?: AiCell}} cell
- * @property {(line: number) => number} numberOf of the row
- * @property {(heading: Heading) => string} headingText
- *
- * @typedef {object} Callbacks
- * @property {(row: Row, field: Field, value: Value, was: Value) => void} onEdit
- * @property {(line: number, field: Field) => void} onOpenValue its editor is a dialog
- * @property {(field: Field, anchor: Element) => void} onFieldMenu
- * @property {(line: number, field: Field, anchor: Element) => void} onCellMenu
- * @property {(line: number) => void} onOpenRow
- * @property {(line: number, field: Field) => void} onActive a cell has been selected
- * @property {(heading: Heading) => void} onToggle
- * @property {(widths: Record<string, number>) => void} onWidths
- * @property {(drop: Drop) => void} onMoveField
- * @property {(event: KeyboardEvent) => boolean} onKey true: it is dealt with
- * @property {() => void} onVisible other rows are in sight
- * @property {(message: string) => void} onInvalid what was typed cannot be a value
- *
- * @typedef {{label: string, nonce: string, mayEdit: boolean}} Options
- * @typedef {{top: number, bottom: number, fields: Field[]}} Selection lines, both included
+ * @import { Callbacks, Options, Selection, Source } from "./grid_types.d.ts"
+ * @import { Field, Row } from "./types.d.ts"
  */
 
 const ROW_HEIGHT = { mouse: 34, touch: 44 };
@@ -229,32 +204,13 @@ export class TableGrid {
       if (active && anchor) this.#callbacks.onCellMenu(active.line, active.field, anchor);
       return true;
     }
-    if (this.#jump(key) || this.#callbacks.onKey(key)) return true;
+    if (active && jumpToEdge(this.#grid, this.#selection, key)) return true;
+    if (this.#callbacks.onKey(key)) return true;
     // The character itself goes into the input, and the first key of a word to the input method.
     if (active && (isCharacter(key) || isComposing(key))) {
       if (!IN_SHEET.includes(active.field.kind)) this.edit(key);
     }
     return false;
-  }
-
-  /** With Ctrl to an edge: one cell is selected then. SlickGrid's selection would keep a range.
-   * @param {KeyboardEvent} key @returns {boolean} */
-  #jump({ key, ctrlKey, metaKey, shiftKey, altKey }) {
-    if (!(ctrlKey || metaKey) || shiftKey || altKey || !this.active) return false;
-    const grid = this.#grid;
-    const jumps = {
-      Home: () => grid.navigateTopStart(),
-      End: () => grid.navigateBottomEnd(),
-      ArrowUp: () => grid.navigateTop(),
-      ArrowDown: () => grid.navigateBottom(),
-      ArrowLeft: () => grid.navigateRowStart(),
-      ArrowRight: () => grid.navigateRowEnd(),
-    };
-    if (!(key in jumps)) return false;
-    jumps[/** @type {keyof typeof jumps} */ (key)]();
-    const cell = grid.getActiveCell();
-    if (cell) this.#selection.setSelectedRanges([new SlickRange(cell.row, cell.cell)]);
-    return true;
   }
 
   /** @param {any} event @param {number} line @param {number} cell */

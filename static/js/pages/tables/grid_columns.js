@@ -6,7 +6,7 @@ import { groupToggle } from "./grid_nodes.js";
 
 /**
  * @import { SlickColumn } from "../../../../tests/js/types/slickgrid.d.ts"
- * @import { Source } from "./grid.js"
+ * @import { Source } from "./grid_types.d.ts"
  * @import { Heading } from "./layout.js"
  * @import { Field } from "./types.d.ts"
  */

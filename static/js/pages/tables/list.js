@@ -125,7 +125,7 @@ export class TablesPage {
       ${this.#isLoaded && items.length === 0
         ? html`<p class="muted">${t("tables.none")}</p>`
         : nothing}
-      <ul class="tables-list">${repeat(items, ({ id }) => id, itemTemplate)}</ul>
+      <ul class="item-list">${repeat(items, ({ id }) => id, itemTemplate)}</ul>
       <div class="notices">${notice(this.#error)}</div>
       ${hasMore
         ? html`
@@ -145,7 +145,7 @@ function itemTemplate({ id, name, description, rows, owner, access, updated_at }
     <li class="table-item" data-key=${id}>
       <a href=${href({ name: "tables", id: String(id) })}>
         ${icon("table")}
-        <span class="table-item-name" dir="auto">${name}</span>
+        <span class="item-name" dir="auto">${name}</span>
         <span class="muted">${t("tables.rows", { count: rows })}</span>
         <span class="muted">${access.includes("own") ? "" : owner}</span>
         <span class="muted">${formatDateTime(updated_at)}</span>

@@ -2,10 +2,12 @@
 
 import { detailOf } from "../../client/tasks.js";
 import { t } from "../../i18n/i18n.js";
-import { html, nothing, render } from "../../lit.js";
+import { render } from "../../lit.js";
 import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
 import { cellMenu } from "./cell_menu.js";
+import { useClipboard } from "./clipboard_events.js";
+import { showHint } from "./empty_hint.js";
 import { ExportSheet } from "./export_sheet.js";
 import { openFieldMenu } from "./fields_menu.js";
 import { TableGrid } from "./grid.js";
@@ -16,8 +18,10 @@ import { Keys } from "./keys.js";
 import { Panel } from "./panel.js";
 import { TableSession } from "./session.js";
 import { StatusBar } from "./status_bar.js";
+import { surfaceOf } from "./surface.js";
 import { toolbar } from "./toolbar.js";
 import { openValueSheet } from "./value_sheet.js";
+import { draftOf } from "./view_state.js";
 
 /**
  * @import { App, Page } from "../../shell/types.d.ts"
@@ -71,7 +75,9 @@ export class TablePage {
     this.#status = new StatusBar(this.#session, {
       onProblems: () => this.#panel.open("problems", {}),
     });
-    this.#actions = new Actions(this.#surface());
+    this.#actions = new Actions(
+      surfaceOf(this.#session, () => this.#grid, (message) => this.say(message)),
+    );
     this.#keys = new Keys(this.#session, this.#actions, (message) => this.say(message));
     this.#panel = new Panel(this.#context(), () => this.#showTools());
     const main = document.createElement("div");
@@ -113,25 +119,6 @@ export class TablePage {
   }
 
   // --- What the parts are given -------------------------------------------------------------------
-  /** @returns {import("./actions.js").Surface} */
-  #surface() {
-    const session = this.#session;
-    return {
-      grid: () => this.#grid,
-      edits: () => session.edits,
-      fields: () => session.fieldsShown,
-      rowAt: (line) => session.lines.rowAt(line),
-      rows: (top, bottom) => session.lines.rowsOf(top, bottom),
-      lines: () => session.lines.count,
-      valueOf: (row, field) => session.lines.valueOf(row, field),
-      write: (rows, cells) => session.create(rows, cells),
-      say: (message) => this.say(message),
-      get mayEdit() {
-        return session.may.edit;
-      },
-    };
-  }
-
   /** @returns {import("./panel.js").Context} */
   #context() {
     return {
@@ -193,20 +180,11 @@ export class TablePage {
       this.#status.show();
     });
     NARROW.addEventListener("change", () => this.#draw(), { signal });
-    document.addEventListener("copy", (event) => {
-      if (this.#grid?.hasFocus) this.#actions.copy(event);
-    }, { signal });
-    document.addEventListener("cut", (event) => {
-      if (!this.#grid?.hasFocus) return;
-      this.#actions.copy(event);
-      this.#actions.clear();
-    }, { signal });
-    document.addEventListener("paste", (event) => {
-      // A grid without rows has no cell that could have the focus.
-      if (this.#grid?.hasFocus || (this.#isEmpty && !isInput(event.target))) {
-        this.#actions.paste(event);
-      }
-    }, { signal });
+    useClipboard({
+      actions: this.#actions,
+      hasFocus: () => this.#grid?.hasFocus ?? false,
+      isEmpty: () => this.#isEmpty,
+    }, signal);
   }
 
   // --- Drawing ------------------------------------------------------------------------------------
@@ -239,7 +217,7 @@ export class TablePage {
     });
   }
 
-  /** @returns {import("./grid.js").Callbacks} */
+  /** @returns {import("./grid_types.d.ts").Callbacks} */
   #gridCallbacks() {
     const session = this.#session;
     return {
@@ -300,22 +278,11 @@ export class TablePage {
     return this.#isOpen && this.#grid !== null && this.#session.lines.count === 0;
   }
 
-  /** What to do with a table without rows. */
-  #showHint() {
-    const { may, view } = this.#session;
-    const mayFill = may.edit && !view.state.filter;
-    const lines = html`
-      <p>${t("tables.no_rows")}</p>
-      ${mayFill ? html`<p class="muted">${t("tables.no_rows_help")}</p>` : nothing}
-    `;
-    render(this.#isEmpty ? lines : nothing, this.#hint);
-    this.#body.append(this.#hint);
-  }
-
   #refreshLength() {
     this.#grid?.refreshLength();
     this.#cards?.show();
-    this.#showHint();
+    showHint(this.#hint, this.#session, this.#isEmpty);
+    this.#body.append(this.#hint);
     this.#showTools();
     this.#status.show();
   }
@@ -419,18 +386,4 @@ export class TablePage {
   #moved() {
     this.#app.moved({ name: "tables", id: this.#session.address });
   }
-}
-
-/** @param {EventTarget|null} target @returns {boolean} it takes what is pasted itself */
-function isInput(target) {
-  return target instanceof Element && target.closest("input, textarea, select, dialog") !== null;
-}
-
-/** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place
- * @returns {import("./view_state.js").Draft} */
-function draftOf(drafts, place) {
-  return {
-    read: () => JSON.parse(drafts.read(place) || "null"),
-    write: (left) => drafts.write(place, left ? JSON.stringify(left) : ""),
-  };
 }

@@ -22,8 +22,18 @@ import { randomKey } from "../../client/tasks.js";
  * @typedef {{read: () => LeftView|null, write: (left: LeftView|null) => void}} Draft
  */
 
+/** @param {import("../../store/drafts.js").Drafts} drafts @param {string} place @returns {Draft} */
+export function draftOf(drafts, place) {
+  return {
+    read: () => JSON.parse(drafts.read(place) || "null"),
+    write: (left) => drafts.write(place, left ? JSON.stringify(left) : ""),
+  };
+}
+
 /** Widths are dragged, conditions typed: what rests for so long is stored. */
 const STORE_MS = 600;
+/** How often a new view is sent again whose first request is being answered. */
+const MAX_REPEATS = 5;
 /** Changes that alter which rows there are, or their order. */
 const OF_ROWS = ["filter", "sorts", "groups", "collation"];
 /** @type {ViewState} */
@@ -60,8 +70,8 @@ export class OpenView extends EventTarget {
   #creation = null;
   /** Of the request that will make a new view. */
   #key = randomKey();
-  /** Changes on their way. @type {Partial<ViewState>} */
-  #sent = {};
+  /** Changes on their way, those of each request. @type {Set<Partial<ViewState>>} */
+  #sent = new Set();
   #left = new AbortController();
   #draft;
 
@@ -137,8 +147,13 @@ export class OpenView extends EventTarget {
     this.#draft.write({
       id,
       creation: isUnsent ? this.#newView({}) : this.#creation,
-      changes: isUnsent ? {} : { ...this.#sent, ...this.#unstored },
+      changes: isUnsent ? {} : Object.assign({}, ...this.#sent, this.#unstored),
     });
+  }
+
+  /** Not while anything is on its way: the page that comes next may read the view before. */
+  #dropDraft() {
+    if (!this.#hasUnstored && !this.#creation && this.#sent.size === 0) this.#draft.write(null);
   }
 
   /** @param {Partial<View>} changes @returns {NewView} */
@@ -181,14 +196,14 @@ export class OpenView extends EventTarget {
       if (id === null) await this.#create({});
       else await this.#writeChanges(id);
     }
-    this.#draft.write(null);
+    this.#dropDraft();
   }
 
   /** @param {number} id */
   async #writeChanges(id) {
     const changes = this.#unstored;
     this.#unstored = {};
-    this.#sent = { ...this.#sent, ...changes };
+    this.#sent.add(changes);
     try {
       this.#view = await this.#api.changeView(id, changes);
     } catch (error) {
@@ -196,8 +211,9 @@ export class OpenView extends EventTarget {
       if (isPassing(error)) this.#unstored = { ...changes, ...this.#unstored };
       throw error;
     } finally {
-      this.#sent = {};
+      this.#sent.delete(changes);
     }
+    this.#dropDraft();
   }
 
   /** @param {Partial<View>} changes */
@@ -280,9 +296,19 @@ export async function finishLeftView(api, tableId, draft) {
 }
 
 /** The same key: the view that was made then, or else it is made now.
- * @param {TablesApi} api @param {number} tableId @param {NewView} creation */
-async function idOf(api, tableId, { body, key }) {
-  return (await api.addView(tableId, body, key)).id;
+ * @param {TablesApi} api @param {number} tableId @param {NewView} creation @param {number} triesLeft
+ * @returns {Promise<number|null>} */
+async function idOf(api, tableId, { body, key }, triesLeft = MAX_REPEATS) {
+  try {
+    return (await api.addView(tableId, body, key)).id;
+  } catch (error) {
+    const { status, retryAfterSeconds } = /** @type {any} */ (error);
+    // The request of the page that was left is being answered.
+    const isRunning = status === 409 && retryAfterSeconds !== undefined;
+    if (!isRunning || !triesLeft) throw error;
+    await new Promise((resolve) => setTimeout(resolve, retryAfterSeconds * 1_000));
+    return idOf(api, tableId, { body, key }, triesLeft - 1);
+  }
 }
 
 /** @param {View} view @returns {ViewState} */

@@ -82,7 +82,7 @@ function modelTemplate({ texts, isReadOnly, errors, models, onInput }) {
   `;
 }
 
-/** Those that are named and not to be had any more are listed, to be left out. @param {Editing} editing */
+/** Tools that the version names and that are gone are listed too, so that they can be removed. @param {Editing} editing */
 function toolsTemplate({ texts, isReadOnly, errors, tools, onInput }) {
   const chosen = new Set(toolsOf(texts));
   const names = tools.map((tool) => tool.name);
