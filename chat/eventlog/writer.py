@@ -50,7 +50,7 @@ class LogWriter:
         self._starts: dict[TaskLog, None] = {}
         self._start_timer: asyncio.TimerHandle | None = None
         self._interval = MIN_INTERVAL_SECONDS
-        #: Between two rounds, by the time that the last one took.
+        #: What LOAD_SHARE asks for after the last round.
         self._load_interval = 0.0
         #: Rounds in a row that failed, but not for Redis being away.
         self._faults = 0
@@ -122,11 +122,11 @@ class LogWriter:
                 logger.warning("event log: Redis is away (%s); trying again", error)
             else:
                 note_fault("event log")
-            self._interval = MAX_INTERVAL_SECONDS
+            self._interval = self._load_interval = MAX_INTERVAL_SECONDS
             return 0
-        wanted = (time.perf_counter() - started) / LOAD_SHARE
-        self._load_interval = wanted
-        self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
+        self._load_interval = (time.perf_counter() - started) / LOAD_SHARE
+        wanted = max(self._load_interval, MIN_INTERVAL_SECONDS)
+        self._interval = min(wanted, MAX_INTERVAL_SECONDS)
         return appended
 
     async def flush(self, logs: list[TaskLog] | None = None) -> int:
