@@ -67,6 +67,7 @@ SENTENCES: Mapping[str, str] = {
     "schema_invalid": _("%(place)s is invalid: %(detail)s"),
     "no_schema": _("%(place)s is no schema."),
     "inner_dialect": _("%(place)s: $schema may stand at the top only."),
+    "inner_id": _("%(place)s: $id may stand at the top only."),
     "more_entries": _("%(place)s has more than %(limit)s entries."),
     "pattern_unusable": _(
         "%(place)s: %(pattern)s cannot be used: %(detail)s. Patterns are RE2's, without "

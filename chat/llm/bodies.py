@@ -183,9 +183,11 @@ class EventStreamBody:
         # An incomplete last event: completion() raises TruncatedError.
         with suppress(InvalidResponseError):
             state.add_events(decoder.flush())
-        if decoder.stray and not state.payloads and not state.done:
-            text = redact(decoder.stray.decode("utf-8", "replace"), state.secret)
-            raise InvalidResponseError(f"the response is no stream of events: {text}")
+        if decoder.stray and state.finish_reason is None:
+            text = redact(plain_text(decoder.stray.decode("utf-8", "replace")), state.secret)
+            if not state.payloads:
+                raise InvalidResponseError(f"the response is no stream of events: {text}")
+            raise InvalidResponseError(f"the stream broke off with: {text}")
 
     def cut(self, error: ProviderError) -> ProviderError | None:
         return None if self._state.done or self._state.is_finished else error

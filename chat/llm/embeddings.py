@@ -17,7 +17,12 @@ from collections.abc import Sequence
 import msgspec
 
 from chat.llm import lenient
-from chat.llm.errors import EmptyAnswerError, InvalidResponseError, ResultTooLargeError
+from chat.llm.errors import (
+    EmptyAnswerError,
+    InvalidResponseError,
+    ResultTooLargeError,
+    redact,
+)
 from chat.llm.lenient_usage import read_counts, read_integer
 from chat.llm.pages import plain_text
 from chat.llm.steps import TURN_SECONDS
@@ -145,7 +150,8 @@ def _no_vectors(content: bytes | bytearray, secret: str | None) -> Exception:
             return InvalidResponseError(f"the response is not the expected JSON: {text}")
         if (problem := find_error(lenient.parse(bytes(content)))) is not None:
             return error_from_event(problem, secret)
-    return EmptyAnswerError("the answer has no vectors")
+    begun = bytes(content[: lenient.MAX_QUOTED_CHARS]).decode("utf-8", "replace")
+    return EmptyAnswerError(f"the answer has no vectors: {redact(begun, secret)}")
 
 
 def _in_order(response: _Response, count: int) -> list[msgspec.Raw]:

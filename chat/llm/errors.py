@@ -3,6 +3,7 @@
     ProviderError                    provider_error                   retry  500, 502, 504, ...
     ├── BadRequestError              provider_bad_request                    400, 422, most 4xx
     ├── WrongAddressError            provider_bad_request                    3xx, 404 of a path
+    │   └── ForeignFormError           provider_bad_request                    another API's answer
     ├── AuthError                    provider_auth                           401, 403
     ├── BalanceError                 provider_balance                        402, a used up quota
     ├── ModelNotFoundError           provider_model_not_found                404 of a model
@@ -22,6 +23,7 @@
     │   └── AnswerTooLargeError        provider_invalid_response               above AnswerLimits
     │       └── ResultTooLargeError      result_too_large                        too many vectors
     └── EmptyAnswerError             provider_empty                   retry  no text, no tool call
+        └── OtherContentError          provider_empty                          sound or images alone
 
 The codes are public: they are a task's `error.code`. `chat.llm.vendor_errors` maps vendors' errors
 to these classes.
@@ -96,6 +98,16 @@ class WrongAddressError(ProviderError):
     code = BadRequestError.code
     retryable = False
     is_outage = False
+
+
+class ForeignFormError(WrongAddressError):
+    """The base URL leads to another API of the vendor's."""
+
+    def __init__(self, form: str, quoted: str) -> None:
+        super().__init__(
+            f"the response has the form of {form}, not of OpenAI's chat completions: "
+            f"give the base URL of the compatible API ({quoted})"
+        )
 
 
 class AuthError(ProviderError):
@@ -202,3 +214,9 @@ class ResultTooLargeError(AnswerTooLargeError):
 class EmptyAnswerError(ProviderError):
     code = "provider_empty"
     is_outage = False
+
+
+class OtherContentError(EmptyAnswerError):
+    """What came is none that is kept. Another attempt would most likely give the same."""
+
+    retryable = False

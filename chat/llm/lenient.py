@@ -19,6 +19,7 @@ from chat.llm.lenient_usage import (
 )
 from chat.llm.wire import (
     MISSING,
+    WireAudio,
     WireChoice,
     WireChunk,
     WireFunction,
@@ -27,6 +28,8 @@ from chat.llm.wire import (
     WireName,
     WireToolCall,
     WireUsage,
+    has_value,
+    value_of,
 )
 
 #: Decoding into objects takes up to 15 ns a byte, and holds the event loop meanwhile.
@@ -34,6 +37,13 @@ MAX_BYTES = 4 * 1024 * 1024
 #: Levels of parts within parts.
 MAX_DEPTH = 4
 MAX_QUOTED_CHARS = 200
+#: Fields of events that say nothing of the answer.
+_QUIET = frozenset(
+    {"type", "event", "id", "object", "created", "model", "usage", "x_groq", "error"}
+)
+MAX_DIGITS = 1000
+#: Kinds of parts that are tool calls.
+_CALLS = ("tool_use", "tool_call", "function_call")
 
 
 def parse(data: bytes) -> object:
@@ -52,12 +62,17 @@ def _parse_odd(data: bytes) -> object:
     """Decode what msgspec refuses. Lone surrogates stay: the other half may come later."""
     text = data.decode("utf-8", "replace")
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, parse_int=_integer)
     except RecursionError as error:
         raise InvalidResponseError("the response is nested too deeply") from error
     except ValueError as error:
         quoted = text.strip()[:MAX_QUOTED_CHARS]
         raise InvalidResponseError(f"the response is not the expected JSON: {quoted}") from error
+
+
+def _integer(digits: str) -> int:
+    """Zero for a number with more digits than Python converts: no count and no id has so many."""
+    return int(digits) if len(digits) <= MAX_DIGITS else 0
 
 
 def read_name(parsed: object) -> WireName:
@@ -73,7 +88,7 @@ def read_chunk(parsed: object) -> WireChunk:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
         raise InvalidResponseError(f"the response is not the expected JSON: {str(parsed)[:200]}")
-    parsed = _unwrapped(parsed)
+    parsed = unwrapped(parsed)
     choices = parsed.get("choices")
     if isinstance(choices, dict):
         choices = [choices]
@@ -87,7 +102,7 @@ def read_chunk(parsed: object) -> WireChunk:
     )
 
 
-def _unwrapped(parsed: dict[str, object]) -> dict[str, object]:
+def unwrapped(parsed: dict[str, object]) -> dict[str, object]:
     """What some gateways put into `data` or `result`, beside a code of their own."""
     if "choices" not in parsed:
         for name in ("data", "result"):
@@ -116,6 +131,15 @@ def reasoning_of(details: object) -> str:
     """The text of a vendor's list of reasoning parts."""
     text, reasoning = _texts(details, 0)
     return reasoning + text
+
+
+def other_reasoning(message: WireMessage) -> str:
+    if message.reasoning_text:
+        return message.reasoning_text
+    for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
+        if field and has_value(field) and (text := reasoning_of(value_of(field))):
+            return text
+    return ""
 
 
 def _choice(choice: dict[str, object]) -> WireChoice:
@@ -155,7 +179,8 @@ def _message(message: object) -> WireMessage | None:
         return WireMessage(content=message)
     if not isinstance(message, dict):
         return None
-    text, reasoning = _texts(message.get("content"), 0)
+    content = message.get("content")
+    text, reasoning = _texts(content, 0)
     thoughts = (
         reasoning_of(message.get(name))
         for name in (
@@ -167,9 +192,35 @@ def _message(message: object) -> WireMessage | None:
         content=text,
         reasoning_content=reasoning or next((thought for thought in thoughts if thought), None),
         refusal=_text(message.get("refusal")),
-        tool_calls=_tool_calls(message.get("tool_calls")),
+        tool_calls=_tool_calls(message.get("tool_calls") or _calls_in(content)),
         function_call=_function(message.get("function_call")),
+        audio=_audio(message.get("audio")),
+        images=_raw(bool(message.get("images")) or _has_other_parts(content)),
     )
+
+
+def _audio(audio: object) -> WireAudio | None:
+    return WireAudio(_text(audio.get("transcript"))) if isinstance(audio, dict) else None
+
+
+def _has_other_parts(content: object) -> bool:
+    """Whether content has parts that are not read, such as images."""
+    kinds = (str(part.get("type") or "text") for part in _parts(content))
+    return any(kind not in _CALLS and not _is_read(kind) for kind in kinds)
+
+
+def _calls_in(content: object) -> list[object]:
+    """Tool calls that are parts of the content, as Anthropic has them."""
+    return [
+        {**part, "arguments": part.get("arguments") or part.get("input")}
+        for part in _parts(content)
+        if part.get("type") in _CALLS
+    ]
+
+
+def _parts(content: object) -> list[dict[str, object]]:
+    parts = content if isinstance(content, list) else [content]
+    return [part for part in parts if isinstance(part, dict)]
 
 
 # --- Text ---------------------------------------------------------------------------------------
@@ -192,9 +243,17 @@ def _part(part: dict[str, object], depth: int) -> tuple[str, str]:
         for name in ("thinking", "reasoning", "summary", "text", "content", "refusal")
         if name in part
     )
-    if "think" in kind or "reason" in kind or "thinking" in part:
+    if _is_thought(kind) or "thinking" in part:
         return "", text
-    return (text, "") if "text" in kind or kind == "refusal" else ("", "")
+    return (text, "") if _is_read(kind) else ("", "")
+
+
+def _is_thought(kind: str) -> bool:
+    return "think" in kind or "reason" in kind
+
+
+def _is_read(kind: str) -> bool:
+    return _is_thought(kind) or "text" in kind or kind == "refusal"
 
 
 def _text(value: object) -> str | None:

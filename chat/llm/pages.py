@@ -36,10 +36,15 @@ def plain_text(text: str) -> str:
     return " ".join(html.unescape(text).split())
 
 
-def in_utf8(body: bytes, content_type: str) -> bytes:
-    """Convert a body to UTF-8 from the charset of its Content-Type."""
+def charset_of(content_type: str) -> str:
+    """The charset that a Content-Type names, if it is another than UTF-8 that is read; else ""."""
     found = _CHARSET.search(content_type)
     charset = found[1].lower() if found else ""
-    if charset in _CHARSETS:
+    return charset if charset in _CHARSETS else ""
+
+
+def in_utf8(body: bytes, content_type: str) -> bytes:
+    """Convert a body to UTF-8 from the charset of its Content-Type."""
+    if charset := charset_of(content_type):
         return body.decode(charset, "replace").encode()
     return body.removeprefix(_BYTE_ORDER_MARK)

@@ -23,12 +23,20 @@ _UNIT_SECONDS = {
     "d": 86400,
 }
 _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{0,15})?)(ns|us|µs|ms|s|m|h|d)")
+_UNIT_WORD = re.compile(r"(millisecond|second|sec|minute|min|hour|hr|day)s?\b\.?", re.IGNORECASE)
+_UNIT_OF_WORD = {"millisecond": "ms", "minute": "m", "min": "m"}
+#: ISO 8601's form of a duration, of which only times are read.
+_ISO_DURATION = re.compile(r"PT((?:\d{1,15}(?:\.\d{0,15})?[HMS]){1,3})")
 #: Above the first a number is a time of day, in seconds since 1970; above the second in
 #: milliseconds.
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11
-_RETRY_AFTER = ("retry-after", "x-retry-after", "x-ratelimit-timeremaining")
+_RETRY_AFTER = (
+    *("retry-after", "x-retry-after", "x-ratelimit-retry-after", "x-rate-limit-retry-after"),
+    *("x-ratelimit-timeremaining",),
+)
+_RETRY_AFTER_MS = ("retry-after-ms", "x-ms-retry-after-ms")
 _RESET = re.compile(
-    r"(?:x-)?ratelimit-(reset)(?:-.{1,40})?|anthropic-ratelimit-.{1,40}-(reset)", re.IGNORECASE
+    r"(?:x-)?rate-?limit-(reset)(?:-.{1,40})?|anthropic-ratelimit-.{1,40}-(reset)", re.IGNORECASE
 )
 #: IETF's draft, in its older and its newer form.
 _RATELIMIT = re.compile(r"(?:\breset=|;\s?t=)(\d{1,9})")
@@ -40,11 +48,11 @@ def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> fl
     Rate-limit reset headers are read only if `is_throttled`: providers send them with each
     response.
     """
-    seconds = _milliseconds(headers.get("retry-after-ms", ""))
-    for name in _RETRY_AFTER if seconds is None else ():
-        seconds = parse_retry_after(headers.get(name, ""))
-        if seconds is not None:
-            break
+    given = (
+        *(_milliseconds(headers.get(name, "")) for name in _RETRY_AFTER_MS),
+        *(parse_retry_after(headers.get(name, "")) for name in _RETRY_AFTER),
+    )
+    seconds = next((seconds for seconds in given if seconds is not None), None)
     if seconds is None and is_throttled:
         seconds = _until_reset(headers)
     return seconds
@@ -53,7 +61,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, is_throttled: bool) -> fl
 def parse_retry_after(value: str) -> float | None:
     """Seconds from now, between 0 and MAX_SECONDS, from a number, a date or a duration; None when
     empty or unreadable."""
-    return _first(value, _number, _http_date, _duration, _iso_date)
+    return _first(value, _number, _http_date, _duration, _iso_date, _longest)
 
 
 def parse_reset(value: str) -> float | None:
@@ -87,7 +95,7 @@ def _is_none_left(remaining: str) -> bool:
 
 
 def _first(value: str, *readers: Callable[[str], float | None]) -> float | None:
-    value = value.strip()
+    value = value.strip("\"'; \t")
     if not value or len(value) > _MAX_CHARS:
         return None
     for read in readers:
@@ -134,7 +142,20 @@ def _from_now(when: datetime) -> float:
 
 
 def _duration(value: str) -> float:
-    parts = _DURATION_PART.findall(value.replace(" ", ""))
-    if "".join(number + unit for number, unit in parts) != value.replace(" ", ""):
+    iso = _ISO_DURATION.fullmatch(value.upper())
+    value = iso[1].lower() if iso else _UNIT_WORD.sub(_unit, value)
+    value = value.replace(" ", "")
+    parts = _DURATION_PART.findall(value)
+    if "".join(number + unit for number, unit in parts) != value:
         raise ValueError(f"not a duration: {value}")
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+
+
+def _unit(word: re.Match[str]) -> str:
+    name = word[1].lower()
+    return _UNIT_OF_WORD.get(name, name[0])
+
+
+def _longest(value: str) -> float:
+    """The longest of several waits, as a proxy writes a header that came twice."""
+    return max(float(part) for part in value.split(","))

@@ -5,26 +5,20 @@ from __future__ import annotations
 from msgspec import Raw
 
 from chat.llm import lenient
-from chat.llm.errors import (
-    EmptyAnswerError,
-    InvalidResponseError,
-    ProviderError,
-    TruncatedError,
-)
-from chat.llm.finish_reasons import (
-    BROKEN_OFF,
-    MAY_BE_EMPTY,
-    NO_REASON,
-    PLAIN,
-    SAME_AS,
-    TELLING,
-)
+from chat.llm.bounded_text import take
+from chat.llm.errors import TruncatedError
+from chat.llm.event_errors import check_chunk, check_field, error_of_event
+from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
+from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
+from chat.llm.opening_texts import OpeningTexts
+from chat.llm.other_content import OtherContent
 from chat.llm.sse import Event
-from chat.llm.tool_calls import ToolCalls
+from chat.llm.tool_calls import ToolCalls, is_own_call
 from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
 from chat.llm.usage import add_usage
-from chat.llm.vendor_errors import error_from_event, find_error, says_error
+from chat.llm.vendor_errors import error_from_event, find_error
+from chat.llm.whole_messages import WholeMessages
 from chat.llm.wire import (
     MISSING,
     Anything,
@@ -39,7 +33,6 @@ from chat.llm.wire import (
     decode_name,
     decode_stream_chunk,
     has_value,
-    value_of,
 )
 
 MAX_ID_CHARS = 200
@@ -96,6 +89,12 @@ class StreamState:
         self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
+        self._opening = OpeningTexts()
+        self._messages = WholeMessages()
+        self._foreign = ForeignForm()
+        #: Whether a choice that is not read has ended.
+        self._other_ended = False
+        self._others = OtherContent()
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._text_room = self.limits.text_bytes
@@ -109,7 +108,11 @@ class StreamState:
         if self.finish_reason is None or not self._finish_was_alone or self._went_on:
             return False
         has_answer = self._has_text or bool(self._tool_calls)
-        return has_answer or self.finish_reason.lower() in MAY_BE_EMPTY | BROKEN_OFF.keys()
+        return has_answer or plain(self.finish_reason) in MAY_BE_EMPTY or self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return self.finish_reason is not None and failure(self.finish_reason) is not None
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""
@@ -119,22 +122,29 @@ class StreamState:
         """Take events. Raises ProviderError when one is an error or no JSON."""
         for event in events:
             if self.done:
-                return
+                self._add_late(event.data)
+                continue
             # Twice `data:`: a server has wrapped the events of another.
             data = event.data.strip().removeprefix(b"data:").lstrip()
             if event.is_error:
-                raise self._error_event(data)
+                raise error_of_event(data, self.secret)
             if data.startswith(_END_MARKS):
                 self.done = True
             elif len(data) > _LONGEST_PING or data.strip(_AROUND_PING).lower() not in _PING:
                 self.add_json(data)
+
+    def _add_late(self, data: bytes) -> None:
+        """Take the token counts of an event after the end mark, and nothing else of it."""
+        chunk = decode_chunk(data)
+        if chunk is not None and chunk.usage is not None:
+            self._usage = add_usage(self._usage, chunk.usage)
 
     def add_json(self, data: bytes) -> None:
         """Take one event, or a whole response. Raises as `add_events`."""
         if not self.is_named:
             self.name(data)
         chunk = decode_chunk(data)
-        if chunk is None or (not chunk.choices and chunk.is_blank):
+        if chunk is None or (not chunk.choices and (chunk.is_blank or not self.payloads)):
             chunk = self._read_odd(data)
         elif chunk.lacks_counts and (self.has_native_counts or chunk.is_last):
             chunk.usage = lenient.native_counts(data) or chunk.usage
@@ -156,14 +166,9 @@ class StreamState:
             raise error_from_event(problem, self.secret)
         if not self.is_named:
             self._take_name(lenient.read_name(parsed))
+        if not self.payloads:
+            self._foreign.note(parsed, data)
         return lenient.read_chunk(parsed)
-
-    def _error_event(self, data: bytes) -> ProviderError:
-        try:
-            parsed = lenient.parse(data)
-        except InvalidResponseError:
-            parsed = data.decode("utf-8", "replace")
-        return error_from_event(find_error(parsed) or parsed, self.secret)
 
     def name(self, data: bytes) -> None:
         """Note the answer's id, and the model that gives it, if the event has them."""
@@ -180,11 +185,12 @@ class StreamState:
             self._model = storable(name.model)[:MAX_ID_CHARS]
 
     def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
-        """Take events from `start` on, up to one that has something else than text, reasoning or
-        tool calls, and returns it for `add_json`.
+        """Take events from `start` on, and return the place of the first that is for `add_json`: it
+        has something else than text, reasoning or tool calls, or is one of the first texts."""
+        return start if self._opening.is_open else self._add_stream_chunks(chunks, start)
 
-        The loop that each token goes through.
-        """
+    def _add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
+        """The loop that each token goes through."""
         position = start
         for position in range(start, len(chunks)):
             chunk = chunks[position]
@@ -218,32 +224,39 @@ class StreamState:
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:
-            self._raise_error(chunk)
+            check_chunk(chunk, self.secret)
         if chunk.usage is not None:
             self._usage = add_usage(self._usage, chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._usage = add_usage(self._usage, chunk.x_groq.usage)
         if chunk.x_groq is not None and chunk.x_groq.error:
-            self._check_error(chunk.x_groq.error)
+            check_field(chunk.x_groq.error, self.secret)
         for choice in chunk.choices or ():
-            if self._choice_index is None:
+            if not self.payloads:
+                # Some send the role with another index than the text.
                 self._choice_index = choice.index
             if choice.index == self._choice_index:
                 self._add_choice(choice)
+            elif choice.finish_reason:
+                self._other_ended = True
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
+        is_last = is_last or self.done
+        if is_last and self._has_text and self._opening.is_open:
+            self._add_held(self._opening.end())
         if not (self._text or self._reasoning or self._logprobs):
             return None
-        is_last = is_last or self.done
         text = reasoning = ""
         if self._text:
-            text, self._text_room = self._taken(self._text, self._text_room, is_last=is_last)
+            text, self._text_room = take(self._text, self._text_room, is_last=is_last)
         if self._reasoning:
-            reasoning, self._reasoning_room = self._taken(
+            reasoning, self._reasoning_room = take(
                 self._reasoning, self._reasoning_room, is_last=is_last
             )
+        if self._text_room < 0 or self._reasoning_room < 0:
+            self.is_cut = self.done = True
         logprobs, self._logprobs = self._logprobs, []
         return Delta(text, reasoning, logprobs) if text or reasoning or logprobs else None
 
@@ -251,15 +264,16 @@ class StreamState:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
         if self.is_cut:
             return self._completed("length", with_tool_calls=False)
+        if not self.payloads and (problem := self._foreign.error(self.secret)) is not None:
+            raise problem
         if not self._has_ended():
             raise TruncatedError("the stream ended before the answer did")
         reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
-        known = reason.lower()
-        if known in BROKEN_OFF:
-            raise BROKEN_OFF[known](f"the provider gave up: {reason}")
-        if not self._has_text and not self._tool_calls and known not in MAY_BE_EMPTY:
-            raise EmptyAnswerError(f"the answer ({reason}) has neither text nor a tool call")
-        if known == "tool_calls" and not self._tool_calls:
+        if (failed := failure(reason)) is not None:
+            raise failed(f"the provider gave up: {reason}")
+        if not self._has_text and not self._tool_calls and plain(reason) not in MAY_BE_EMPTY:
+            raise self._others.error(reason)
+        if plain(reason) == "tool_calls" and not self._tool_calls:
             reason = "stop"
         return self._completed(reason, with_tool_calls=True)
 
@@ -268,7 +282,9 @@ class StreamState:
         that came with text. Then only the end mark, or a response that ended by its own framing,
         proves that nothing is missing."""
         if self.done or self.finish_reason is None:
-            return self.done
+            # Pieces of one answer with an index each: only the first was read.
+            is_another = self.finish_reason is None and self._other_ended
+            return self.done and not is_another
         if self.is_framed or self._went_on:
             return self.is_framed
         return self._finish_was_alone or not (self._has_text or self._tool_calls)
@@ -285,19 +301,6 @@ class StreamState:
         )
 
     # --- The parts of an event ------------------------------------------------------------------
-    def _raise_error(self, chunk: WireChunk) -> None:
-        self._check_error(chunk.error)
-        problem = find_error({"base_resp": value_of(chunk.base_resp)})
-        if problem is not None:
-            raise error_from_event(problem, self.secret)
-
-    def _check_error(self, field: Anything) -> None:
-        if has_value(field):
-            error = value_of(field)
-            # None: too large to be decoded.
-            if error is None or says_error(error):
-                raise error_from_event(error, self.secret)
-
     def _add_usage(self, usage: WireUsage) -> bool:
         """Returns False where it has no counts by the usual names."""
         self._usage = add_usage(self._usage, usage)
@@ -305,13 +308,14 @@ class StreamState:
 
     def _add_choice(self, choice: WireChoice) -> None:
         if choice.error:
-            self._check_error(choice.error)
+            check_field(choice.error, self.secret)
         payloads = self.payloads
         if choice.delta is not None:
             self._add_message(choice.delta, is_whole=False)
             self.has_deltas = self.has_deltas or self.payloads > payloads
         elif choice.message is not None and not self.has_deltas:
             # Beside deltas it only repeats them.
+            self._messages.leave_new(choice.message)
             self._add_message(choice.message, is_whole=True)
         elif choice.text:
             self._add_text(choice.text)
@@ -326,46 +330,66 @@ class StreamState:
             self._finish(choice.finish_reason, is_alone=not has_payload)
 
     def _finish(self, reason: str, *, is_alone: bool) -> None:
-        known = reason.strip().lower()
+        known = plain(reason)
         if known in NO_REASON:
             return
+        self._add_held(self._opening.end())
         has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
         self._payloads_at_finish = self.payloads
         self._finish_was_alone = is_alone
-        earlier = (self.finish_reason or "").lower()
+        earlier = plain(self.finish_reason or "")
         # A reason that says the provider gave up is final: a later one does not replace it.
-        is_final = earlier in BROKEN_OFF
+        is_final = self._has_failed
         # A bare `stop` says less than that the answer was cut, unless more of it has come since.
         is_less = known in PLAIN and earlier in TELLING and not has_gone_on
         if not (is_final or is_less):
-            self.finish_reason = storable(SAME_AS.get(known, reason.strip()))[:MAX_ID_CHARS]
+            written = SAME_AS.get(known) or reason.strip()[-len(known) :]
+            self.finish_reason = storable(written)[:MAX_ID_CHARS]
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         if message.content:
-            self._add_text(message.content)
+            self._add_text(message.content, is_delta=not is_whole)
         if message.refusal:
-            self._add_text(message.refusal)
+            if message.refusal != message.content:  # some say it in both
+                self._add_text(message.refusal)
             self._is_refusal = True
-        reasoning = message.reasoning_content or message.reasoning or _other_reasoning(message)
+        if OtherContent.is_in(message):
+            self.payloads += 1
+            if words := self._others.take(message):
+                self._add_text(words)
+        reasoning = (
+            message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
+        )
+        if self._opening.is_open and (reasoning or message.tool_calls):
+            self._add_held(self._opening.close())
         if reasoning:
             self._reasoning.append(reasoning)
             self.payloads += 1
-        if message.tool_calls:
+        calls = message.tool_calls
+        if not calls and message.function_call is not None:
+            calls = [WireToolCall(function=message.function_call)]
+        if calls:
             self.payloads += 1
-            self._add_tool_calls(message.tool_calls, is_whole=is_whole)
-        elif message.function_call is not None:
-            self.payloads += 1
-            self._tool_calls.add(WireToolCall(function=message.function_call), is_whole=is_whole)
+            self._add_tool_calls(calls, is_whole=is_whole)
 
     def _add_tool_calls(self, calls: list[WireToolCall], *, is_whole: bool) -> None:
+        if is_whole and self._tool_calls.are_repeated_by(calls):
+            self._tool_calls = ToolCalls(self.limits)
         for position, call in enumerate(calls):
-            self._tool_calls.add(call, is_whole=is_whole or _is_own_call(position, call))
+            self._tool_calls.add(call, is_whole=is_whole or is_own_call(position, call))
 
-    def _add_text(self, text: str) -> None:
-        self._text.append(text)
+    def _add_text(self, text: str, *, is_delta: bool = False) -> None:
+        if is_delta and self._opening.is_open:
+            self._add_held(self._opening.new_in(text))
+        else:
+            self._text.append(text)
         self._has_text = True
         self.payloads += 1
+
+    def _add_held(self, text: str) -> None:
+        if text:
+            self._text.append(text)
 
     def _add_logprobs(self, field: Anything) -> None:
         for entry in read_logprobs(field):
@@ -374,38 +398,3 @@ class StreamState:
                 self.is_cut = self.done = True
                 return
             self._logprobs.append(entry)
-
-    # --- Limits ---------------------------------------------------------------------------------
-    def _taken(self, pieces: list[str], room: int, *, is_last: bool) -> tuple[str, int]:
-        """The pieces joined, as far as there is room for them in bytes, and what room is left."""
-        text = "".join(pieces)
-        pieces.clear()
-        if text.isascii() and "\0" not in text and len(text) <= room:  # the common case
-            return text, room - len(text)
-        if text.isascii():
-            room -= len(text)
-        elif not is_last and "\ud800" <= text[-1] <= "\udbff":
-            pieces.append(text[-1])
-            text = text[:-1]
-        text = storable(text)
-        if not text.isascii():
-            room -= len(text.encode())
-        if room < 0:
-            self.is_cut = self.done = True
-            text, room = text.encode()[:room].decode("utf-8", "ignore"), 0
-        return text, room
-
-
-def _is_own_call(position: int, call: WireToolCall) -> bool:
-    """Whether a fragment has neither id nor index: in one event, each such is a call of its own."""
-    is_unmarked = not call.id and call.index is None
-    return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
-
-
-def _other_reasoning(message: WireMessage) -> str:
-    if message.reasoning_text:
-        return message.reasoning_text
-    for field in (message.thinking, message.reasoning_details, message.thinking_blocks):
-        if field and has_value(field) and (text := lenient.reasoning_of(value_of(field))):
-            return text
-    return ""

@@ -7,20 +7,19 @@ import uuid
 import msgspec
 
 from chat.llm.errors import AnswerTooLargeError
+from chat.llm.tool_arguments import Arguments
 from chat.llm.types import AnswerLimits, JsonObject, ToolCall, storable
 from chat.llm.wire import Anything, WireFunction, WireToolCall, has_value, value_of
 
 
 class _PartialCall:
-    __slots__ = ("arguments", "extra", "id", "index", "length", "name")
+    __slots__ = ("arguments", "extra", "id", "index", "name")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.id = ""
         self.name = ""
-        self.arguments: list[str] = []
-        #: Of all arguments so far, in characters.
-        self.length = 0
+        self.arguments = Arguments()
         #: JSON.
         self.extra = b""
 
@@ -29,22 +28,12 @@ class _PartialCall:
         """Some servers make up an id for a last, empty fragment, which is no call."""
         return bool(self.name or self.arguments)
 
-    @property
-    def whole_arguments(self) -> str:
-        """Many servers send no arguments for a function without parameters, which is `{}`."""
-        arguments = storable("".join(self.arguments))
-        if arguments.startswith('"'):
-            arguments = _decoded_again(arguments)
-        return arguments if arguments.strip() else "{}"
-
     def is_repeated_by(self, call_id: str | None, name: str, arguments: str) -> bool:
         """Whether a fragment only says once more all that is known of this call, as some servers
         do beside the finish reason."""
-        if not call_id or call_id != self.id or not name or name != self.name:
+        if call_id not in (None, "", self.id) or name not in ("", self.name):
             return False
-        is_object = arguments.startswith("{") and arguments.rstrip().endswith("}")
-        # The length first: joining for each fragment of a flood would take a quadratic time.
-        return is_object and len(arguments) == self.length and arguments == "".join(self.arguments)
+        return self.arguments.is_repeated_by(arguments)
 
     def is_another(self, name: str, arguments: str) -> bool:
         """Whether a fragment that has a name, but no id, begins another call. Some providers
@@ -54,17 +43,14 @@ class _PartialCall:
         if name != self.name:
             return bool(self.arguments) or self.index is None
         # Two values without anything between them are no JSON: the first was whole.
-        is_whole = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
-        return is_whole and arguments.lstrip().startswith("{")
-
-
-def _decoded_again(arguments: str) -> str:
-    """An object that its server has encoded twice; anything else as it is."""
-    try:
-        inner = msgspec.json.decode(arguments, type=str)
-    except (msgspec.DecodeError, UnicodeError):
-        return arguments
-    return inner if inner.lstrip().startswith("{") else arguments
+        is_whole = self.arguments.last.rstrip().endswith("}")
+        if not is_whole or not arguments.lstrip().startswith("{"):
+            return False
+        # At the same place it may be said again, with more than before or not.
+        is_said_again = self.arguments.is_repeated_by(arguments) or (
+            arguments.startswith(self.arguments.last)
+        )
+        return self.index is None or not is_said_again
 
 
 class ToolCalls:
@@ -108,28 +94,37 @@ class ToolCalls:
             call.extra = bytes(fragment.extra_content)
             self._count(call.extra.decode("utf-8", "replace"))
         if arguments:
-            if call.arguments == ["{}"] and arguments.lstrip().startswith("{"):
-                # An empty object stood for arguments that were still to come.
-                call.arguments.clear()
-                call.length = 0
-            call.arguments.append(arguments)
-            call.length += len(arguments)
-            self._count(arguments)
+            self._count(call.arguments.add(arguments))
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """Return all calls: by index if each has its own, else in the order in which they came."""
+        """Return all calls: by index if each has its own, else in the order in which they came.
+
+        Raises AnswerTooLargeError.
+        """
         calls = [call for call in self._calls if call.has_content]
         by_index = {call.index: call for call in calls if call.index is not None}
         if len(by_index) == len(calls):
             calls = [call for _, call in sorted(by_index.items())]
+        separate = [(call, arguments) for call in calls for arguments in call.arguments.whole()]
+        if len(separate) > self._limits.tool_calls:
+            raise self._too_many()
+        ids = _CallIds()
         return tuple(
             ToolCall(
-                storable(call.id) or f"call_{uuid.uuid4().hex}",
+                ids.take(storable(call.id)),
                 storable(call.name),
-                call.whole_arguments,
+                arguments,
                 _extra_content(call.extra),
             )
-            for call in calls
+            for call, arguments in separate
+        )
+
+    def are_repeated_by(self, calls: list[WireToolCall]) -> bool:
+        """Whether a message says these calls once more, maybe with more of them."""
+        known = [call for call in self._calls if call.has_content]
+        return 0 < len(known) <= len(calls) and all(
+            (call.id, call.name) == (other.id or "", ((other.function or other).name or "").strip())
+            for call, other in zip(known, calls, strict=False)
         )
 
     def _continued(self, fragment: WireToolCall, name: str, arguments: str) -> _PartialCall | None:
@@ -150,18 +145,41 @@ class ToolCalls:
 
     def _begin(self, index: int | None) -> _PartialCall:
         if len(self._calls) >= self._limits.tool_calls:
-            raise AnswerTooLargeError(f"more than {self._limits.tool_calls} tool calls")
+            raise self._too_many()
         call = _PartialCall(index)
         self._calls.append(call)
         if index is not None:
             self._by_index[index] = call
         return call
 
+    def _too_many(self) -> AnswerTooLargeError:
+        return AnswerTooLargeError(f"more than {self._limits.tool_calls} tool calls")
+
     def _count(self, text: str) -> None:
         self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
         if self._bytes > self._limits.arguments_bytes:
             limit = self._limits.arguments_bytes
             raise AnswerTooLargeError(f"the arguments of tool calls are larger than {limit} bytes")
+
+
+def is_own_call(position: int, call: WireToolCall) -> bool:
+    """Whether a fragment has neither id nor index: in one event, each such is a call of its own."""
+    is_unmarked = not call.id and call.index is None
+    return position > 0 and is_unmarked and call.function is not None and bool(call.function.name)
+
+
+class _CallIds:
+    """Ids of calls. Results are sent back by them, so each is given out once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, call_id: str) -> str:
+        """The id, or one that is made up where there is none or it is taken."""
+        if not call_id or call_id in self._taken:
+            call_id = f"call_{uuid.uuid4().hex}"
+        self._taken.add(call_id)
+        return call_id
 
 
 def _written(parameters: Anything) -> str:

@@ -21,7 +21,8 @@ def add_usage(known: Usage, wire: WireUsage) -> Usage:
     return Usage(
         prompt,
         completion,
-        total or prompt + completion or known.total_tokens,
+        # Some count what is new in each event, others give a total in one alone.
+        max(total or known.total_tokens, prompt + completion),
         _cached(wire) or known.cached_tokens,
         reasoning or known.reasoning_tokens,
     )

@@ -225,6 +225,12 @@ WITHOUT_STATUS = _patterns(
             r"服务繁忙|访问量过大|饱和",
         ],
     ),
-    (AuthError, [r"authentication (error|failed)|unauthorized"]),
+    (
+        AuthError,
+        [
+            r"authentication (error|failed)|unauthori[sz]ed|(not |un)authenticated",
+            r"(invalid|expired) (access )?token|token (is |has )?(invalid|expired)|鉴权失败|未授权",
+        ],
+    ),
     (WrongAddressError, [r"unexpected endpoint or method|no route for that uri"]),
 )

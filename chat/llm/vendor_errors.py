@@ -41,7 +41,12 @@ from chat.llm.vendor_codes import (
 
 #: The part of a provider's message that is searched.
 _MAX_MESSAGE_CHARS = 4000
+_MAX_QUOTED_CHARS = 200
 _MAX_DEPTH = 5
+#: The message in a JSON body of which only the beginning was read.
+_CUT_MESSAGE = re.compile(
+    r'"(?:message|msg|error_msg|detail|error)"\s{0,9}:\s{0,9}"((?:[^"\\]|\\.){1,2000})'
+)
 _EVENT_DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 # --- What is an error ---------------------------------------------------------------------------
@@ -50,7 +55,7 @@ _GOOD = frozenset({"", "0", "200", "success", "ok", "none", "null", "false"})
 _MESSAGE_KEYS = (
     *("message", "msg", "err", "error_msg", "errormsg", "errormessage", "error_message", "errmsg"),
     *("status_msg", "detail", "error", "fault", "faultstring", "exception", "reason"),
-    *("description", "title", "text"),
+    *("retmsg", "ret_msg", "err_msg", "description", "title", "text", "info"),
 )
 _NAME_KEYS = (
     *("code", "type", "error_code", "errorcode", "errcode", "error_type", "status", "reason"),
@@ -61,7 +66,10 @@ _STATUS_KEYS = (*("code", "status_code", "statuscode", "status", "http_code", "h
 _ERROR_KEYS = (
     *("error_code", "errorcode", "errcode"),
     *("error_msg", "errormsg", "errmsg", "error_message", "errormessage"),
+    *("retmsg", "ret_msg", "err_msg"),
 )
+#: Values by which a response says that it is none.
+_FAILED = frozenset({"error", "fail", "failed", "failure"})
 
 
 def find_error(parsed: object, *, is_inner: bool = False) -> object:
@@ -83,9 +91,10 @@ def find_error(parsed: object, *, is_inner: bool = False) -> object:
 
 def _error_body(fields: dict[str, object], *, is_inner: bool) -> object:
     """An error of a body without `error` and without choices."""
-    inner = fields.get("response")
-    if isinstance(inner, dict) and not is_inner:  # Tencent's
-        return find_error(inner, is_inner=True)
+    for holder in ("response", "header"):  # Tencent's, Spark's
+        inner = fields.get(holder)
+        if isinstance(inner, dict) and not is_inner:
+            return find_error(inner, is_inner=True)
     return fields if _is_error_body(fields) else _blocked_prompt(fields)
 
 
@@ -129,7 +138,15 @@ def _is_error_body(fields: dict[str, object]) -> bool:
     message = fields.get("message") or fields.get("msg")
     if isinstance(message, str):
         return "code" not in fields or not _is_good(fields["code"])
-    return any(fields.get(key) for key in ("detail", "errors", "fault", "exception"))
+    if any(fields.get(key) for key in ("detail", "errors", "fault", "exception")):
+        return True
+    return _says_failed(fields)
+
+
+def _says_failed(fields: dict[str, object]) -> bool:
+    if any(fields.get(key) is False for key in ("success", "ok")):
+        return True
+    return any(str(fields.get(key)).lower() in _FAILED for key in ("status", "state", "result"))
 
 
 def _is_good(code: object) -> bool:
@@ -143,10 +160,16 @@ def error_from_event(detail: object, secret: str | None) -> ProviderError:
     kind = _kind(detail, message, status)
     is_throttled = issubclass(kind, RateLimitError)
     return kind(
-        redact(message, secret) or "the provider broke off",
+        redact(message or _broke_off(detail), secret),
         status=status,
         retry_after_seconds=hinted_seconds(detail, message) if is_throttled else None,
     )
+
+
+def _broke_off(detail: object) -> str:
+    """What to say of an error without words of its own."""
+    quoted = json.dumps(detail, ensure_ascii=False)[:_MAX_QUOTED_CHARS] if detail else ""
+    return f"the provider broke off: {quoted}" if quoted else "the provider broke off"
 
 
 def error_from_response(
@@ -161,7 +184,7 @@ def error_from_response(
     problem = find_error(parsed)
     detail = parsed if problem is None else problem
     text = body.decode("utf-8", "replace") if parsed is None else ""
-    message = _message(detail) or plain_text(text)
+    message = _message(detail) or _cut_message(text) or plain_text(text)
     kind = _kind(detail, message, status)
     if 300 <= status < 400:
         kind, message = WrongAddressError, _redirection(headers, message)
@@ -279,10 +302,26 @@ def _named_parts(detail: object) -> list[dict[str, object]]:
         parts.append(detail)
         holders = [detail.get(key) for key in _INNER_KEYS]
     for holder in holders:
-        inner = holder[0] if isinstance(holder, list) and holder else holder
+        if isinstance(holder, list) and holder:
+            holder = holder[0]
+        embedded = _embedded(holder)
+        inner = holder if embedded is None else embedded
         if isinstance(inner, dict):
             parts.append(_with_plain_keys(inner))
+        if embedded is not None and isinstance(error := embedded.get("error"), dict):
+            parts.append(_with_plain_keys(error))
     return parts
+
+
+def _embedded(text: object) -> dict[str, object] | None:
+    """The object that a message holds as JSON: gateways pass on so what their upstream said."""
+    if not isinstance(text, str) or len(text) > _MAX_MESSAGE_CHARS or "{" not in text:
+        return None
+    try:
+        found = json.loads(text[text.index("{") :], strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _number(value: object) -> int | None:
@@ -295,7 +334,7 @@ def _number(value: object) -> int | None:
 def _message(detail: object, depth: int = 0) -> str:
     """Find the vendor's message; its code if there is none."""
     if isinstance(detail, str):
-        return plain_text(detail)[:_MAX_MESSAGE_CHARS]
+        return _message_within(detail, depth) or plain_text(detail)[:_MAX_MESSAGE_CHARS]
     if depth >= _MAX_DEPTH:
         return ""
     if isinstance(detail, list):
@@ -308,6 +347,23 @@ def _message(detail: object, depth: int = 0) -> str:
     )
     found = found or _message(detail.get("errors"), depth + 1)
     return (found + _upstream_message(detail, depth)) or _names(detail)
+
+
+def _message_within(text: str, depth: int) -> str:
+    """The message of the error that a text consists of, as JSON; "" where it is anything else."""
+    is_object = depth < _MAX_DEPTH and text.lstrip().startswith("{")
+    inner = _embedded(text) if is_object else None
+    return _message(inner, depth + 1) if inner else ""
+
+
+def _cut_message(text: str) -> str:
+    found = _CUT_MESSAGE.search(text) if text.lstrip().startswith("{") else None
+    if found is None:
+        return ""
+    try:
+        return str(json.loads(f'"{found[1]}"', strict=False))
+    except ValueError:
+        return found[1]
 
 
 def _upstream_message(detail: dict[str, object], depth: int) -> str:

@@ -42,6 +42,12 @@ class WireDelta(msgspec.Struct, gc=False):
     reasoning: str | None = None
 
 
+class WireAudio(msgspec.Struct, gc=False):
+    """Speech, of which its text is kept."""
+
+    transcript: str | None = None
+
+
 class WireMessage(WireDelta, gc=False):
     """A `delta` of a stream or the whole `message` of a response that is none."""
 
@@ -53,6 +59,9 @@ class WireMessage(WireDelta, gc=False):
     reasoning_details: Anything = MISSING
     thinking: Anything = MISSING
     thinking_blocks: Anything = MISSING
+    audio: WireAudio | None = None
+    images: Anything = MISSING
+    """Images, and other parts that are neither text nor reasoning."""
 
 
 class WirePromptDetails(msgspec.Struct, gc=False):

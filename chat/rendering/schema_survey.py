@@ -97,6 +97,9 @@ class Survey:
     def _check(self, schema: dict[str, object], path: str) -> None:
         if "$schema" in schema and path != "$":
             raise SurveyError(Reason.of("inner_dialect", place=_shortened(path)))
+        if "$id" in schema and path != "$":
+            # References below it would lead elsewhere than here, where they are counted.
+            raise SurveyError(Reason.of("inner_id", place=_shortened(path)))
         for keyword in _COUNTED:
             entries = schema.get(keyword)
             if isinstance(entries, list | dict) and len(entries) > MAX_ENTRIES:

@@ -56,11 +56,14 @@ class _Restrict(NodeTransformer):
 
     def __init__(self) -> None:
         self._loops = 0
+        #: Of the node that is visited: some nodes do not know it.
+        self._line = 1
         self.uses_loop = False
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> Any:
+        self._line = node.lineno or self._line
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
-            raise RestrictedSyntaxError("unavailable_tag", node.lineno, type(node).__name__)
+            raise RestrictedSyntaxError("unavailable_tag", self._line, type(node).__name__)
         return super().visit(node, *args, **kwargs)
 
     def visit_Name(self, node: nodes.Name) -> nodes.Name:  # noqa: N802 - jinja2 looks it up

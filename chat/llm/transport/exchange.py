@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from chat.llm.bodies import Body, Decompress, ErrorBody, UnknownBody, decompressor
+from chat.llm.charsets import converter
 from chat.llm.errors import InvalidResponseError, ProviderError
 from chat.llm.steps import STEP_BYTES, StepQueue
 from chat.llm.stream_state import StreamState
@@ -53,7 +55,7 @@ class Exchange:
         self._decompress: Decompress | None = None
         #: Ends the pause of parsing.
         self._delayed: DelayedCall | None = None
-        #: Ends the wait for the response's end. Body bytes are ignored then.
+        #: Ends the wait for the response's end. Of the body only token counts are read then.
         self._drain: asyncio.TimerHandle | None = None
         #: Parts that are not parsed yet, and what to do after them.
         self._waiting: deque[Iterator[bytes]] = deque()
@@ -101,6 +103,7 @@ class Exchange:
 
     def body(self, piece: bytes) -> None:
         if self._drain is not None:
+            self._feed_late(piece)
             return
         if not self._waiting and self._decompress is None:
             try:
@@ -111,7 +114,7 @@ class Exchange:
             if not piece:  # the common case
                 self._emit_delta()
                 return
-        self._feed_later(piece)
+        self._feed_in_steps(piece)
 
     def end(self, *, is_framed: bool) -> None:
         self._connection = None
@@ -149,8 +152,8 @@ class Exchange:
             self._body = ErrorBody(status, headers, state.secret)
             self._decompress = self._decompressor_of_error(encoding)
             return
-        self._decompress = decompressor(encoding)
         kind = headers.get("content-type", "").lower()
+        self._decompress = converter(kind, decompressor(encoding))
         self._body = UnknownBody(state, kind, self._payload_came, self._read_as)
 
     def _decompressor_of_error(self, encoding: str) -> Decompress | None:
@@ -183,12 +186,20 @@ class Exchange:
             return self._body.feed(piece)
         return b""
 
+    def _feed_late(self, piece: bytes) -> None:
+        """Parse what comes after the end mark, where some servers count the tokens. What is not
+        parsed at once, or is wrong, is left out."""
+        if self._body is not None and self._decompress is None:
+            with suppress(ProviderError):
+                self._body.feed(piece)
+
     def _payload_came(self) -> None:
         """A read contained payload: move the deadlines, and maybe pause parsing."""
         state, deadlines = self._state, self._deadlines
         if state.done:
             deadlines.stop()
-            if self._connection is not None and not self._connection.is_complete:
+            is_open = self._connection is not None and not self._connection.is_complete
+            if is_open and self._drain is None:
                 self._drain = self._loop.call_later(DRAIN_SECONDS, self._finish_wait)
             return
         is_last = state.finish_reason is not None and state.is_finished
@@ -214,7 +225,7 @@ class Exchange:
             self._connection.release()
 
     # --- In steps -------------------------------------------------------------------------------
-    def _feed_later(self, piece: bytes) -> None:
+    def _feed_in_steps(self, piece: bytes) -> None:
         """Parse a piece in steps, after those before it."""
         self._waiting.append(self._decompress(piece) if self._decompress else _slices(piece))
         if self._connection is not None:

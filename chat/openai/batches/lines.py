@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from django.conf import settings
 
-from chat.runs.reading.encodings import refuse_packed
+from chat.runs.reading.encodings import encoding_by_first_bytes, refuse_packed
 from chat.runs.reading.jsonl import Object, decode_objects
 from chat.runs.reading.records import MAX_KEY_CHARS, FileError, ParsedRow, invalid
 
@@ -75,10 +75,15 @@ class LineReader:
 
 
 def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces. Raises FileError for an archive."""
+    """The pieces. Raises FileError for an archive, and for UTF-16, which is UTF-8 with zeros where
+    it has no mark."""
     for place, piece in enumerate(pieces):
         if not place:
             refuse_packed(piece)
+            if (encoding := encoding_by_first_bytes(piece)) not in (None, "utf-8"):
+                message = f"This is text in {str(encoding).upper()}. Send it in UTF-8."
+                params = {"encoding": "UTF-8"}
+                raise FileError("invalid_encoding", message, line=1, params=params)
         yield piece
 
 

@@ -21,6 +21,7 @@ _DELIMITER_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _REASONS = {
     "unexpected end of data": "a quote is not closed",
     "field larger than field limit": "a value is too long, or its quote is not closed",
+    "new-line character seen": "a value without quotes has the line end CR",
 }
 
 
@@ -147,7 +148,10 @@ class CSVFile:
 
     def _after(self, first: str) -> Iterator[str]:
         yield first
-        yield from self._text
+        # `yield from` would close the lines with this generator, and the rows below a header of
+        # several lines with them.
+        for line in self._text:  # noqa: UP028
+            yield line
 
 
 def csv_problem(error: csv.Error) -> str:

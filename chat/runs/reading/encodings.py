@@ -74,7 +74,7 @@ class EncodingDetector:
     def feed(self, piece: bytes, *, is_last: bool = False) -> None:
         if self._is_first:
             self._is_first = False
-            self._by_first_bytes = _by_first_bytes(piece)
+            self._by_first_bytes = encoding_by_first_bytes(piece)
         if self._by_first_bytes is not None:
             return
         for encoding, decoder in list(self._decoders.items()):
@@ -84,7 +84,8 @@ class EncodingDetector:
                 del self._decoders[encoding]
 
 
-def _by_first_bytes(head: bytes) -> Encoding | None:
+def encoding_by_first_bytes(head: bytes) -> Encoding | None:
+    """The encoding that a file's first bytes show; None where all of it has to be read."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             return encoding

@@ -15,6 +15,8 @@ from chat.llm.retry_after import (
     parse_retry_after,
     retry_after_seconds,
 )
+from chat.llm.retry_hints import hinted_seconds
+from chat.llm.vendor_errors import error_from_response
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,22 @@ from chat.llm.retry_after import (
         ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
         ("Fri, 31 Dec 99999 23:59:59 GMT", None),
         ("Fri, 99 Foo 2026 99:99:99 GMT", None),
+        ("5 seconds", 5),
+        ("2 Min.", 120),
+        ("1 hour 30 minutes", 5400),
+        ("250 milliseconds", 0.25),
+        ("PT1M30S", 90),
+        ("pt5s", 5),
+        ('"5"', 5),
+        ("5;", 5),
+        ("5, 10", 10),
+        ("5, soon", None),
+        ("5 apples", None),
+        ("P1Y", None),
+        ("-5s", None),
         ("nan", None),
+        ("nan, nan", None),
+        ("1e999, 5", None),
         ("inf", None),
         ("-inf", None),
         ("soon", None),
@@ -103,6 +120,11 @@ def test_a_reset_that_is_past_is_now() -> None:
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
         ({"retry-after-ms": "1e400"}, None),
+        ({"x-ms-retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "nan", "x-ms-retry-after-ms": "-1", "retry-after": "9"}, 0),
+        ({"x-ratelimit-retry-after": "9"}, 9),
+        ({"x-rate-limit-reset": "7"}, 7),
+        ({"rate-limit-reset-requests": "7s"}, 7),
         ({"retry-after": "9", "x-ratelimit-reset-requests": "1s"}, 9),
         ({"x-ratelimit-reset-requests": "1s"}, 1),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
@@ -126,3 +148,42 @@ def test_resets_count_only_where_a_limit_was_met() -> None:
     headers = {"x-ratelimit-reset-requests": "9s"}
     assert retry_after_seconds(headers, is_throttled=False) is None
     assert retry_after_seconds({**headers, "retry-after": "3"}, is_throttled=False) == 3
+
+
+@pytest.mark.parametrize(
+    ("detail", "seconds"),
+    [
+        ({"retry_after": 7}, 7),
+        ({"retryAfter": "7s"}, 7),
+        ({"retry_after_ms": 7000}, 7),
+        ({"retry_after": True}, None),
+        ({"retry_after": [7]}, None),
+        ({"retry_after": "9" * 9999}, MAX_SECONDS),
+        ({"message": "Please try again in 1m30s."}, 90),
+        ({"message": "Please retry after 2 minutes"}, 120),
+        ({"message": "请求过于频繁，请 30 秒后重试"}, 30),
+        ({"message": "请在2分钟之后再试"}, 120),
+        ({"message": "2 seconds ago"}, None),
+    ],
+)
+def test_an_error_says_it_in_its_fields_or_words(
+    detail: dict[str, object], seconds: float | None
+) -> None:
+    assert hinted_seconds(detail, str(detail.get("message", ""))) == seconds
+
+
+_RETRIED = {408, 409, 420, 423, 425, 429, 498, 499, *range(500, 531)}
+
+
+@pytest.mark.parametrize("header", ["retry-after", "x-ratelimit-reset"])
+def test_what_is_tried_again_and_which_wait_is_obeyed(header: str) -> None:
+    """A reset is read where a limit was met: providers send it with each response."""
+    statuses = [*range(300, 309), *range(400, 432), 451, 498, 499, *range(500, 531), 599, 999]
+    found = {
+        status: error_from_response(status, {header: "7"}, b'{"error":{"message":"x"}}', None)
+        for status in statuses
+    }
+    retried = {status for status in statuses if found[status].retryable}
+    assert retried == _RETRIED | {599, 999}
+    waits = {status for status, error in found.items() if error.retry_after_seconds == 7}
+    assert waits == (set(statuses) if header == "retry-after" else {420, 429})

@@ -45,6 +45,11 @@ def refused(
         ("{{ x ? }}", "unexpected_token", {"line": "1", "found": "'?'"}),
         ("{{ }}", "template_syntax", None),
         ("{% macro m() %}{% endmacro %}", "unavailable_tag", {"line": "1", "name": "Macro"}),
+        (
+            "{% autoescape true %}{% endautoescape %}",
+            "unavailable_tag",
+            {"line": "1", "name": "Scope"},
+        ),
         ("{{ __x }}", "reserved_name", {"line": "1", "name": "__x"}),
         ("{% for i in x %}{{ loop }}{% endfor %}", "loop_name", None),
         ("x" * 65_537, "template_too_long", {"limit": "65536"}),

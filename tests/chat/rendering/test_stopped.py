@@ -15,8 +15,11 @@ from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts.models import User
+from aily.problems import Problem
 from chat.models import Scene, SceneVersion, Task
+from chat.rendering.prompt import Prompt, PromptSource
 from tests.chat.rendering.conftest import Publish, SubmitVariables, refusal
+from tests.chat.rendering.pools import limits
 from tests.conftest import ClientOf
 from tests.subtests import subtested
 
@@ -299,6 +302,26 @@ SCHEMAS: dict[str, Any] = {
         "properties": {"x": {"title": "t"}},
     },
     "another dialect inside": of_x(**{"$schema": "http://json-schema.org/draft-07/schema#"}),
+    "references that double, within an id of their own": {
+        "$defs": {f"a{i}": {} for i in range(31)},
+        "properties": {
+            "x": {
+                **doubling(30, lambda to: {"allOf": [{"$ref": to}, {"$ref": to}]}),
+                "$id": "https://example.org/x",
+                "$ref": "#/$defs/a0",
+            }
+        },
+    },
+    "an id of its own behind a reference": {
+        "$ref": "#/x-schemas/a",
+        "x-schemas": {"a": {"$id": "a", "type": "object"}},
+    },
+    "a reference to another host": of_x(**{"$ref": "https://example.org/x"}),
+    "a reference to a file": of_x(**{"$ref": "file:///etc/passwd"}),
+    "a reference by the id of the top": {
+        "$id": "https://example.org/x",
+        "properties": {"x": {"$ref": "https://example.org/y#/a"}},
+    },
     "look-around": of_x(pattern="(?=a)"),
     "look-behind": of_x(items={"pattern": "(?<!a)b"}),
     "a back-reference": of_x(patternProperties={"(a)\\1": True}),
@@ -378,3 +401,35 @@ def test_a_version_published_before_its_pattern_was_refused_says_so(
     answer = submit_variables({"x": "a"})
     assert refusal(answer) == (422, "invalid_template", ["variables_schema"])
     assert "$.properties.x.pattern" in json.dumps(answer.json())
+
+
+#: Ways to build what is huge, to go round without end, or to get out.
+BOMBS = (
+    *("{{ range(10000000)|list }}", "{{ '%*d' % (x, 1) }}", "{{ '%99999d'|format(1) }}"),
+    *("{{ x|indent(99999) }}", "{{ x|center(99999) }}", "{{ x|wordwrap(1) }}"),
+    *("{{ y|batch(1)|list }}", "{{ y|slice(99999)|list }}", "{{ y|tojson(indent=99999) }}"),
+    *("{{ [[1], [2]]|sum(start=[]) }}", "{{ x.ljust(99999) }}", "{{ x.expandtabs(99999) }}"),
+    *("{{ x.format(x) }}", "{{ x.join(x) }}", "{{ x * 99999 }}", "{{ y * 99999 }}"),
+    "{{ 9223372036854775807 * 9223372036854775807 * 9223372036854775807 }}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% for i in y recursive %}{{ loop(y) }}{% endfor %}",
+    "{% call f() %}{{ caller() }}{% endcall %}",
+    "{% for i in range(999) %}{% for j in range(999) %}x{% endfor %}{% endfor %}",
+    "{% set a = namespace(v='a') %}{% for i in range(60) %}{% set a.v = a.v ~ a.v %}{% endfor %}",
+    "{% set a = namespace(v=[1]) %}{% for i in range(60) %}{% set a.v = a.v + a.v %}{% endfor %}",
+    "{% set a = namespace(v=2) %}{% for i in range(999) %}{% set a.v = a.v * a.v %}{% endfor %}",
+    "{% set a = namespace() %}{% set a.v = [a] %}{{ a.v|tojson }}",
+    *("{{ joiner(',') }}", "{{ cycler(1) }}", "{{ lipsum(9999) }}", "{{ dict(a=1) }}"),
+    *("{{ x.__class__ }}", "{{ x['__class__'] }}", "{{ x|attr('__class__') }}"),
+    *("{{ [x]|map('attr', '__class__')|list }}", "{{ [x]|sort(attribute='__class__.mro') }}"),
+    *("{{ [x]|selectattr('__class__')|list }}", "{{ x.upper.__func__ }}"),
+    *("{% include 'x' %}", "{% import 'x' as y %}", "{% extends 'x' %}", "{% debug %}"),
+    "{% block b %}{{ self.b() }}{% endblock %}",
+)
+
+
+@subtested("template", BOMBS)
+def test_no_form_of_a_bomb_is_built(template: str) -> None:
+    with pytest.raises(Problem) as refused:
+        Prompt(PromptSource("", template, ANYTHING)).render({"x": "a", "y": [1]}, limits(10))
+    assert len(refused.value.message) < 1000

@@ -82,6 +82,20 @@ def test_delimiters_are_recognised(runs: RunClient, delimiter: str) -> None:
     assert rows_of(made["id"]) == [(2, "pending", {"a": "1", "b, c; d": "x\ny"}, None)]
 
 
+@pytest.mark.parametrize("pieces", [7, 1_000])
+def test_a_header_may_have_several_lines(
+    runs: RunClient, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    monkeypatch.setattr("chat.runs.creation.PIECE_BYTES", pieces)
+    made = runs.create('id,"the\r\ntext\r\n"\r\n1,x\r\n2,y\r\n')
+    turn()
+    assert runs.get(made["id"])["columns"] == ["id", "the\r\ntext"]
+    assert [(line, payload) for line, _, payload, _ in rows_of(made["id"])] == [
+        (4, {"id": "1", "the\r\ntext": "x"}),
+        (5, {"id": "2", "the\r\ntext": "y"}),
+    ]
+
+
 def test_each_bad_line_of_a_table_is_told(runs: RunClient, settings: Settings) -> None:
     settings.RUN_MAX_ROW_BYTES = 300
     lines = [

@@ -59,6 +59,23 @@ def _call(name: str, *fragments: dict[str, Any], expected: tuple[ToolCall, ...])
 
 _WHOLE = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
 
+_FOUR = "One, two, three, four"
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
+def _with_message(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+def _messages(*contents: str) -> list[dict[str, Any]]:
+    """Events that have messages instead of deltas; the last has the finish reason."""
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "message": {"content": content}}]} for content in contents
+    ]
+    events[-1]["choices"][0]["finish_reason"] = "stop"
+    return events
+
+
 _WITH_PARAMETERS = {"name": "f", "parameters": {"a": 1}}
 
 CASES: list[Case] = [
@@ -88,6 +105,20 @@ CASES: list[Case] = [
         response=stream(text("Hi", usage=counts(3, 1)), {**STOP, "usage": {}}, chunk(usage=None)),
         text="Hi",
         usage=Usage(3, 1, 4),
+    ),
+    Answered(
+        name="usage: a total that is less than its parts",
+        response=stream(text("Hi", usage=counts(3, 1)), {**STOP, "usage": counts(0, 2)}),
+        text="Hi",
+        usage=Usage(3, 2, 5),
+    ),
+    Answered(
+        name="usage: empty after a total with more than its parts",
+        response=stream(
+            text("Hi", usage={**counts(3, 1), "total_tokens": 9}), {**STOP, "usage": {}}
+        ),
+        text="Hi",
+        usage=Usage(3, 1, 9),
     ),
     Answered(
         name="usage: of another type in a whole answer",
@@ -487,5 +518,158 @@ CASES: list[Case] = [
         tool(0, "c", "f", r'"{\"a\":'),
         tool(0, arguments='1}"'),
         expected=(ToolCall("c", "f", '{"a":1}'),),
+    ),
+    Answered(
+        name="usage: a number of more digits than Python converts",
+        response=stream(
+            text("Hi"),
+            b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":'
+            + b"9" * 5000
+            + b',"completion_tokens":1}}\n\n',
+        ),
+        text="Hi",
+        usage=Usage(0, 1, 1),
+    ),
+    Answered(
+        name="the role with another index than the text",
+        response=stream(
+            chunk({"role": "assistant", "content": ""}),
+            {"choices": [{"index": 1, "delta": {"content": "Hi"}}]},
+            {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        text="Hi",
+    ),
+    Failed(
+        name="a choice for each piece, of which only the last has a finish reason",
+        response=stream(
+            text("H"),
+            {"choices": [{"index": 1, "delta": {"content": "i"}}]},
+            {"choices": [{"index": 2, "delta": {}, "finish_reason": "stop"}]},
+        ),
+        code="provider_truncated",
+        words="ended before",
+        retryable=True,
+    ),
+    *(
+        Answered(name=f"in each message {name}", response=stream(*_messages(*said)), text="Hey")
+        for name, said in (
+            ("all so far", ("He", "Hey", "Hey")),
+            ("only what is new", ("He", "y", "")),
+        )
+    ),
+    *(
+        Answered(name=f"texts: {name}", response=stream(*map(text, said), STOP), text=expected)
+        for name, said, expected in (
+            ("all so far", ("One", "One, two", "One, two", "One, two, three, four"), _FOUR),
+            ("all so far, of a short answer", ("H", "Hi", "Hi!"), "Hi!"),
+            ("all so far, twice", ("One, two,", _FOUR), _FOUR),
+            (
+                "all so far, then only what is new",
+                ("One", "One, ", "One, two, three,", " four"),
+                _FOUR,
+            ),
+            ("that look like it", ("ha", "haha", "haha"), "hahahahaha"),
+            ("that look like it for a while", ("-", "--", "---", "---", "|"), "---------|"),
+            ("the same", ("ha", "ha", "ha"), "hahaha"),
+        )
+    ),
+    Answered(
+        name="all so far in each text, and in the last with its finish reason",
+        response=stream(text("One, two,"), text(_FOUR), text(_FOUR, "stop")),
+        text=_FOUR,
+    ),
+    Answered(
+        name="texts that look like all so far, before a call",
+        response=stream(
+            text("ha"), text("haha"), tools(tool(0, "c", "f", "{}"), finish="tool_calls")
+        ),
+        text="hahaha",
+        finish_reason="tool_calls",
+        tool_calls=(ToolCall("c", "f", "{}"),),
+    ),
+    Answered(
+        name="in each message all so far, of the reasoning as well",
+        response=stream(
+            {"choices": [{"message": {"content": "", "reasoning_content": "Hm"}}]},
+            {"choices": [{"message": {"content": "4", "reasoning_content": "Hm."}}]},
+            *_messages("4"),
+        ),
+        text="4",
+        reasoning="Hm.",
+    ),
+    Answered(
+        name="a refusal, as content as well",
+        response=whole(_with_message(content="No.", refusal="No.")),
+        text="No.",
+    ),
+    Answered(
+        name="speech, of which the words are the text",
+        response=whole(
+            _with_message(content=None, audio={"id": "a", "data": "UklG", "transcript": "Hi"})
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="speech in pieces",
+        response=stream(
+            chunk({"audio": {"id": "a", "transcript": "H"}}),
+            chunk({"audio": {"transcript": "i", "data": "UklG"}}),
+            chunk({"audio": {"data": "UklG"}, "content": None}),
+            chunk({"audio": {"expires_at": 1}}),
+            STOP,
+        ),
+        text="Hi",
+    ),
+    Answered(
+        name="images beside text",
+        response=whole(_with_message(content=[{"type": "text", "text": "Look:"}, _IMAGE])),
+        text="Look:",
+    ),
+    *(
+        Failed(
+            name=f"nothing that is kept: {name}",
+            response=response,
+            code="provider_empty",
+            words=f"neither text nor a tool call, but {what}",
+            retryable=False,
+        )
+        for name, response, what in (
+            ("sound", whole(_with_message(content=None, audio={"data": "UklG"})), "audio"),
+            ("a part", whole(_with_message(content=[_IMAGE])), "images or other parts"),
+            ("images", whole(_with_message(content="", images=[_IMAGE])), "images or other parts"),
+            ("images in pieces", stream(chunk({"images": [_IMAGE]}), STOP), "images or other"),
+        )
+    ),
+    *(
+        _finish(f"{reason!r}, another's word for {expected}", reason, expected)
+        for reason, expected in (
+            ("FINISH_REASON_STOP", "STOP"),
+            ("FINISH_REASON_MAX_TOKENS", "MAX_TOKENS"),
+            ("length_limit", "length"),
+            ("context_length_exceeded", "length"),
+            ("refusal", "content_filter"),
+            ("LANGUAGE", "content_filter"),
+            ("FINISH_REASON_SAFETY", "content_filter"),
+        )
+    ),
+    *(
+        Failed(
+            name=f"finish reason: {reason}, by which it gave up",
+            response=stream(text("Hi"), chunk(finish=reason)),
+            code=code,
+            words=f"gave up: {reason}",
+            retryable=code != "provider_balance",
+        )
+        for reason, code in (
+            ("connection_error", "provider_error"),
+            ("system_error", "provider_error"),
+            ("SERVER_TIMEOUT", "provider_error"),
+            ("interrupted", "provider_error"),
+            ("malformed_response", "provider_error"),
+            ("server_overloaded", "provider_overloaded"),
+            ("service_unavailable", "provider_overloaded"),
+            ("rate_limit", "provider_rate_limited"),
+            ("insufficient_quota", "provider_balance"),
+        )
     ),
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import zlib
 
+from chat.llm.types import Usage
 from tests.providers.playing import (
     STOP,
     Answered,
     Case,
     Failed,
     Response,
+    counts,
     encoded,
     error,
     failed,
@@ -340,5 +342,82 @@ CASES: list[Case] = [
         code="provider_error",
         words="Inference failed",
         retryable=True,
+    ),
+    *(
+        Failed(
+            name=f"words without the form of an event, after some text: {name}",
+            response=stream(text("Once"), body, done=False),
+            code="provider_invalid_response",
+            words="the stream broke off with: 502 Bad Gateway",
+            retryable=True,
+        )
+        for name, body in (
+            ("a text", b"502 Bad Gateway\n"),
+            ("a page", b"<html><title>502 Bad Gateway</title></html>\n\n"),
+        )
+    ),
+    *(
+        _failed(f"an error with status 200: {encoded(body).decode()}", whole(body), code, words)
+        for body, code, words in (
+            ({"success": False}, "provider_error", 'broke off: {"success": false}'),
+            ({"ok": False, "description": "nope"}, "provider_error", "nope"),
+            ({"status": "failed", "info": "bad thing"}, "provider_error", "bad thing"),
+            ({"retcode": 1001, "retmsg": "bad"}, "provider_error", "bad"),
+        )
+    ),
+    *(
+        _failed(f"an error with status 200: {words}", whole(body), code, words, retryable=False)
+        for body, code, words in (
+            ({"detail": "Not authenticated"}, "provider_auth", "Not authenticated"),
+            ({"msg": "token is expired"}, "provider_auth", "token is expired"),
+            (
+                {"header": {"code": 10013, "message": "input audit failed", "status": 2}},
+                "provider_bad_request",
+                "input audit failed",
+            ),
+        )
+    ),
+    *(
+        _hey(
+            f"{charset}, as its type says",
+            Response(
+                body=_BODY.decode().encode(charset),
+                headers={"content-type": f"text/event-stream; charset={charset}"},
+            ),
+        )
+        for charset in ("utf-16", "utf-16le", "gbk")
+    ),
+    *(
+        Answered(
+            name=f"{charset}, said to be {said}",
+            response=Response(
+                body=stream(text("你好é"), STOP).body.decode().encode(charset),
+                headers={"content-type": f"text/event-stream; charset={said}"},
+            ),
+            text="你好é",
+        )
+        for charset, said in (("gb18030", "GBK"), ("utf-8", "ISO-8859-1"), ("utf-8", "gb2312"))
+    ),
+    Answered(
+        name="gzip of another charset",
+        response=Response(
+            body=gzip.compress(stream(text("你好"), STOP).body.decode().encode("gbk")),
+            headers={"content-type": "text/event-stream;charset=gbk", "content-encoding": "gzip"},
+        ),
+        text="你好",
+    ),
+    Answered(
+        name="token counts after the end mark, and what does not belong there",
+        response=stream(
+            *_HI,
+            "[DONE]",
+            {"choices": [], "usage": counts(3, 1)},
+            text("more"),
+            error("late"),
+            "no JSON",
+            done=False,
+        ),
+        text="Hey",
+        usage=Usage(3, 1, 4),
     ),
 ]

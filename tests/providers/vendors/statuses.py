@@ -176,4 +176,38 @@ CASES: list[Case] = [
         "a\tb",
         retryable=True,
     ),
+    _failed(
+        "JSON within the message, of a gateway",
+        whole(
+            {
+                "error": {
+                    "message": '{"code":"Arrearage","message":"Access denied.","request_id":"r"}',
+                    "type": "upstream_error",
+                }
+            },
+            "500 x",
+        ),
+        "provider_balance",
+        "Access denied.",
+    ),
+    _failed(
+        "JSON within the message, with an error in it",
+        whole({"error": {"message": '{"error":{"code":429,"message":"Slow down"}}'}}, "429 x"),
+        "provider_rate_limited",
+        "Slow down",
+        retryable=True,
+    ),
+    _failed(
+        "JSON after other words of the message",
+        whole({"message": 'Upstream: {"error":{"code":"insufficient_quota"}}'}, "500 x"),
+        "provider_balance",
+        "Upstream: {",
+    ),
+    _failed(
+        "more than is read, in JSON",
+        whole({"error": {"message": 'so "many" words ' * 9999}}, "500 x"),
+        "provider_error",
+        'so "many" words so',
+        retryable=True,
+    ),
 ]

@@ -39,6 +39,7 @@ export default {
   "rule.schema_invalid": "{place} is invalid: {detail}",
   "rule.no_schema": "{place} is no schema.",
   "rule.inner_dialect": "{place}: $schema may stand at the top only.",
+  "rule.inner_id": "{place}: $id may stand at the top only.",
   "rule.more_entries": "{place} has more than {limit} entries.",
   "rule.pattern_unusable":
     "{place}: {pattern} cannot be used: {detail}. Patterns are RE2's, without look-around and back-references.",

@@ -40,6 +40,7 @@ export default {
   "rule.schema_invalid": "{place}：Schema 无效：{detail}",
   "rule.no_schema": "{place} 不是 Schema。",
   "rule.inner_dialect": "{place}：$schema 只能出现在最外层。",
+  "rule.inner_id": "{place}：$id 只能出现在最外层。",
   "rule.more_entries": "{place} 的条目超过 {limit} 个。",
   "rule.pattern_unusable":
     "{place}：{pattern} 无法使用：{detail}。模式采用 RE2 语法，不支持环视和反向引用。",

@@ -239,6 +239,30 @@ GOOD = line(1)
         (b"\xff\xfe\xff", [("invalid_encoding", 1, None)]),
         (f"{GOOD}\n".encode() + "数据".encode("gb18030"), [("invalid_encoding", 2, None)]),
         (gzip.compress(GOOD.encode()), [("packed_file", None, None)]),
+        (GOOD.encode("utf-16-le"), [("invalid_encoding", 1, None)]),
+        (GOOD.encode("utf-16"), [("invalid_encoding", 1, None)]),
+        (f"{GOOD}\n{GOOD} and more", [("invalid_json_line", 2, None)]),
+        (f"[{GOOD}]", [("invalid_json_line", 1, None)]),
+        *(
+            (GOOD.replace('"line-1"', key), [(code, 1, "custom_id")])
+            for key, code in (
+                (r'"\ud800"', "invalid_json_line"),
+                (r'"a\u0000"', "invalid_json_line"),
+                ('""', "invalid_custom_id"),
+                (f'"{"x" * 513}"', "invalid_custom_id"),
+                ("[]", "invalid_custom_id"),
+            )
+        ),
+        *(
+            (line(1, temperature=9).replace("9", number), [("invalid_json_line", 1, param)])
+            for number, param in (
+                ("1e999", "body.temperature"),
+                ("NaN", "body.temperature"),
+                ("8" * 5_000, None),
+                ("[" * 10_000 + "]" * 10_000, None),
+                ("[" * 200 + "]" * 200, None),
+            )
+        ),
     ],
 )
 async def test_a_file_is_refused_with_a_report_by_line(
