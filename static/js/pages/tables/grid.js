@@ -7,6 +7,7 @@ import { IN_SHEET } from "./editors.js";
 import {
   followHeaders,
   hidePane,
+  keepFocusInSight,
   markActive,
   markRows,
   moveRole,
@@ -63,7 +64,10 @@ export class TableGrid {
     this.#grid.setSelectionModel(this.#selection);
     this.#wrapper = moveRole(this.element, options.label);
     this.#listen();
-    this.#resizes = new ResizeObserver(() => this.#grid.resizeCanvas());
+    this.#resizes = new ResizeObserver(() => {
+      this.#grid.resizeCanvas();
+      keepFocusInSight(this.element);
+    });
     this.#resizes.observe(this.element);
   }
 

@@ -48,6 +48,17 @@ export function followHeaders(container) {
 }
 
 /**
+ * To be called when the grid has another size. Headers have their width in pixels, so one that got
+ * the focus just before was scrolled to where it is no more.
+ *
+ * @param {HTMLElement} container
+ */
+export function keepFocusInSight(container) {
+  const focused = container.querySelector(".slick-header :focus");
+  focused?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+/**
  * A row is drawn once in each pane, but is to be heard once.
  *
  * @param {HTMLElement} wrapper @param {string} panes a selector @param {boolean} isHidden
