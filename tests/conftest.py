@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from auditlog.context import disable_auditlog
 from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -107,12 +108,14 @@ async def async_client() -> AsyncIterator[AsyncClient]:
 @pytest.fixture
 def alice(transactional_db: None) -> User:
     # Transactional: database threads (aily/database/threads.py) see only what is committed.
-    return User.objects.create_user("alice", password="wonderland-7")
+    with disable_auditlog():
+        return User.objects.create_user("alice", password="wonderland-7")
 
 
 @pytest.fixture
 def bob(transactional_db: None) -> User:
-    return User.objects.create_user("bob", password="builder-of-9")
+    with disable_auditlog():
+        return User.objects.create_user("bob", password="builder-of-9")
 
 
 def grant(user: User, permissions: QuerySet[Permission]) -> None:
@@ -126,7 +129,8 @@ def grant(user: User, permissions: QuerySet[Permission]) -> None:
 @pytest.fixture
 def staff(transactional_db: None) -> User:
     """Staff with every permission on chat, no superuser."""
-    user = User.objects.create_user("staff", password="backstage-5", is_staff=True)
+    with disable_auditlog():
+        user = User.objects.create_user("staff", password="backstage-5", is_staff=True)
     grant(user, Permission.objects.filter(content_type__app_label="chat"))
     return user
 
@@ -134,7 +138,8 @@ def staff(transactional_db: None) -> User:
 @pytest.fixture
 def client_of() -> ClientOf:
     def make(user: User) -> Client:
-        _, secret = APIKey.create(user, "test")
+        with disable_auditlog():
+            _, secret = APIKey.create(user, "test")
         return Client(headers={"Authorization": f"Bearer {secret}"})
 
     return make

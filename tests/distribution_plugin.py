@@ -24,11 +24,11 @@ _SLOWEST_FIRST = (
     "tests/e2e/",
     "tests/e2e/web/",
     "tests/clients/",
-    "tests/chat/api/test_fuzz.py",
 )
-#: What waits a good part of its time, the slowest first: it is spread among what computes, so that
-#: some process always has work for the CPU.
+#: What waits most of its time, the slowest first: it is spread among what computes, so that some
+#: process always has work for the CPU.
 _WAITING = (
+    "tests/chat/api/test_fuzz.py",
     "tests/e2e/test_tool_loop.py",
     "tests/deploy/",
     "tests/aily/launcher/test_launch.py",
@@ -37,15 +37,12 @@ _WAITING = (
     "tests/e2e/test_full_disk.py",
     "tests/e2e/test_outages.py",
     "tests/accounts/test_oidc.py",
-    "tests/accounts/test_delegation.py",
     "tests/chat/runner/",
-    "tests/chat/runs/",
-    "tests/chat/toolloop/",
+    "tests/chat/structured/",
+    "tests/chat/mcp_server/",
+    "tests/chat/tools/",
     "tests/chat/llm/",
-    "tests/chat/accounting/",
-    "tests/chat/tables/ai/",
     "tests/aily/redis/test_sentinel.py",
-    "tests/accounts/",
 )
 #: What starts whole installations, whose own bounds for that are up to 180 s, may take so long.
 _INSTALLATIONS = (

@@ -130,7 +130,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if os.environ.get("REDIS_URL"):
         run_servers.ensure_started()
     run_servers.start_on_first_connection()
-    # pytest collects garbage five times at the end; what all tests are made of is none.
+    # pytest collects garbage at the end; what all tests are made of is none.
     gc.freeze()
 
 

@@ -197,6 +197,7 @@ class RunItem(Schema):
 
 class RunOut(RunItem):
     model_config = example(
+        params=None,
         format="csv",
         rows="variables",
         encoding="utf-8",

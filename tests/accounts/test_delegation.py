@@ -114,6 +114,7 @@ def test_what_it_takes_to_try_is_not_enough(cast: Cast) -> None:
     assert found == {name: set() for name in ATTACKS}
 
 
+@pytest.mark.slow
 def test_nor_are_all_permissions_but_the_ones_wanted(cast: Cast) -> None:
     names = all_but_beyond()
     found = {name: gained(cast, attack, names) for name, attack in ATTACKS.items()}

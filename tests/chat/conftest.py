@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from auditlog.context import disable_auditlog
 from pytest_django import Settings
 
 from accounts.models import User
@@ -65,21 +66,23 @@ async def simulator(loop_services: None) -> AsyncIterator[Simulator]:
 @pytest.fixture
 def model(transactional_db: None) -> LLMModel:
     """The default model, whose provider nobody listens for."""
-    provider = Provider.objects.create(
-        name="simulator", base_url="http://127.0.0.1:9", is_simulated=True
-    )
-    return LLMModel.objects.create(provider=provider, name="deepseek-flash", is_default=True)
+    with disable_auditlog():
+        provider = Provider.objects.create(
+            name="simulator", base_url="http://127.0.0.1:9", is_simulated=True
+        )
+        return LLMModel.objects.create(provider=provider, name="deepseek-flash", is_default=True)
 
 
 @pytest.fixture
 def embeddings_model(model: LLMModel) -> LLMModel:
     """A model of the same provider that makes vectors. Workers know it if they start later."""
-    return LLMModel.objects.create(
-        provider=model.provider,
-        name="simulated-embeddings",
-        capability=TaskKind.EMBEDDINGS,
-        input_price=2,
-    )
+    with disable_auditlog():
+        return LLMModel.objects.create(
+            provider=model.provider,
+            name="simulated-embeddings",
+            capability=TaskKind.EMBEDDINGS,
+            input_price=2,
+        )
 
 
 @pytest.fixture

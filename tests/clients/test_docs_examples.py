@@ -16,6 +16,8 @@ from aily.launcher.programs import BASE_DIR
 from tests.clients.conftest import Installation
 
 _PAGES = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("openai*.md"))]
+#: Each page imports the SDK: a second of CPU. The SDK's tests call what the other pages do.
+_QUICK = ("README.md", "openai.md")
 #: A block that is indented by four spaces, with the blank lines in it.
 _BLOCK = re.compile(r"(?:^    .*\n(?:\n(?=    ))?)+", re.MULTILINE)
 #: What an example prints.
@@ -52,7 +54,14 @@ def _programs(page: Path) -> list[str]:
     return programs
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        page if page.name in _QUICK else pytest.param(page, marks=pytest.mark.slow)
+        for page in _PAGES
+    ],
+    ids=lambda page: page.name,
+)
 def test_the_examples_of_a_page_work_as_printed(
     installation: Installation, tmp_path: Path, page: Path
 ) -> None:

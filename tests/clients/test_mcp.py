@@ -16,7 +16,9 @@ from tests.client import RestClient
 from tests.clients.conftest import Installation
 from tests.waiting import eventually
 
-REVISIONS = pytest.mark.parametrize("mode", ["2026-07-28", "legacy", "auto"])
+REVISIONS = pytest.mark.parametrize(
+    "mode", ["2026-07-28", "legacy", pytest.param("auto", marks=pytest.mark.slow)]
+)
 SLOW = {"text": "[sim:latency=30]"}
 
 

@@ -111,6 +111,7 @@ def test_files_of_the_sdk(sdk: OpenAI) -> None:
     assert refused.value.param == "purpose"
 
 
+@pytest.mark.slow
 def test_a_large_file_is_streamed(installation: Installation, sdk: OpenAI) -> None:
     """Much larger than other requests may be; the web processes stay as large as they were."""
     names = ("web-0", "web-1")

@@ -454,7 +454,7 @@ def test_a_used_up_budget_is_not_retried(installation: Installation) -> None:
     assert error.value.response.request.headers["x-stainless-retry-count"] == "0"
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_a_provider_that_fails_is_retried_by_the_sdk(
     sdk: OpenAI, simulator: RestClient, stream: bool
 ) -> None:
@@ -482,7 +482,7 @@ def test_an_answer_that_breaks_off_is_an_error_in_the_stream(sdk: OpenAI) -> Non
 
 
 # --- Lost connections ---------------------------------------------------------------------------
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_a_retry_after_a_timeout_finds_the_running_task(
     sdk: OpenAI, simulator: RestClient, stream: bool
 ) -> None:

@@ -71,6 +71,7 @@ def there_and_back(client: httpx.Client, rows: int) -> None:
     assert client.delete(f"/api/tables/{job['table']}").status_code == 204
 
 
+@pytest.mark.slow
 def test_a_large_file_becomes_a_table_and_a_file_again(stack: Stack, client: httpx.Client) -> None:
     # What a process loads with its first import is no growth.
     there_and_back(client, 10)

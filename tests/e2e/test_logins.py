@@ -39,6 +39,7 @@ async def latencies(rest: RestClient, seconds: float) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 async def test_thirty_guess_at_once_and_nobody_else_notices(
     stack: Stack, bob_rest: RestClient
 ) -> None:

@@ -158,6 +158,7 @@ async def submitted(socket: ChatSocket, prompt: str) -> str:
     return await eventually(task_id, "the task", BACK_SECONDS)
 
 
+@pytest.mark.slow
 async def test_the_network_to_redis_is_cut(
     installation: Cuttable, rest: RestClient, socket: ChatSocket
 ) -> None:

@@ -41,6 +41,7 @@ async def test_an_endless_retry_after_is_bounded_told_and_lifted(
     assert (await socket.ended(first)).types[-1] == "task.completed"
 
 
+@pytest.mark.slow
 async def test_what_staff_pause_is_accepted_and_held_until_they_resume_it(
     stack: Stack, rest: RestClient
 ) -> None:

@@ -50,6 +50,7 @@ async def test_the_end_of_a_task_reaches_the_endpoint(
     await disable(bob_rest, endpoint)
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_while_it_waits_for_the_answer_is_made_up_for(
     bob_rest: RestClient, receiver: Receiver, stack: Stack, e2e_database_url: str
 ) -> None:

@@ -116,8 +116,8 @@ class ScopeEstimateOut(EstimateOut):
 
 class TableRunOut(RunItem):
     model_config = example(
-        name="Summary", table=3, ai_field=4, started_by="demo", scope={"view": 7}, which="empty",
-        overwrite_edited=False, waits_for=[], is_automatic=False, reverted_at=None,
+        params=None, name="Summary", table=3, ai_field=4, started_by="demo", scope={"view": 7},
+        which="empty", overwrite_edited=False, waits_for=[], is_automatic=False, reverted_at=None,
         mapping={"text": "f12"}, options={"max_tokens": 200},
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from auditlog.context import disable_auditlog
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from django.test import AsyncClient
@@ -38,15 +39,17 @@ class Api:
 
 
 def api_of(user: User) -> Api:
-    return Api(APIKey.create(user, "test")[1])
+    with disable_auditlog():
+        return Api(APIKey.create(user, "test")[1])
 
 
 @pytest.fixture
 def scenes(model: LLMModel) -> None:
     """Of the demo content `summarize` with `text`, `translate` with `text` and `language`. All of
     it would take longer to make than many a test that needs a scene."""
-    for slug in ("summarize", "translate"):
-        seed_scene(slug, SCENES[slug])
+    with disable_auditlog():
+        for slug in ("summarize", "translate"):
+            seed_scene(slug, SCENES[slug])
 
 
 @pytest.fixture

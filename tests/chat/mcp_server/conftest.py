@@ -12,6 +12,7 @@ import httpx
 import httpx2
 import pytest
 import uvicorn
+from auditlog.context import disable_auditlog
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from starlette.types import ASGIApp
@@ -35,9 +36,10 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 def publish(slug: str, *, is_restricted: bool = False, **fields: Any) -> Scene:
-    scene = Scene.objects.create(slug=slug, title=f"About {slug}", is_restricted=is_restricted)
     written = {"user_template": "{{ text }}", **fields}
-    scenes.publish(scenes.create_version(scene, None, written))
+    with disable_auditlog():
+        scene = Scene.objects.create(slug=slug, title=f"About {slug}", is_restricted=is_restricted)
+        scenes.publish(scenes.create_version(scene, None, written))
     return scene
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 import uvicorn
+from auditlog.context import disable_auditlog
 
 from accounts.models import APIKey, User
 from aily.routing import routes
@@ -42,7 +43,8 @@ async def v1(loop_services: None) -> AsyncIterator[V1]:
 
 @pytest.fixture
 def alice_v1(v1: V1, alice: User, model: LLMModel) -> httpx.AsyncClient:
-    return v1(APIKey.create(alice, "test")[1])
+    with disable_auditlog():
+        return v1(APIKey.create(alice, "test")[1])
 
 
 @pytest.fixture
@@ -62,7 +64,8 @@ async def server(loop_services: None, model: LLMModel) -> AsyncIterator[str]:
 
 @pytest.fixture
 def alice_secret(alice: User) -> str:
-    return APIKey.create(alice, "test")[1]
+    with disable_auditlog():
+        return APIKey.create(alice, "test")[1]
 
 
 @pytest.fixture

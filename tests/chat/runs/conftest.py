@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from auditlog.context import disable_auditlog
 from django.db import connections
 from django.test import AsyncClient, Client
 
@@ -88,8 +89,9 @@ def runs(alice: User, client_of: ClientOf, model: LLMModel) -> RunClient:
 @pytest.fixture
 def scene(model: LLMModel) -> Scene:
     """A scene with one variable, `text`, which is its prompt."""
-    scene = Scene.objects.create(slug="echo", title="Echo")
-    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
+    with disable_auditlog():
+        scene = Scene.objects.create(slug="echo", title="Echo")
+        publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     return scene
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from auditlog.context import disable_auditlog
 
 from accounts.models import User
 from aily.database.threads import in_database
@@ -36,12 +37,15 @@ async def service(loop_services: None, model: LLMModel) -> AsyncIterator[ToolSer
 
 
 def publish_scene(slug: str = "office", tools: list[str] | None = None, **fields: Any) -> Scene:
-    scene, _ = Scene.objects.get_or_create(slug=slug, title=slug)
     written = {"user_template": "{{ text }}", **fields}
-    version = scenes.create_version(scene, None, written)
-    SceneVersion.objects.filter(pk=version.pk).update(tools=ALL_TOOLS if tools is None else tools)
-    version.refresh_from_db()
-    scenes.publish(version)
+    with disable_auditlog():
+        scene, _ = Scene.objects.get_or_create(slug=slug, title=slug)
+        version = scenes.create_version(scene, None, written)
+        SceneVersion.objects.filter(pk=version.pk).update(
+            tools=ALL_TOOLS if tools is None else tools
+        )
+        version.refresh_from_db()
+        scenes.publish(version)
     return scene
 
 

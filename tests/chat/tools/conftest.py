@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from auditlog.context import disable_auditlog
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
@@ -58,20 +59,22 @@ def make_tool(tool_loop: None) -> MakeTool:
 
 def _make(url: str, name: str, of_server: dict[str, Any], fields: dict[str, Any]) -> Tool:
     secret = of_server.pop("secret", "")
-    server, _ = ToolServer.objects.get_or_create(
-        name=of_server.pop("name", "server"),
-        defaults={"url": url, "timeout_seconds": 20, **of_server},
-    )
-    if secret:
-        server.set_secret(secret)
-        server.save()
+    with disable_auditlog():
+        server, _ = ToolServer.objects.get_or_create(
+            name=of_server.pop("name", "server"),
+            defaults={"url": url, "timeout_seconds": 20, **of_server},
+        )
+        if secret:
+            server.set_secret(secret)
+            server.save()
     defaults = {
         "function_name": name,
         "is_enabled": True,
         "policy": ToolPolicy.AUTOMATIC,
         "input_schema": ANY,
     }
-    return Tool.objects.create(server=server, name=name, **{**defaults, **fields})
+    with disable_auditlog():
+        return Tool.objects.create(server=server, name=name, **{**defaults, **fields})
 
 
 # --- A server of the official package -----------------------------------------------------------

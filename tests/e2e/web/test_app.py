@@ -61,6 +61,7 @@ def _message(page: Page) -> Locator:
 
 
 # --- Long lists ---------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_list_of_conversations_goes_on_beyond_a_page(reader: Page) -> None:
     reader.goto("/")
     more = reader.get_by_role("button", name="Show older ones")
@@ -79,6 +80,7 @@ def test_the_list_of_conversations_goes_on_beyond_a_page(reader: Page) -> None:
     assert len(set(titles)) == CHATS + 2
 
 
+@pytest.mark.slow
 def test_many_scenes_leave_room_for_conversations(reader: Page) -> None:
     scene = {"title": "", "description": "", "is_enabled": True, "live_version": 1}
     scenes = [
@@ -102,6 +104,7 @@ def test_many_scenes_leave_room_for_conversations(reader: Page) -> None:
     expect(rows).to_have_count(40)
 
 
+@pytest.mark.slow
 def test_a_long_chat_opens_at_its_end_and_shows_all_when_asked(reader: Page, long: str) -> None:
     reader.goto(long)
     questions = reader.get_by_role("article", name="You")
@@ -121,6 +124,7 @@ def test_a_long_chat_opens_at_its_end_and_shows_all_when_asked(reader: Page, lon
 
 
 # --- Drafts, focus, keys ------------------------------------------------------------------------
+@pytest.mark.slow
 def test_drafts_outlive_reloads_and_other_pages(reader: Page, long: str, formatted: str) -> None:
     reader.goto(long)
     expect(_message(reader)).to_be_focused()
@@ -155,6 +159,7 @@ def test_enter_that_ends_a_composition_sends_nothing(reader: Page) -> None:
     wait_for_end(reader)
 
 
+@pytest.mark.slow
 def test_a_form_opens_at_its_beginning_and_a_chat_at_its_end(
     browser: Browser, stack: Stack, reader_session: StorageState, long: str
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_page_left_half_way_is_found_there_again(reader: Page, long: str) -> N
 
 
 # --- A growing answer ---------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_reader_who_goes_up_is_left_there_and_may_follow_again(page: Page) -> None:
     send(page, "A long one. [sim:tokens=9000,tps=300]")
     blocks = last_answer(page).locator(".answer-text > .md-block")

@@ -47,6 +47,7 @@ def _part(page: Page, name: str) -> Locator:
 
 
 # --- Forms --------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_form_asks_for_everything_that_pydantic_writes(editor: Page) -> None:
     frames = _submitted(editor)
     editor.goto("/#/s/order")

@@ -166,6 +166,7 @@ def _asking(page: Page) -> Locator:
     return page.get_by_role("region", name=re.compile("^(ask asks you|ask 请您回答)$"))
 
 
+@pytest.mark.slow
 def test_a_tool_asks_the_user_and_goes_on_with_the_answer(user: Page) -> None:
     _ask(user, '[sim:tools=ask {"question": "Which colour?"}]')
     form = _asking(user)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from auditlog.context import disable_auditlog
 
 from accounts.models import User
 from aily.database.threads import in_database
@@ -90,8 +91,9 @@ class AiGrid(Grid):
 @pytest.fixture
 def scene(model: LLMModel) -> Scene:
     """A scene with one variable, `text`, which is its prompt."""
-    scene = Scene.objects.create(slug="echo", title="Echo")
-    publish(create_version(scene, None, {"user_template": "{{ text }}"}))
+    with disable_auditlog():
+        scene = Scene.objects.create(slug="echo", title="Echo")
+        publish(create_version(scene, None, {"user_template": "{{ text }}"}))
     return scene
 
 
