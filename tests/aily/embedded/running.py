@@ -23,7 +23,7 @@ def running(service: EmbeddedService, log_file: Path) -> Iterator[subprocess.Pop
         ) as process,
     ):
         try:
-            wait_until_ready(service, log_file, timeout_seconds=20)
+            wait_until_ready(service, log_file, timeout_seconds=120)
             yield process
         finally:
             process.send_signal(service.stop_signal)
