@@ -23,7 +23,8 @@ def running(service: EmbeddedService, log_file: Path) -> Iterator[subprocess.Pop
         ) as process,
     ):
         try:
-            wait_until_ready(service, log_file, timeout_seconds=20)
+            # After a kill PostgreSQL writes every file through to the disk, which others use.
+            wait_until_ready(service, log_file)
             yield process
         finally:
             process.send_signal(service.stop_signal)
