@@ -45,15 +45,17 @@ class Pace:
 
     What ends or begins together comes together, but not in the same moment: answers that are sent
     in a row bring the next requests in a row. So where batches have had several items of late, also
-    the first one after a pause waits `gather_seconds` for the others. And a batch as large as those
-    of late starts before its time once no item came for `quiet_seconds`, if that is long beside the
-    time between its items: those who have sent the items of the last batch have all come back.
+    the first one after a pause waits for the others: until none has come for `gather_seconds`, but
+    no longer than `gather_max_seconds`. And a batch as large as those of late starts before its
+    time once no item came for `quiet_seconds`, if that is long beside the time between its items:
+    those who have sent the items of the last batch have all come back.
     """
 
     min_seconds: float = 0.025
     share: float = 0.05
     max_seconds: float = 0.06
     gather_seconds: float = 0.01
+    gather_max_seconds: float = 0.01
     quiet_seconds: float = 0.003
 
     def after(self, busy_seconds: float) -> float:
@@ -170,9 +172,9 @@ class Batcher(Generic[T, R]):
         pace = self._pace
         if pace is None:
             return
-        gathered_at = loop.time() + self._gather_seconds(pace)
+        began = loop.time()
         # The pace is known anew when a batch that is handled meanwhile has ended.
-        while (left := max(self._next_at, gathered_at) - loop.time()) > _TICK:
+        while (left := max(self._next_at, self._gathered_at(pace, began)) - loop.time()) > _TICK:
             if len(self._waiting) >= self._max_size:
                 return
             complete_size = max(self._mean_size, _COMPLETE)
@@ -183,8 +185,11 @@ class Batcher(Generic[T, R]):
             else:
                 return
 
-    def _gather_seconds(self, pace: Pace) -> float:
-        return pace.gather_seconds if self._mean_size > _COMPANY else 0.0
+    def _gathered_at(self, pace: Pace, began: float) -> float:
+        """When those that come together have come, unless another item comes before."""
+        if self._mean_size <= _COMPANY:
+            return began
+        return min(self._arrived_at + pace.gather_seconds, began + pace.gather_max_seconds)
 
     def _quiet_until(self, pace: Pace) -> float:
         """When a batch that is large enough is complete, unless another item comes before."""

@@ -38,6 +38,9 @@ class Writer(Protocol):
     def schedule(self, log: TaskLog) -> None:
         """Append in the next round what this log has."""
 
+    def schedule_start(self, log: TaskLog) -> None:
+        """Append its start with what comes next, or after a short while."""
+
     def expedite(self, log: TaskLog) -> None:
         """Do so soon: it has ended."""
 
@@ -104,7 +107,7 @@ class TaskLog:
             task_id=self.task_id, id=self.next_id(), attempt=self.attempt, model=model
         )
         self._add(event, self._life_channel, create=True, keep_seconds=RUNNING_KEEP_SECONDS)
-        self._writer.schedule(self)
+        self._writer.schedule_start(self)
 
     def write(self, text: str, reasoning: str) -> None:
         """Add to the answer. It is appended in the writer's next round, or later if it may wait."""

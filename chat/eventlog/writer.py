@@ -15,6 +15,9 @@ from chat.observability import metrics
 
 logger = logging.getLogger(__name__)
 
+#: How long the start of an attempt may wait for other events, in seconds. A round of its own would
+#: wake Redis and each web process for an event that little waits for.
+START_SECONDS = 0.04
 #: Time between two appends of an idle process, in seconds.
 MIN_INTERVAL_SECONDS = 0.02
 #: The same under the heaviest load: sends fewer, larger frames rather than falling behind.
@@ -23,7 +26,8 @@ MAX_INTERVAL_SECONDS = 1.0
 LOAD_SHARE = 0.25
 #: After a round of no more events than these an end does not wait for the next one.
 FEW_EVENTS = 3
-#: After a larger one it waits this long, and goes out without the text of others.
+#: After a larger one it waits as long as the load asks for, but no longer than this, and goes out
+#: without the text of others.
 END_INTERVAL_SECONDS = 0.05
 #: After so many rounds in a row that failed, but not for Redis being away, each log has one of its
 #: own: what Redis refuses of one task must not keep back the others.
@@ -42,7 +46,12 @@ class LogWriter:
         #: Logs that have ended, which do not wait for the rest of a pause.
         self._ended: dict[TaskLog, None] = {}
         self._has_ended = asyncio.Event()
+        #: Logs that have nothing but a start, and the timer that ends their waiting.
+        self._starts: dict[TaskLog, None] = {}
+        self._start_timer: asyncio.TimerHandle | None = None
         self._interval = MIN_INTERVAL_SECONDS
+        #: What LOAD_SHARE asks for after the last round.
+        self._load_interval = 0.0
         #: Rounds in a row that failed, but not for Redis being away.
         self._faults = 0
 
@@ -52,10 +61,26 @@ class LogWriter:
         return TaskLog(self, task_id, channel, attempt, self._keep_seconds)
 
     def schedule(self, log: TaskLog) -> None:
-        if not self._dirty:
-            self._dirty_since = time.time()
-        self._dirty[log] = None
+        self._add(log, time.time())
+        self._starts.pop(log, None)
         self._wake.set()
+
+    def schedule_start(self, log: TaskLog) -> None:
+        self._add(log, time.time() + START_SECONDS)
+        self._starts[log] = None
+        if self._start_timer is None:
+            loop = asyncio.get_running_loop()
+            self._start_timer = loop.call_later(START_SECONDS, self._end_waiting_of_starts)
+
+    def _add(self, log: TaskLog, due_at: float) -> None:
+        self._dirty_since = min(self._dirty_since, due_at) if self._dirty else due_at
+        self._dirty[log] = None
+
+    def _end_waiting_of_starts(self) -> None:
+        self._start_timer = None
+        if self._starts:
+            self._starts.clear()
+            self._wake.set()
 
     def expedite(self, log: TaskLog) -> None:
         """Append what this log has before the pause is over: it has ended."""
@@ -84,8 +109,9 @@ class LogWriter:
                 return
             if ends_expedite:
                 return
-            await asyncio.sleep(min(over_at - loop.time(), END_INTERVAL_SECONDS))
-            await self._flush_and_set_pace(self._ended)
+            left = over_at - loop.time()
+            await asyncio.sleep(min(left, self._load_interval, END_INTERVAL_SECONDS))
+            await self._flush_and_set_pace({**self._ended, **self._starts})
 
     async def _flush_and_set_pace(self, logs: dict[TaskLog, None]) -> int:
         started = time.perf_counter()
@@ -96,22 +122,25 @@ class LogWriter:
                 logger.warning("event log: Redis is away (%s); trying again", error)
             else:
                 note_fault("event log")
-            self._wake.set()
-            self._interval = MAX_INTERVAL_SECONDS
+            self._interval = self._load_interval = MAX_INTERVAL_SECONDS
             return 0
-        wanted = (time.perf_counter() - started) / LOAD_SHARE
-        self._interval = min(max(wanted, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
+        self._load_interval = (time.perf_counter() - started) / LOAD_SHARE
+        wanted = max(self._load_interval, MIN_INTERVAL_SECONDS)
+        self._interval = min(wanted, MAX_INTERVAL_SECONDS)
         return appended
 
     async def flush(self, logs: list[TaskLog] | None = None) -> int:
         """Append what is pending now, in `logs` or in all, and return the number of events. While
         Redis is away it keeps what it could not send."""
-        logs, since = list(self._dirty) if logs is None else logs, self._dirty_since
+        logs = list(self._dirty) if logs is None else logs
+        since = min(self._dirty_since, time.time())
         for log in logs:
-            self._dirty.pop(log, None)
-            self._ended.pop(log, None)
+            for waiting in (self._dirty, self._ended, self._starts):
+                waiting.pop(log, None)
         if not self._ended:
             self._has_ended.clear()
+        if len(self._dirty) == len(self._starts):
+            self._wake.clear()
         try:
             with metrics.APPEND_SECONDS.time():
                 if self._faults < MAX_FAULTS:
@@ -122,6 +151,7 @@ class LogWriter:
             # Sending again is safe: ids make a repeated append a no-op.
             self._dirty.update(dict.fromkeys(logs))
             self._dirty_since = since
+            self._wake.set()
             self._faults += not isinstance(error, RedisUnavailable)
             raise
         self._faults = 0

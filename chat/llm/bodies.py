@@ -168,7 +168,7 @@ class EventStreamBody:
     def _take(self, chunks: list[WireStreamChunk], piece: bytes) -> None:
         """Add chunks of the usual form, and decode the others one by one."""
         state = self._state
-        position = state.add_stream_chunks(chunks, 0)
+        position = 0 if state.opening.is_open else state.add_stream_chunks(chunks, 0)
         if position == len(chunks):
             return
         # Usually only the last ones are left.
@@ -176,7 +176,9 @@ class EventStreamBody:
         while position < len(chunks):
             state.add_json(left[position - len(chunks)])
             self._empty_bytes += 2 * LINE_BYTES
-            position = state.add_stream_chunks(chunks, position + 1)
+            position += 1
+            if not state.opening.is_open:
+                position = state.add_stream_chunks(chunks, position)
 
     def end(self) -> None:
         state, decoder = self._state, self._decoder

@@ -89,7 +89,8 @@ class StreamState:
         self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
-        self._opening = OpeningTexts()
+        #: While it is open, each event is for `add_json`.
+        self.opening = OpeningTexts()
         self._messages = WholeMessages()
         self._foreign = ForeignForm()
         #: Whether a choice that is not read has ended.
@@ -153,7 +154,7 @@ class StreamState:
     def add_stream_event(self, data: bytes) -> None:
         """Take one event of a stream: `add_json`, at half its cost for text, as most events are.
         Raises as `add_events`."""
-        if self.is_named and not self.has_native_counts:
+        if self.is_named and not self.has_native_counts and not self.opening.is_open:
             chunk = decode_stream_chunk(data)
             if chunk is not None and self.add_stream_chunks([chunk], 0):
                 return
@@ -185,12 +186,11 @@ class StreamState:
             self._model = storable(name.model)[:MAX_ID_CHARS]
 
     def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
-        """Take events from `start` on, and return the place of the first that is for `add_json`: it
-        has something else than text, reasoning or tool calls, or is one of the first texts."""
-        return start if self._opening.is_open else self._add_stream_chunks(chunks, start)
+        """Take events from `start` on, up to one that has something else than text, reasoning or
+        tool calls, and returns it for `add_json`. Not for the first texts: see `opening`.
 
-    def _add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
-        """The loop that each token goes through."""
+        The loop that each token goes through.
+        """
         position = start
         for position in range(start, len(chunks)):
             chunk = chunks[position]
@@ -244,8 +244,8 @@ class StreamState:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
         is_last = is_last or self.done
-        if is_last and self._has_text and self._opening.is_open:
-            self._add_held(self._opening.end())
+        if is_last and self._has_text and self.opening.is_open:
+            self._add_held(self.opening.end())
         if not (self._text or self._reasoning or self._logprobs):
             return None
         text = reasoning = ""
@@ -333,7 +333,7 @@ class StreamState:
         known = plain(reason)
         if known in NO_REASON:
             return
-        self._add_held(self._opening.end())
+        self._add_held(self.opening.end())
         has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
         self._payloads_at_finish = self.payloads
@@ -361,8 +361,8 @@ class StreamState:
         reasoning = (
             message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
         )
-        if self._opening.is_open and (reasoning or message.tool_calls):
-            self._add_held(self._opening.close())
+        if self.opening.is_open and (reasoning or message.tool_calls):
+            self._add_held(self.opening.close())
         if reasoning:
             self._reasoning.append(reasoning)
             self.payloads += 1
@@ -380,8 +380,8 @@ class StreamState:
             self._tool_calls.add(call, is_whole=is_whole or is_own_call(position, call))
 
     def _add_text(self, text: str, *, is_delta: bool = False) -> None:
-        if is_delta and self._opening.is_open:
-            self._add_held(self._opening.new_in(text))
+        if is_delta and self.opening.is_open:
+            self._add_held(self.opening.new_in(text))
         else:
             self._text.append(text)
         self._has_text = True

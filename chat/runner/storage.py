@@ -31,7 +31,9 @@ R = TypeVar("R")
 PACE = Pace()
 #: Of ends, where a worker has fewer of them a second.
 FEW_ENDS = 120
-QUICK_PACE = Pace(min_seconds=0.01, max_seconds=0.012, gather_seconds=0.003)
+QUICK_PACE = Pace(
+    min_seconds=0.01, max_seconds=0.012, gather_seconds=0.008, gather_max_seconds=0.025
+)
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 #: Failures of a statement while the database answers others, after which it counts as refused: it
 #: may be too large to be sent in time, or end its connection.

@@ -58,7 +58,9 @@ logger = logging.getLogger(__name__)
 _PACE = Pace(max_seconds=0.04)
 #: Of a process with fewer submits a second.
 _FEW_SUBMITS = 120
-_QUICK_PACE = Pace(min_seconds=0.012, max_seconds=0.015, gather_seconds=0.003)
+_QUICK_PACE = Pace(
+    min_seconds=0.012, max_seconds=0.015, gather_seconds=0.005, gather_max_seconds=0.02
+)
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
 _MAX_RENDERINGS = 4

@@ -213,6 +213,34 @@ async def test_an_item_that_may_expect_company_waits_for_it() -> None:
     assert batches == [[1, 2]]
 
 
+@pytest.mark.parametrize(("longest", "sizes"), [(LONG, [13]), (30, [4])], ids=["all", "in time"])
+async def test_those_that_come_one_after_the_other_are_gathered(
+    monkeypatch: pytest.MonkeyPatch, longest: float, sizes: list[int]
+) -> None:
+    batches: list[int] = []
+
+    async def handle(items: list[int]) -> list[int]:
+        batches.append(len(items))
+        return items
+
+    clock = Clock(monkeypatch)
+    pace = Pace(
+        min_seconds=0, share=1, max_seconds=0, gather_seconds=10, gather_max_seconds=longest
+    )
+    batcher = Batcher(handle, max_size=13, pace=pace)
+    await asyncio.gather(*(batcher.submit(number) for number in range(13)))
+    batches.clear()
+    callers = []
+    for number in range(13):
+        callers.append(asyncio.create_task(batcher.submit(number)))
+        await turns()
+        await clock.passes(9)
+    await clock.passes(10)
+    assert batches[:1] == sizes
+    for caller in callers:
+        caller.cancel()
+
+
 async def test_a_batch_as_large_as_those_before_does_not_wait_for_more() -> None:
     batches: list[int] = []
 

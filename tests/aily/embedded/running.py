@@ -23,8 +23,7 @@ def running(service: EmbeddedService, log_file: Path) -> Iterator[subprocess.Pop
         ) as process,
     ):
         try:
-            # After a kill PostgreSQL writes every file through to the disk, which others use.
-            wait_until_ready(service, log_file)
+            wait_until_ready(service, log_file, timeout_seconds=120)
             yield process
         finally:
             process.send_signal(service.stop_signal)

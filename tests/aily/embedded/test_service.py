@@ -64,7 +64,7 @@ def test_a_server_ends_with_the_process_that_started_it(
     ) as starter:
         assert starter.stdout is not None
         server = psutil.Process(int(starter.stdout.readline()))
-        wait_until_ready(service, tmp_path / "log", timeout_seconds=20)
+        wait_until_ready(service, tmp_path / "log", timeout_seconds=120)
 
         starter.send_signal(signal.SIGKILL)
 

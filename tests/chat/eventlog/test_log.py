@@ -203,12 +203,40 @@ async def test_text_without_listeners_is_logged_after_a_while(
     assert await ids(task_id) == ["1-1", "1-2"]
 
 
+async def test_starts_wait_for_other_events_or_for_a_short_while(
+    task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.eventlog.writer.START_SECONDS", 3600)
+    running = asyncio.create_task(writer.run())
+    first, second = writer.open(task_id, OWNER, attempt=1), writer.open(str(uuid4()), OWNER, 1)
+    first.start("any")
+    second.start("any")
+    await asyncio.sleep(0.05)
+    assert first.has_pending
+    assert await ids(task_id) == []
+    second.write("text", "")
+    await until(lambda: not (first.has_pending or second.has_pending))
+    assert await ids(task_id) == ["1-1"]
+    writer = LogWriter(keep_seconds=60)
+    monkeypatch.setattr("chat.eventlog.writer.START_SECONDS", 0.01)
+    running.cancel()
+    running = asyncio.create_task(writer.run())
+    alone = writer.open(task_id, OWNER, attempt=2)
+    alone.start("any")
+    await until(lambda: not alone.has_pending)
+    assert await ids(task_id) == ["1-1", "2-1"]
+    running.cancel()
+
+
 @pytest.mark.parametrize(("others", "waits"), [(0, False), (20, True)])
 async def test_an_end_waits_for_the_next_round_only_where_there_is_much_to_append(
     task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch, others: int, waits: bool
 ) -> None:
     monkeypatch.setattr("chat.eventlog.writer.MIN_INTERVAL_SECONDS", 3600)
     monkeypatch.setattr("chat.eventlog.writer.MAX_INTERVAL_SECONDS", 3600)
+    # Each round takes so much of the load's share of time that an end waits for long.
+    monkeypatch.setattr("chat.eventlog.writer.LOAD_SHARE", 1e-9)
+    monkeypatch.setattr("chat.eventlog.writer.END_INTERVAL_SECONDS", 3600)
     running = asyncio.create_task(writer.run())
     log = writer.open(task_id, OWNER, attempt=1)
     other_logs = [writer.open(str(uuid4()), OWNER, attempt=1) for _ in range(others)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -215,3 +217,14 @@ async def test_a_worker_lists_when_it_is_woken(listed: Listed, server: ToolServe
     await eventually(is_listed)
     lister.stop()
     assert listed.asked == 1
+
+
+async def test_a_worker_without_servers_loads_nothing_that_lists(
+    server: ToolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await in_database(ToolServer.objects.update, is_enabled=False)
+    monkeypatch.setitem(sys.modules, "chat.tools.listing", None)
+    before = asyncio.all_tasks()
+    ToolLister().wake()
+    (round_of_listing,) = asyncio.all_tasks() - before
+    await round_of_listing

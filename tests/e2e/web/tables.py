@@ -6,7 +6,9 @@ import json
 from typing import Any, cast
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from tests.waiting import wait_until
 
 #: Directives to the simulator, in the text of a row.
 QUICK = "[sim:tokens=5,tps=0,latency=0.05]"
@@ -65,6 +67,13 @@ def open_table(page: Page, table: dict[str, Any]) -> None:
 def cell(page: Page, row: int, field: int) -> Locator:
     """By places from 0, as they are shown."""
     return page.locator(f".slick-row[data-row='{row}'] .slick-cell.l{field + 1}")
+
+
+def box_of(element: Locator) -> FloatRect:
+    """Where it is on the page. A grid makes its cells anew, between which there is none."""
+    box = wait_until(element.bounding_box, "a place on the page")
+    assert box is not None
+    return box
 
 
 def fields_shown(page: Page) -> Locator:

@@ -12,6 +12,7 @@ from tests.e2e.web.tables import (
     STATES,
     add_rows,
     add_summary,
+    box_of,
     call,
     cell,
     choose,
@@ -362,9 +363,7 @@ def drag(page: Page, name: str, other: str) -> None:
         page.locator(".slick-header-column", has_text=text).locator(".slick-column-name")
         for text in (name, other)
     )
-    start, end = header.bounding_box(), target.bounding_box()
-    assert start is not None
-    assert end is not None
+    start, end = box_of(header), box_of(target)
     at = 0.2 if end["x"] < start["x"] else 0.8
     page.mouse.move(start["x"] + 10, start["y"] + 8)
     page.mouse.down()

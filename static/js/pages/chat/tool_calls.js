@@ -255,7 +255,8 @@ export class ToolCalls {
       this.#forms.delete(id);
       this.#options.onChange();
     } catch (error) {
-      await loadTexts("reasons");
+      // Without a connection they cannot be loaded, and are not what is shown.
+      await loadTexts("reasons").catch(() => {});
       this.#set(id, { ...form, problem: problemOf(error), isBusy: false });
     }
   }
