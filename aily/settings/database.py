@@ -26,8 +26,6 @@ BoundedConnection.answer_seconds = env.number("DATABASE_ANSWER_SECONDS", default
 #: behind PgBouncer before 1.21, which passes the next message to another session.
 DATABASE_PREPARED_STATEMENTS = env.boolean("DATABASE_PREPARED_STATEMENTS", default=HAS_OWN_DATABASE)
 DATABASES["default"].setdefault("OPTIONS", {}).update(
-    # Django's own cursors prepare nothing, whatever this is; None prepares nothing at all.
-    prepare_threshold=0 if DATABASE_PREPARED_STATEMENTS else None,
     pool={
         "connection_class": BoundedConnection,
         "min_size": 1,

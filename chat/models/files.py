@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from aily.database.rows import fetch_column, prepared_cursor
+from aily.database.rows import fetch_column
 from aily.database.threads import in_database
 from chat.models.ids import tagged_id
 
@@ -28,7 +28,6 @@ UNFINISHED_KEPT = timedelta(days=1)
 _PAGE = 64
 
 _PIECE = "SELECT data FROM chat_filepiece WHERE file_id = %s AND number = %s"
-_ADD_PIECE = "INSERT INTO chat_filepiece (file_id, number, data) VALUES (%s, %s, %s)"
 
 
 class StoredFile(models.Model):
@@ -103,7 +102,7 @@ class FileWriter:
 
     def append(self, piece: bytes) -> None:
         """Store the next piece."""
-        _add_piece(self._created(), self._pieces, piece)
+        FilePiece.objects.create(file_id=self._created(), number=self._pieces, data=piece)
         self._pieces += 1
         self.size += len(piece)
 
@@ -141,14 +140,7 @@ class FileWriter:
 def append_pieces(file_id: UUID, pieces: Iterable[bytes]) -> None:
     """Insert the pieces of a new file, one statement each: one is in memory at a time."""
     for number, piece in enumerate(pieces):
-        _add_piece(file_id, number, piece)
-
-
-def _add_piece(file_id: UUID, number: int, piece: bytes) -> None:
-    """Insert a piece, bound by the server: psycopg keeps the texts of a connection's last
-    statements, with the values that are in them."""
-    with prepared_cursor() as cursor:
-        cursor.execute(_ADD_PIECE, [file_id, number, piece])
+        FilePiece.objects.create(file_id=file_id, number=number, data=piece)
 
 
 def read_pieces(file_id: UUID) -> Iterator[bytes]:

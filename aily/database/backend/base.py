@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.conf import settings
@@ -24,6 +24,21 @@ MAX_PREPARED = 30
 #: Connections that each pool of this process has given out, by its alias.
 _given_out: Counter[str] = Counter()
 _lock = Lock()
+
+
+class PreparingCursor(psycopg.Cursor[Any]):
+    """Prepares its statements, and only its own.
+
+    While `prepare_threshold` is a number, psycopg keeps the texts of all statements, to count them.
+    Those of Django's cursors hold their values, up to megabytes each.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> Self:
+        self.connection.prepare_threshold = 0
+        try:
+            return super().execute(*args, **options)
+        finally:
+            self.connection.prepare_threshold = None
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -95,7 +110,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> psycopg.Cursor[Any]:
         if self._is_preparing and name is None:
-            return psycopg.Cursor(self.connection)
+            return PreparingCursor(self.connection)
         cursor: psycopg.Cursor[Any] = super().create_cursor(name)
         return cursor
 

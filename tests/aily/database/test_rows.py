@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -130,6 +132,18 @@ class TestFetchPrepared:
         for _ in range(10):
             assert fetch_rows(Pair, self.SQL, {"sizes": [1]}) == []
         assert self.names() == []
+
+    def test_texts_of_other_statements_are_not_kept(self) -> None:
+        """With their values they may have megabytes."""
+        self.fetch(1)
+        [named] = self.names()
+        tracemalloc.start()
+        for number in range(10):
+            execute("SELECT length(%s)", [str(number) * 1_000_000])
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < 1_000_000
+        assert self.names() == [named]
 
     def test_a_plan_for_an_empty_table_is_not_kept_when_it_has_grown(
         self, monkeypatch: pytest.MonkeyPatch
