@@ -16,7 +16,7 @@ from chat.observability import metrics
 logger = logging.getLogger(__name__)
 
 #: How long the start of an attempt may wait for other events, in seconds. A round of its own would
-#: wake Redis and each web process for an event that little waits for.
+#: wake Redis and each web process, and few clients wait for a start.
 START_SECONDS = 0.04
 #: Time between two appends of an idle process, in seconds.
 MIN_INTERVAL_SECONDS = 0.02

@@ -185,7 +185,7 @@ class EventStreamBody:
         # An incomplete last event: completion() raises TruncatedError.
         with suppress(InvalidResponseError):
             state.add_events(decoder.flush())
-        if decoder.stray and state.finish_reason is None:
+        if decoder.stray and state.finish_reason is None and not state.done:
             text = redact(plain_text(decoder.stray.decode("utf-8", "replace")), state.secret)
             if not state.payloads:
                 raise InvalidResponseError(f"the response is no stream of events: {text}")

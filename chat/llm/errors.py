@@ -217,6 +217,6 @@ class EmptyAnswerError(ProviderError):
 
 
 class OtherContentError(EmptyAnswerError):
-    """What came is none that is kept. Another attempt would most likely give the same."""
+    """The answer has only content that is not kept. Another attempt would most likely be alike."""
 
     retryable = False

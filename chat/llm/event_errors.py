@@ -9,7 +9,7 @@ from chat.llm.wire import Anything, WireChunk, has_value, value_of
 
 
 def error_of_event(data: bytes, secret: str | None) -> ProviderError:
-    """The error of an event that is one by its name, whatever it holds."""
+    """The error of an event with the name `error`, whatever its data."""
     try:
         parsed = lenient.parse(data)
     except InvalidResponseError:

@@ -20,7 +20,7 @@ BROKEN_OFF: dict[str, type[ProviderError]] = {
         ProviderError,
     ),
 }
-#: As do others that hold one of these words.
+#: Other reasons with one of these words mean the same.
 _FAILURE = re.compile(
     r"error|fail|abort|cancel|interrupt|exception|time_?out|unavailable|overload|disconnect|crash"
     r"|malformed|rate_?limit|quota|balance|insufficient|internal"
@@ -80,7 +80,7 @@ def plain(reason: str) -> str:
 
 @lru_cache(maxsize=64)
 def failure(reason: str) -> type[ProviderError] | None:
-    """The error that a reason stands for; None where the answer ended as it should."""
+    """The error that a reason means; None where the answer ended as it should."""
     known = plain(reason)
     if known in BROKEN_OFF:
         return BROKEN_OFF[known]

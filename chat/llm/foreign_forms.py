@@ -1,6 +1,6 @@
-"""Answers in the form of another API than OpenAI's chat completions: which one it is.
+"""Recognises answers in the form of another API than OpenAI's chat completions.
 
-A base URL that leads to a vendor's own API gives them. They are named, not read.
+A base URL that leads to a vendor's own API gives them. The error names the API; they are not read.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class ForeignForm:
         self._quoted = self._name = ""
 
     def note(self, parsed: object, data: bytes) -> None:
-        """Take an event. Raises ForeignFormError for several in a list, which have no other end."""
+        """Note the form of an event. Raises ForeignFormError for a list of several events."""
         first = parsed[0] if isinstance(parsed, list) and parsed else parsed
         if self._name or not isinstance(first, dict) or first.keys() <= _QUIET:
             return

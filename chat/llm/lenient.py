@@ -37,10 +37,6 @@ MAX_BYTES = 4 * 1024 * 1024
 #: Levels of parts within parts.
 MAX_DEPTH = 4
 MAX_QUOTED_CHARS = 200
-#: Fields of events that say nothing of the answer.
-_QUIET = frozenset(
-    {"type", "event", "id", "object", "created", "model", "usage", "x_groq", "error"}
-)
 MAX_DIGITS = 1000
 #: Kinds of parts that are tool calls.
 _CALLS = ("tool_use", "tool_call", "function_call")

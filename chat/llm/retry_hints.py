@@ -34,7 +34,7 @@ def hinted_seconds(detail: object, message: str) -> float | None:
             if seconds is not None:
                 return seconds
     if (found := _IN_WORDS.search(message)) is not None:
-        return parse_retry_after(found[1])
+        return parse_retry_after(found[1].lower())
     if (found := _IN_CHINESE.search(message)) is not None:
         return parse_retry_after(str(int(found[1]) * _CHINESE_SECONDS[found[2]]))
     return None

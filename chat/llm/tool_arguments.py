@@ -37,7 +37,7 @@ class Arguments:
     def add(self, fragment: str) -> str:
         """Take a fragment. Returns what is new in it, as far as that is known yet."""
         if self._pieces == ["{}"] and fragment.lstrip().startswith("{"):
-            # An empty object stood for arguments that were still to come.
+            # Some servers send an empty object before the arguments.
             self._replace(fragment)
             return fragment
         last = self.last

@@ -229,7 +229,8 @@ WITHOUT_STATUS = _patterns(
         AuthError,
         [
             r"authentication (error|failed)|unauthori[sz]ed|(not |un)authenticated",
-            r"(invalid|expired) (access )?token|token (is |has )?(invalid|expired)|鉴权失败|未授权",
+            r"(invalid|expired) (access )?token\b(?! (ids?|at|in|count|limit|budget)\b|:)",
+            r"token (is |has )?(invalid|expired)|鉴权失败|未授权",
         ],
     ),
     (WrongAddressError, [r"unexpected endpoint or method|no route for that uri"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from chat.llm.bodies import Body, Decompress, ErrorBody, UnknownBody, decompressor
 from chat.llm.charsets import converter
@@ -188,10 +187,13 @@ class Exchange:
 
     def _feed_late(self, piece: bytes) -> None:
         """Parse what comes after the end mark, where some servers count the tokens. What is not
-        parsed at once, or is wrong, is left out."""
-        if self._body is not None and self._decompress is None:
-            with suppress(ProviderError):
-                self._body.feed(piece)
+        parsed at once is left out; what is wrong or too large ends the wait."""
+        if self._body is None or self._decompress is not None or self._ended.done():
+            return
+        try:
+            self._body.feed(piece)
+        except ProviderError:
+            self._finish_wait()
 
     def _payload_came(self) -> None:
         """A read contained payload: move the deadlines, and maybe pause parsing."""

@@ -224,6 +224,15 @@ async def test_one_event_may_be_as_large_as_the_answer_and_no_larger(
     assert "larger than 3145728 bytes" in error.message
 
 
+async def test_what_floods_after_the_end_mark_is_not_kept(client: ProviderClient) -> None:
+    limits = AnswerLimits(text_bytes=MEGABYTE, reasoning_bytes=0, arguments_bytes=0)
+    begun = PLAIN + _delta(b'"content":"a"') + STOP + DONE
+    async with flood(begun, b"a" * 65536) as server:
+        completion, deltas = await _ask(client, server.url, limits)
+    assert ([delta.text for delta in deltas], completion.finish_reason) == (["a"], "stop")
+    assert server.sent < 20 * MEGABYTE  # what the kernel's buffers hold, and no more
+
+
 async def test_a_whole_response_is_bounded_too(client: ProviderClient) -> None:
     limits = AnswerLimits(text_bytes=MEGABYTE, reasoning_bytes=0, arguments_bytes=0)
     async with flood(

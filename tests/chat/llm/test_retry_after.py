@@ -161,6 +161,7 @@ def test_resets_count_only_where_a_limit_was_met() -> None:
         ({"retry_after": "9" * 9999}, MAX_SECONDS),
         ({"message": "Please try again in 1m30s."}, 90),
         ({"message": "Please retry after 2 minutes"}, 120),
+        ({"message": "TRY AGAIN IN 1M30S"}, 90),
         ({"message": "请求过于频繁，请 30 秒后重试"}, 30),
         ({"message": "请在2分钟之后再试"}, 120),
         ({"message": "2 seconds ago"}, None),

@@ -571,6 +571,7 @@ CASES: list[Case] = [
             ("that look like it", ("ha", "haha", "haha"), "hahahahaha"),
             ("that look like it for a while", ("-", "--", "---", "---", "|"), "---------|"),
             ("the same", ("ha", "ha", "ha"), "hahaha"),
+            ("of a model that repeats itself", ("-" * 8, *["-" * 16] * 6), "-" * 104),
         )
     ),
     Answered(

@@ -76,6 +76,10 @@ CASES: list[Case] = [
     _hey("no finish reason", stream(*_HI[:2])),
     _hey("an end mark without its blank line", stream(*_HI, b"data: [DONE]\n", done=False)),
     _hey(
+        "a line that is no field, and the end mark alone without its blank line",
+        stream(*_HI[:2], b"well\n\n", b"data: [DONE]\n", done=False),
+    ),
+    _hey(
         "a stream that says it is JSON",
         Response(
             body=_BODY,
@@ -363,6 +367,7 @@ CASES: list[Case] = [
             ({"ok": False, "description": "nope"}, "provider_error", "nope"),
             ({"status": "failed", "info": "bad thing"}, "provider_error", "bad thing"),
             ({"retcode": 1001, "retmsg": "bad"}, "provider_error", "bad"),
+            ({"detail": "Invalid token id 7"}, "provider_error", "Invalid token id 7"),
         )
     ),
     *(
