@@ -54,6 +54,8 @@ class LogWriter:
         self._load_interval = 0.0
         #: Rounds in a row that failed, but not for Redis being away.
         self._faults = 0
+        #: One flush at a time: of two, each would remove from a log what the other appended.
+        self._flushing = asyncio.Lock()
 
     def open(self, task_id: str, owner_id: int, attempt: int, *, is_quiet: bool = False) -> TaskLog:
         """The log of an attempt. `is_quiet`: notices go to followers of its text only."""
@@ -131,8 +133,12 @@ class LogWriter:
 
     async def flush(self, logs: list[TaskLog] | None = None) -> int:
         """Append what is pending now, in `logs` or in all, and return the number of events. While
-        Redis is away it keeps what it could not send."""
-        logs = list(self._dirty) if logs is None else logs
+        Redis is away it keeps what it could not send. What another flush is appending is appended
+        when this one returns."""
+        async with self._flushing:
+            return await self._flush(list(self._dirty) if logs is None else logs)
+
+    async def _flush(self, logs: list[TaskLog]) -> int:
         since = min(self._dirty_since, time.time())
         for log in logs:
             for waiting in (self._dirty, self._ended, self._starts):

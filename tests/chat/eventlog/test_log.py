@@ -90,6 +90,32 @@ async def test_an_append_to_a_lost_log_is_not_taken_for_a_repeated_one(task_id: 
     assert not sync_redis().exists(log_key(task_id))
 
 
+async def test_two_flushes_at_once_leave_no_event_out(
+    task_id: str, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def append_slowly(appends: Sequence[Append], since: float) -> list[Appended]:
+        appended = await aappend(appends, since)
+        begun.set()
+        await goes_on.wait()
+        return appended
+
+    monkeypatch.setattr("chat.eventlog.writer.aappend", append_slowly)
+    log = writer.open(task_id, OWNER, attempt=1)
+    log.start("any")
+    flushes = [asyncio.create_task(writer.flush())]
+    await begun.wait()
+    log.write("a", "")
+    flushes.append(asyncio.create_task(writer.flush()))
+    await asyncio.sleep(0)
+    log.end(lambda event_id: TaskCancelled(task_id=task_id, id=event_id))
+    goes_on.set()
+    await asyncio.gather(*flushes)
+    assert not log.has_pending
+    assert await ids(task_id) == ["1-1", "1-2", "1-3"]
+
+
 async def test_a_writer_that_is_behind_another_attempt_learns_that_it_lost(
     task_id: str, writer: LogWriter
 ) -> None:
