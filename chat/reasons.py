@@ -1,4 +1,4 @@
-"""Why a template or a schema is refused: sentences with names and parameters.
+"""Why something is refused or has failed: sentences with names and parameters.
 
 The name is `rule` among the `params` of the error's body, so that a client can show the sentence in
 its own language; pages of the admin translate it by gettext. Pure data: rendering imports no
@@ -206,8 +206,15 @@ SENTENCES: Mapping[str, str] = {
     "kind_changing": _("The kind of this field is being changed."),
     "kinds_changing": _("The kinds of %(limit)s fields of this table are being changed."),
     "too_many_values": _("The field has more than %(limit)s different values."),
+    "outputs_full": _("This AI field has had as many outputs as it can have."),
+    "ai_field_deleted": _("The AI field of this run has been deleted."),
+    "end_run": _("Pause or cancel the run first."),
+    "nothing_to_undo": _("There is nothing to undo."),
     "no_such_user": _("There is no user %(name)s."),
     "no_such_role": _("There is no role %(name)s."),
+    # Submits and their tool calls.
+    "scene_changing": _("This scene is being changed; submit again."),
+    "tool_gone": _("This tool is not available any more: reject its call."),
     "no_such_conversation": _("There is no such conversation."),
     "no_default_model": _("No model is set as default: name one."),
     # Versions of scenes.
@@ -218,13 +225,6 @@ SENTENCES: Mapping[str, str] = {
     "publish_first": _("Publish this version first."),
     "model_denied": _("This version names a model that you may not use: %(name)s."),
     "tool_denied": _("This version names a tool that you may not use: %(name)s."),
-    # What people cannot do with runs and tables.
-    "outputs_full": _("This AI field has had as many outputs as it can have."),
-    "ai_field_deleted": _("The AI field of this run has been deleted."),
-    "end_run": _("Pause or cancel the run first."),
-    "nothing_to_undo": _("There is nothing to undo."),
-    "scene_changing": _("This scene is being changed; submit again."),
-    "tool_gone": _("This tool is not available any more: reject its call."),
     # Policies of AI fields.
     "policy_owner": _("Its owner may not run it any more."),
     "policy_run_paused": _("Its run is paused."),

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import aily
+from aily.database.backend.connection import BoundedConnection
 
 _PACKAGE = "aily.settings"
 
@@ -16,11 +17,12 @@ def import_settings() -> dict[str, Any]:
 
     Those of this process stay as they are. Raises ConfigurationError.
     """
-    own = _forget()
+    own, answer_seconds = _forget(), BoundedConnection.answer_seconds
     try:
         return dict(vars(importlib.import_module(_PACKAGE)))
     finally:
         _forget()
+        BoundedConnection.answer_seconds = answer_seconds
         sys.modules.update(own)
         if _PACKAGE in own:
             vars(aily)["settings"] = own[_PACKAGE]

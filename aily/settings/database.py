@@ -23,7 +23,8 @@ DATABASES: dict[str, Any] = {
 DATABASES["default"].update(ENGINE="aily.database.backend", CONN_MAX_AGE=0)
 BoundedConnection.answer_seconds = env.number("DATABASE_ANSWER_SECONDS", default=10) or None
 #: Hot statements stay parsed and planned in each connection's session (aily/database/rows.py). Not
-#: behind PgBouncer before 1.21, which passes the next message to another session.
+#: behind PgBouncer before 1.22, which loses them: it passes the next message to another session,
+#: or (1.21) does not follow psycopg's DEALLOCATE ALL.
 DATABASE_PREPARED_STATEMENTS = env.boolean("DATABASE_PREPARED_STATEMENTS", default=HAS_OWN_DATABASE)
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={

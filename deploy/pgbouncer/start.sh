@@ -5,11 +5,12 @@ umask 077
 templates="$(dirname "$0")"
 export PGBOUNCER_DIR="${PGBOUNCER_DIR:-/tmp/pgbouncer}"
 mkdir -p "$PGBOUNCER_DIR"
-# PgBouncer before 1.21 does not know prepared statements, and starts with no setting for them. Then
-# DATABASE_PREPARED_STATEMENTS of aily must be false.
+# PgBouncer before 1.21 knows no prepared statements, and starts with no setting for them; 1.21 breaks
+# them, as psycopg sends DEALLOCATE ALL after a rollback. With these DATABASE_PREPARED_STATEMENTS of
+# aily must be false.
 minor=$(pgbouncer --version | sed -n 's/^PgBouncer 1\.\([0-9]*\).*/\1/p')
-prepared_statements="; max_prepared_statements: since 1.21"
-if [ "${minor:-99}" -ge 21 ]; then
+prepared_statements="; max_prepared_statements: from 1.22 on"
+if [ "${minor:-99}" -ge 22 ]; then
     prepared_statements="max_prepared_statements = 200"
 fi
 export prepared_statements

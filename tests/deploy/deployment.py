@@ -129,12 +129,12 @@ class Deployment(Running):
 
     @cached_property
     def prepares_statements(self) -> bool:
-        """Whether this machine's PgBouncer keeps prepared statements: from 1.21 on."""
+        """Whether this machine's PgBouncer keeps prepared statements: from 1.22 on."""
         path = f"{os.environ['PATH']}:/usr/sbin"
         program = str(shutil.which("pgbouncer", path=path))
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
         numbers = re.findall(r"\d+", version.stdout)[:2]
-        return tuple(map(int, numbers)) >= (1, 21)
+        return tuple(map(int, numbers)) >= (1, 22)
 
     @property
     def _user(self) -> str:

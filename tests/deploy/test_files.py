@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -130,6 +131,24 @@ def test_everybody_waits_longer_than_what_is_inside() -> None:
 
 def _seconds(service: dict[str, Any]) -> int:
     return int(service["stop_grace_period"].removesuffix("s"))
+
+
+@pytest.mark.parametrize(
+    ("version", "is_set"),
+    [("1.18.0", False), ("1.21.0", False), ("1.22.0", True), ("1.24.1", True), ("2.0.0", True)],
+)
+def test_pgbouncer_keeps_prepared_statements_from_1_22_on(
+    tmp_path: Path, version: str, is_set: bool
+) -> None:
+    """In 1.21 they break at psycopg's DEALLOCATE ALL after a rollback."""
+    require("envsubst")
+    program = tmp_path / "pgbouncer"
+    program.write_text(f"#!/bin/sh\necho 'PgBouncer {version}'\n")
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PGBOUNCER_DIR": str(tmp_path)}
+    subprocess.run([DEPLOY / "pgbouncer" / "start.sh"], env=environment, check=True, timeout=30)
+    lines = (tmp_path / "pgbouncer.ini").read_text().splitlines()
+    assert ("max_prepared_statements = 200" in lines) is is_set
 
 
 #: Words of `start.sh`.

@@ -271,5 +271,5 @@ def _history(submission: Submission, lookups: Lookups) -> History | None:
         return None
     history = lookups.histories.get((submission.owner_id, conversation_id))
     if history is None:
-        raise NotFound("There is no such conversation.", field="conversation_id")
+        raise because(NotFound, Reason("no_such_conversation"), field="conversation_id")
     return history

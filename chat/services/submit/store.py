@@ -13,7 +13,7 @@ from aily.database.errors import is_outage
 from aily.problems import Conflict, NotFound, Problem
 from chat import accounting
 from chat.accounting import BudgetsInForce
-from chat.exceptions import BudgetExceeded, ConversationBusy
+from chat.exceptions import BudgetExceeded, ConversationBusy, because
 from chat.models import Task, flights
 from chat.models.conversations import (
     AlreadyReplacedError,
@@ -26,6 +26,7 @@ from chat.models.conversations import (
 from chat.models.insertion import insert_tasks
 from chat.models.responses import insert_responses
 from chat.models.task_states import ACTIVE
+from chat.reasons import Reason
 from chat.services import sharing
 from chat.services.submit.pending import PendingSubmission, new_tasks, open_in
 
@@ -96,7 +97,7 @@ def _problem_of(error: Exception) -> Problem | None:
             # Of an equal request at the same moment; `reuse_refused` finds its task.
             return Conflict("A request with this idempotency key has just been accepted.")
         case IntegrityError() if "chat_task_conversation_id" in str(error):
-            return NotFound("There is no such conversation.", field="conversation_id")
+            return because(NotFound, Reason("no_such_conversation"), field="conversation_id")
     return None
 
 

@@ -61,6 +61,18 @@ export async function loadTexts(part) {
   Object.assign(catalogue, (await PARTS[part][language]()).default);
 }
 
+/**
+ * Loads the text of a rule, for pages that do not load all of them. Only the server names a rule, so
+ * there is a connection. English shows what the server says.
+ *
+ * @param {{rule?: string|number}|null} [params] of an error
+ */
+export async function loadRule(params) {
+  const rule = params?.rule;
+  if (!rule || language === "en" || isKey(`rule.${rule}`)) return;
+  await loadTexts("reasons").catch(console.warn);
+}
+
 /** @param {string} key @returns {key is Key} for keys that are put together at run time */
 export function isKey(key) {
   return Object.hasOwn(catalogue, key);

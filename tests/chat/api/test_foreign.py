@@ -50,8 +50,8 @@ def _counted(client: Client, call: Call) -> tuple[Any, int]:
 
 
 class _Costs:
-    """Statements of requests about another's things, and about none: the time that these take
-    tells one from the other."""
+    """Statements of requests about another's things, and about none: a request that takes more of
+    them takes longer, which would give away that a thing is there."""
 
     #: What is cached is read again now and then, so a difference has to show each time.
     TIMES = 3

@@ -62,11 +62,11 @@ def submit(client: Client) -> dict[str, Any]:
     return accepted
 
 
-def check_wait(told: dict[str, Any], kind: str, seconds: float) -> None:
-    assert told["waiting_for"]["kind"] == kind
-    left = datetime.fromisoformat(told["waiting_for"]["until"]) - datetime.now(UTC)
+def check_wait(shown: dict[str, Any], kind: str, seconds: float) -> None:
+    assert shown["waiting_for"]["kind"] == kind
+    left = datetime.fromisoformat(shown["waiting_for"]["until"]) - datetime.now(UTC)
     assert timedelta(seconds=seconds - 30) < left <= timedelta(seconds=seconds + 1)
-    assert seconds - 30 < told["eta_seconds"] <= seconds + 1
+    assert seconds - 30 < shown["eta_seconds"] <= seconds + 1
 
 
 # --- What the owner of a task is shown ------------------------------------------------------------
@@ -95,9 +95,9 @@ def test_a_task_that_waits_for_its_next_attempt_says_so(
     task = Task.objects.create(owner=alice, model=model, messages=[], not_before=soon)
     client = client_of(alice)
     [listed] = client.get("/api/llmchat/tasks").json()["items"]
-    for told in (client.get(f"/api/llmchat/tasks/{task.pk}").json(), listed):
-        check_wait(told, "retry", 90)
-        assert told["position"] is None
+    for shown in (client.get(f"/api/llmchat/tasks/{task.pk}").json(), listed):
+        check_wait(shown, "retry", 90)
+        assert shown["position"] is None
 
 
 def test_of_its_own_next_attempt_and_of_its_model_a_task_tells_the_later(
@@ -107,16 +107,16 @@ def test_of_its_own_next_attempt_and_of_its_model_a_task_tells_the_later(
     for seconds, kind, longest in ((20, "pause", 120), (200, "retry", 200)):
         later = timezone.now() + timedelta(seconds=seconds)
         task = Task.objects.create(owner=alice, model=paused, messages=[], not_before=later)
-        told = client.get(f"/api/llmchat/tasks/{task.pk}").json()
-        check_wait(told, kind, longest)
-        assert told["position"] is None
+        shown = client.get(f"/api/llmchat/tasks/{task.pk}").json()
+        check_wait(shown, kind, longest)
+        assert shown["position"] is None
 
 
 def test_a_task_that_waits_for_its_turn_alone_waits_for_nothing_else(
     model: LLMModel, alice: User, client_of: ClientOf
 ) -> None:
-    told = submit(client_of(alice))
-    assert (told["position"], told["eta_seconds"], told["waiting_for"]) == (1, 0.0, None)
+    shown = submit(client_of(alice))
+    assert (shown["position"], shown["eta_seconds"], shown["waiting_for"]) == (1, 0.0, None)
 
 
 # --- What staff see and do ------------------------------------------------------------------------
@@ -177,11 +177,11 @@ def test_staff_pause_and_resume_a_model_or_a_provider(
     assert (accepted["waiting_for"], accepted["eta_seconds"]) == (waiting, None)
     # Of all that is in Redis nothing is needed.
     sync_redis().flushdb()
-    for told in (
+    for shown in (
         asking.get(f"/api/llmchat/tasks/{accepted['task_id']}").json(),
         asking.get("/api/llmchat/tasks").json()["items"][0],
     ):
-        assert told["waiting_for"] == waiting
+        assert shown["waiting_for"] == waiting
     assert client.get(f"/api/{path}").json()["paused_at"] is not None
     assert client.delete(f"{PAUSES}/{path}").status_code == 204
     assert client.get(PAUSES).json()["items"] == []

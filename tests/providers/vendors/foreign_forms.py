@@ -1,4 +1,4 @@
-"""Answers in the form of another API: which one it is, is said, and nothing is tried again."""
+"""Answers in the form of another API: the error names it, and nothing is tried again."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""No vendor's: tool calls that are said again, as a whole or longer each time, and ids that are no
-names."""
+"""Tool calls of no known vendor: repeated as a whole, or longer in each fragment, and ids that are
+no names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /** The page of one conversation, or of the one that begins with the next message. */
 
-import { t } from "../../i18n/i18n.js";
+import { loadRule, t } from "../../i18n/i18n.js";
 import { html, nothing, render } from "../../lit.js";
 import { href } from "../../shell/routes.js";
 import { History } from "../../store/history.js";
@@ -180,6 +180,7 @@ class ChatPage {
     } catch (error) {
       this.#pending = null;
       if (!replaces) this.#composer.setText(text);
+      await loadRule(/** @type {any} */ (error).params);
       this.#fail(error);
       // Another tab was first: show what it has made of the chat.
       const isConflict = /** @type {any} */ (error).code === "conflict";

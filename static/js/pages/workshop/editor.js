@@ -82,7 +82,8 @@ function modelTemplate({ texts, isReadOnly, errors, models, onInput }) {
   `;
 }
 
-/** Tools that the version names and that are gone are listed too, so that they can be removed. @param {Editing} editing */
+/** Tools that the version names and that are gone are listed too, so that they can be removed.
+ * @param {Editing} editing */
 function toolsTemplate({ texts, isReadOnly, errors, tools, onInput }) {
   const chosen = new Set(toolsOf(texts));
   const names = tools.map((tool) => tool.name);
