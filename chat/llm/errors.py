@@ -81,8 +81,9 @@ def _without_start(message: str, secret: str) -> str:
 
 
 def redact(message: str, secret: str | None) -> str:
-    """A message without the key that its provider may have repeated in it."""
-    return message.replace(secret, "***") if secret else message
+    """A message without the key that its provider may have repeated in it, or the beginning of the
+    key where the message was cut."""
+    return _without_start(message.replace(secret, "***"), secret) if secret else message
 
 
 class BadRequestError(ProviderError):

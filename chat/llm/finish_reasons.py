@@ -23,11 +23,11 @@ BROKEN_OFF: dict[str, type[ProviderError]] = {
 #: Other reasons with one of these words mean the same.
 _FAILURE = re.compile(
     r"error|fail|abort|cancel|interrupt|exception|time_?out|unavailable|overload|disconnect|crash"
-    r"|malformed|rate_?limit|quota|balance|insufficient|internal"
+    r"|malformed|(?<![a-z])rate_?limit|quota|balance|insufficient|internal"
 )
 _KINDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"quota|balance"), BalanceError),
-    (re.compile(r"rate_?limit"), RateLimitError),
+    (re.compile(r"(?<![a-z])rate_?limit"), RateLimitError),
     (re.compile(r"overload|unavailable|insufficient"), OverloadedError),
 )
 _PREFIX = "finish_reason_"

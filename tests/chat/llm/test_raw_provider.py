@@ -381,6 +381,17 @@ async def test_a_key_that_the_provider_echoes_is_taken_out(client: ProviderClien
     assert raised.value.message == "the key *** is invalid"
 
 
+async def test_nor_does_a_quotation_end_within_the_key(client: ProviderClient) -> None:
+    """Of an answer in another API's form the first 200 characters are quoted."""
+    key = "sk-secret-" + "9" * 40
+    body = b'{"output": {"text": "%s %s"}}' % (b"x" * 160, key.encode())
+    async with raw_provider(response(body, status="200 OK")) as provider:
+        with pytest.raises(ProviderError) as raised:
+            await collect(client, upstream(provider.url, key), chat("hi"))
+    assert "x ***" in raised.value.message
+    assert "sk-" not in raised.value.message
+
+
 async def test_a_cookie_of_one_call_is_not_sent_with_the_next(client: ProviderClient) -> None:
     answer = response(text_event("a"), STOP, DONE, status="200 OK\r\nset-cookie: who=me; Path=/")
     async with raw_provider(answer) as provider:
