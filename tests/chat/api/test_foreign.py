@@ -102,7 +102,7 @@ def test_nothing_tells_what_is_anothers_from_what_is_not_there(
             (method, template.format(**known), body) for known in (theirs, missing)
         )
         answers = costs.compare(name, foreign, absent_one)
-        found, none = map(seen, answers, (theirs, missing))
+        found, none = (seen(answer, theirs, missing) for answer in answers)
         if found != none or found[0] != 404:
             differing[name] = (found, none)
     assert differing == {}
@@ -263,7 +263,7 @@ def test_an_id_in_a_body_tells_nothing_and_does_nothing(
     differing, costs = {}, _Costs(client)
     for name, call in calls.items():
         answers = costs.compare(name, call, unknown[name])
-        found, none = map(seen, answers, (theirs, missing))
+        found, none = (seen(answer, theirs, missing) for answer in answers)
         if found != none or found[0] not in (400, 404, 409, 422):
             differing[name] = (found, none)
     assert differing == {}

@@ -63,7 +63,8 @@ def by_deployment(tasks: list[Task]) -> dict[str, int]:
 
 
 async def submit_many(submit: Submit, count: int, prompt: str, **fields: Any) -> list[str]:
-    asked = (submit(f"{prompt} {number}", **fields) for number in range(count))
+    """Submit prompts of one length, so that each call has as many tokens as the others."""
+    asked = (submit(f"{prompt} {number:03}", **fields) for number in range(count))
     return await asyncio.gather(*asked)
 
 
