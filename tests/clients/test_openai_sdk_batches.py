@@ -208,6 +208,8 @@ def test_every_process_is_killed_once_and_nothing_is_lost(
     names = ("worker-0", "scheduler-0", "web-0", "web-1")
     content = "\n".join(lines(count, "[sim:latency=0.2,tokens=8,tps=0]")).replace(MODEL, "killed")
     with short_leases(stack):
+        # A process that has just begun has not loaded what a call needs.
+        _latencies(sdk, PEOPLE)
         before = {name: sum(stack.memory(name).values()) for name in names}
         httpx.post(f"{stack.simulator_url}/stats/reset", timeout=30)
         batch_id = create(sdk, content).id
@@ -246,10 +248,10 @@ def test_people_do_not_feel_a_large_batch(
 ) -> None:
     stack = installation.stack
     names = ("web-0", "web-1", "worker-0")
-    before = stack.memory(*names)
-    peak = dict.fromkeys(before, 0)
     with OpenAI(base_url=installation.base_url, api_key=installation.bob) as bob:
         idle = _latencies(bob, 40 * PEOPLE)
+        before = stack.memory(*names)
+        peak = dict.fromkeys(before, 0)
         batch = create(sdk, "\n".join(lines(count)))
         busy: list[float] = []
         with ThreadPoolExecutor(1) as watching:

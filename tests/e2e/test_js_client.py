@@ -300,7 +300,7 @@ def test_a_run_that_is_not_there_or_wrong_is_told(network: Proxy, keys: Keys) ->
     await caught(follow());
     """
     assert [code for code, _ in said(network, keys.alice, program)] == [
-        "not_found", "invalid_request", "invalid_request", "not_found",
+        "not_found", "empty_file", "invalid_request", "not_found",
     ]  # fmt: skip
 
 

@@ -198,6 +198,7 @@ def test_a_drained_worker_stays_down_until_it_is_scaled_up_again(
     launcher: Launched, settings: Settings
 ) -> None:
     supervisor = Scaler(launcher.data_dir)
+    scale(settings, launcher.data_dir, "--workers", "2")
     wait_until(lambda: supervisor.running("worker") == 2, "the second worker does not run")
     wait_until(lambda: len(pids_of_workers(launcher)) == 2, "no lease of the second worker")
     before = pids_of_workers(launcher)
