@@ -11,14 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_noop as _
 
 from chat.reasons import SENTENCES
-
-
-def _(text: str) -> str:
-    """Mark a text for the catalogues."""
-    return text
-
 
 #: Texts of the codes that rows keep.
 TEXTS: Mapping[str, str] = {

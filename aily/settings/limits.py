@@ -42,7 +42,8 @@ RENDERING_MAX_WAITING_PER_USER = env.integer(
 )
 # CPU time of checking one answer against its JSON Schema, where that is much work.
 OUTPUT_CHECK_SECONDS = env.seconds("OUTPUT_CHECK_SECONDS", default=5, maximum=600)
-# Of a prompt with history: what does not fit is left out, the oldest first. 3 bytes are a token.
+# Tokens of a prompt with its history, whose oldest messages are left out first where it is longer.
+# 3 bytes count as a token.
 CONVERSATION_MAX_TOKENS = env.integer("CONVERSATION_MAX_TOKENS", default=64_000, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(
     "REQUEST_MAX_BYTES", default=1_048_576, minimum=1, maximum=GIBIBYTE

@@ -120,7 +120,7 @@ async def _check_answer(
     encoded = msgspec.json.encode(answer)
     if len(encoded) > MAX_INPUT_BYTES or b"\\u0000" in encoded:
         reason = Reason.of("input_bytes", limit=MAX_INPUT_BYTES)
-        raise InvalidRequest(str(reason), field="input", params=reason.as_params())
+        raise because(InvalidRequest, reason, field="input")
     if problem := await misfit(question.schema, encoded.decode(), owner_id):
         message = f"It does not fit the question: {problem.text}."
         raise InvalidRequest(message, field="input", params=problem.params)

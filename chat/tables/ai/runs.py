@@ -15,6 +15,7 @@ from accounts.models import User
 from accounts.owner_lock import lock_owner
 from aily.database.long_transactions import long_transaction
 from aily.problems import InvalidRequest, NotFound
+from chat.exceptions import because
 from chat.models import Lane, Run, RunState
 from chat.models.ids import tagged_id
 from chat.reasons import Reason
@@ -113,7 +114,7 @@ def _check_may_ask(user: User, api_key_id: int | None, source: Source, new: NewA
     row = source.ai_field
     if source.missing:
         deleted = Reason.of("mapped_deleted")
-        raise InvalidRequest(str(deleted), field="mapping", params=deleted.as_params())
+        raise because(InvalidRequest, deleted, field="mapping")
     require_readable_links(user, row)
     asked = NewRun(
         name=row.name,
