@@ -292,7 +292,7 @@ class Embeddings(msgspec.Struct, frozen=True):
 class ReadDelay:
     """How long received bytes may wait before they are parsed: `seconds()` is called each time.
 
-    The end of an answer never waits.
+    The end of an answer waits for no more than a rest (chat/llm/transport/rests.py).
     """
 
     def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:

@@ -20,6 +20,7 @@ import httpx
 from chat.llm.errors import ForbiddenAddressError, TLSError, UnreachableError
 from chat.llm.steps import StepQueue
 from chat.llm.transport.http1 import Connection
+from chat.llm.transport.rests import Rests
 from chat.llm.transport.tunnels import open_tunnel
 from chat.llm.types import Proxy
 
@@ -59,6 +60,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.steps = StepQueue()
+        self.rests = Rests()
         # Newest last, and taken first: surplus connections grow old and are closed.
         self._idle: defaultdict[Origin, list[tuple[float, Connection]]] = defaultdict(list)
         self._addresses: dict[Origin, tuple[float, _Addresses]] = {}
@@ -103,7 +105,9 @@ class Connections:
         name = origin.host if origin.is_tls else None
 
         def protocol() -> Connection:
-            return Connection(lambda connection: self._give_back(origin, connection), self.steps)
+            return Connection(
+                lambda connection: self._give_back(origin, connection), self.steps, self.rests
+            )
 
         is_tunnel = origin.is_tls and origin.proxy is not None
         if len(addresses) == 1 and not is_tunnel:

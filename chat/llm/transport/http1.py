@@ -24,6 +24,7 @@ from chat.llm.errors import (
     UnreachableError,
 )
 from chat.llm.steps import StepQueue
+from chat.llm.transport.rests import Rests
 
 #: Parsed in one step. Chunks of a single byte take some 10 ns a byte.
 PARSED_BYTES = 64 * 1024
@@ -60,9 +61,12 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, on_idle: Callable[[Connection], None], steps: StepQueue) -> None:
+    def __init__(
+        self, on_idle: Callable[[Connection], None], steps: StepQueue, rests: Rests
+    ) -> None:
         self._on_idle = on_idle
         self._steps = steps
+        self._rests = rests
         #: Large reads, split into parts that each are parsed in one step, and later reads.
         self._parts: deque[bytes] = deque()
         self._is_stepping = False
@@ -70,8 +74,9 @@ class Connection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._is_used = False
-        #: Whether the receiver wants a pause, and whether reading is paused.
-        self._is_to_pause = self._is_paused = False
+        #: Whether the receiver wants a pause, whether it rests between two reads, and whether
+        #: reading is paused.
+        self._is_to_pause = self._is_resting = self._is_paused = False
         self._begin()
 
     def _begin(self) -> None:
@@ -113,8 +118,9 @@ class Connection(asyncio.Protocol):
     def hold(self) -> None:
         """Do not parse until `release` or the end of the response.
 
-        Reads are then only kept in a list: thousands of answers without a follower cost almost
-        nothing. Not for a body with Content-Length, whose end only parsing can find.
+        Reads are then only kept in a list, and while there are very many the connection rests
+        between them: thousands of answers without a follower cost almost nothing. Not for a body
+        with Content-Length, whose end only parsing can find.
         """
         if "content-length" not in self._headers:
             self._held, self._held_bytes = [], 0
@@ -122,6 +128,7 @@ class Connection(asyncio.Protocol):
     def release(self) -> None:
         """Parse what was held."""
         held, self._held = self._held, None
+        self.end_rest()
         if held and self._receiver is not None:
             # The held bytes are older than the parts that wait.
             later = list(self._parts)
@@ -157,8 +164,14 @@ class Connection(asyncio.Protocol):
         self._is_to_pause = False
         self._pause_or_resume()
 
+    def end_rest(self) -> None:
+        """Read again, if it rests."""
+        if self._is_resting:
+            self._is_resting = False
+            self._pause_or_resume()
+
     def _pause_or_resume(self) -> None:
-        is_to_pause = self._is_to_pause or bool(self._parts)
+        is_to_pause = self._is_to_pause or self._is_resting or bool(self._parts)
         if is_to_pause == self._is_paused or self._transport.is_closing():
             return
         self._is_paused = is_to_pause
@@ -234,6 +247,10 @@ class Connection(asyncio.Protocol):
         self._tail = seen[-len(_LAST_CHUNK) :]
         if _LAST_CHUNK in seen or self._held_bytes > MAX_HELD_BYTES:
             self.release()
+        elif self._rests.may_begin(data, asyncio.get_running_loop().time()):
+            self._is_resting = True
+            self._rests.add(self)
+            self._pause_or_resume()
 
     def _parse(self, data: bytes) -> None:
         try:
