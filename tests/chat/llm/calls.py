@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -82,7 +83,9 @@ async def _send(
 
 
 @asynccontextmanager
-async def raw_provider(*pieces: bytes | float, end: str = "close") -> AsyncIterator[RawProvider]:
+async def raw_provider(
+    *pieces: bytes | float, end: str = "close", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawProvider]:
     """A server that answers each request with `pieces` of bytes, pausing where one is a number
     of seconds, and then closes, resets or holds the connection, or takes the next request."""
     provider = RawProvider()
@@ -105,9 +108,9 @@ async def raw_provider(*pieces: bytes | float, end: str = "close") -> AsyncItera
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
-    provider.url = f"http://{host}:{port}"
+    provider.url = f"{'https' if tls else 'http'}://{host}:{port}"
     try:
         yield provider
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from chat.llm.client import ProviderClient
@@ -21,6 +23,7 @@ from tests.chat.llm.calls import (
     text_event,
     upstream,
 )
+from tests.chat.llm.recorder import private_authority
 from tests.waiting import until
 
 NUMBERS = range(60)
@@ -77,6 +80,24 @@ async def test_many_events_take_few_reads_and_come_whole(
     async with raw_provider(*pieces) as provider, asyncio.timeout(10):
         assert "".join(await _ask(client, provider)) == TEXT
     assert len(reads) < len(NUMBERS) / 2
+
+
+@pytest.mark.usefixtures("many")
+async def test_many_events_over_tls_take_few_reads_and_come_whole(
+    client: ProviderClient, reads: list[bytes], tmp_path: Path
+) -> None:
+    tls, authority = private_authority(tmp_path, "localhost")
+    pieces = _chunked([*TRICKLE, STOP + DONE])
+    async with raw_provider(*pieces, end="again", tls=tls) as provider, asyncio.timeout(10):
+        url = provider.url.replace("127.0.0.1", "localhost")
+        to = msgspec.structs.replace(upstream(url), ca_bundle=authority)
+        for _ in range(2):
+            got: list[Delta] = []
+            asked = chat("hi"), TimeLimits(), got.append, ReadDelay(lambda: 30)
+            await client.ask(to, *asked)
+            assert "".join(delta.text for delta in got) == TEXT
+    assert provider.connections == 1
+    assert len(reads) < len(NUMBERS)
 
 
 @pytest.mark.usefixtures("many")
