@@ -67,7 +67,7 @@ def record(table: Table, author: Author, done: Changed) -> int:
     if not raised:
         if Table.objects.live().filter(pk=table.pk).exists():
             raise because(TableFull, Reason.of("rows_full", limit=table.row_limit), field="rows")
-        raise NotFound("There is no such table, or it is not yours.")
+        raise because(NotFound, Reason("no_such_table"))
     [rev] = raised
     Change.objects.create(
         table=table,

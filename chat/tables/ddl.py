@@ -16,6 +16,8 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from aily.database.rows import execute, fetch_column
 from aily.problems import NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.exceptions import TableBusy
 from chat.tables.models import ACTIVE_TRANSFERS, AiField, Export, Field, Import, Kind, Table
 from chat.tables.names import (
@@ -101,7 +103,7 @@ def lock_table(table_id: int) -> Table:
     bound_waits()
     table: Table | None = Table.objects.live().select_for_update().filter(pk=table_id).first()
     if table is None:
-        raise NotFound("There is no such table.")
+        raise because(NotFound, Reason("no_such_table"))
     for kind in (Import, Export):
         if kind.objects.filter(table=table, state__in=ACTIVE_TRANSFERS).exists():
             raise TableBusy(f"The table has a running {kind.__name__.lower()}.")

@@ -103,7 +103,8 @@ def _checked_options(given: NewField, owner: User | None, at: str) -> Options:
         if given.kind == Kind.LINK:
             _check_target(cast("int", options["table"]), owner)
     except InvalidRequest as problem:
-        raise InvalidRequest(problem.message, field=f"{at}{problem.field}") from None
+        field = f"{at}{problem.field}"
+        raise InvalidRequest(problem.message, field=field, params=problem.params) from None
     return options
 
 
@@ -113,8 +114,7 @@ def _check_target(table_id: int, owner: User | None) -> None:
         if owner is not None:
             get_table(owner, table_id, Access.READ)
     except NotFound:
-        message = "There is no such table, or it is not yours."
-        raise InvalidRequest(message, field="options.table") from None
+        raise because(InvalidRequest, Reason("no_such_table"), field="options.table") from None
 
 
 def add_field(table_id: int, new: NewField, user: User, client: str = "") -> Field:
@@ -191,7 +191,7 @@ def get_live_field(field_id: int) -> Field:
     """Return a field that is not in the trash. Raises NotFound."""
     row = Field.objects.filter(pk=field_id, deleted_at=None).first()
     if row is None:
-        raise NotFound("There is no such field.")
+        raise because(NotFound, Reason("no_such_field"))
     return row
 
 
@@ -325,5 +325,5 @@ def carry_out_inverse(table: Table, author: Author, inverse: Mapping[str, JsonVa
 def _own_field(table: Table, field_id: int) -> Field:
     row = Field.objects.filter(table=table, pk=field_id).first()
     if row is None:
-        raise NotFound("There is no such field.")
+        raise because(NotFound, Reason("no_such_field"))
     return row

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aily.database.rows import execute, fetch_column
 from aily.problems import NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.ddl import LOCK_SECONDS
 
 #: Seconds of one statement that writes or reads rows.
@@ -22,4 +24,4 @@ def share_table(table_id: int) -> None:
     milliseconds = [str(STATEMENT_SECONDS * 1000), str(int(LOCK_SECONDS * 1000))]
     execute(_BOUND, milliseconds)
     if not fetch_column(int, _SHARE, [table_id]):
-        raise NotFound("There is no such table, or it is not yours.")
+        raise because(NotFound, Reason("no_such_table"))

@@ -10,6 +10,8 @@ from typing import cast
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest, NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Kind
 from chat.tables.models.tables import MAX_NAME_CHARS
 
@@ -32,19 +34,21 @@ def check_options(
     known = _OPTIONS.get(kind, ())
     for name in given:
         if name not in known:
-            raise _invalid(name, f"A field of the kind {kind.value} has no such option.")
+            raise _invalid(name, Reason.of("no_such_option", kind=kind.value))
     check = _CHECKS.get(kind)
     return {} if check is None else check(given, before or {})
 
 
-def _invalid(name: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, field=f"options.{name}")
+def _invalid(name: str, reason: Reason) -> InvalidRequest:
+    return because(InvalidRequest, reason, field=f"options.{name}")
 
 
 def _check_choices(given: Mapping[str, JsonValue], before: Mapping[str, JsonValue]) -> Options:
     choices = given.get("choices", [])
-    if not isinstance(choices, list) or len(choices) > MAX_CHOICES:
-        raise _invalid("choices", f"This must be a list of {MAX_CHOICES} choices at most.")
+    if not isinstance(choices, list):
+        raise _invalid("choices", Reason("no_choice_list"))
+    if len(choices) > MAX_CHOICES:
+        raise _invalid("choices", Reason.of("field_choices", limit=MAX_CHOICES))
     known = {choice["id"] for choice in cast("list[Options]", before.get("choices", []))}
     next_id = cast("int", before.get("next_id", 1))
     stored: list[JsonValue] = []
@@ -54,13 +58,13 @@ def _check_choices(given: Mapping[str, JsonValue], before: Mapping[str, JsonValu
         field = f"choices.{index}"
         checked = _check_choice(choice, field)
         if checked["name"] in names:
-            raise _invalid(f"{field}.name", "Another choice has this name.")
+            raise _invalid(f"{field}.name", Reason("choice_name_taken"))
         names.add(checked["name"])
         number = checked.pop("id", None)
         if number is None:
             number, next_id = next_id, next_id + 1
         elif number not in known or number in used:
-            raise _invalid(f"{field}.id", "The field has no other choice of this id.")
+            raise _invalid(f"{field}.id", Reason("choice_id"))
         used.add(number)
         stored.append({"id": number, **checked})
     return {"choices": stored, "next_id": next_id}
@@ -70,13 +74,13 @@ def _check_choice(choice: JsonValue, field: str) -> Options:
     if isinstance(choice, str):
         choice = {"name": choice}
     if not isinstance(choice, dict) or not choice.keys() <= {"id", "name", "color"}:
-        raise _invalid(field, "A choice has a name, and perhaps an id and a color.")
+        raise _invalid(field, Reason("choice_shape"))
     name = choice.get("name")
     if not isinstance(name, str) or not 1 <= len(name.strip()) <= MAX_NAME_CHARS:
-        raise _invalid(f"{field}.name", f"A name has 1 to {MAX_NAME_CHARS} characters.")
+        raise _invalid(f"{field}.name", Reason.of("name_length", limit=MAX_NAME_CHARS))
     color = choice.get("color")
     if color is not None and (not isinstance(color, str) or not _COLOR.fullmatch(color)):
-        raise _invalid(f"{field}.color", "This must be a color such as green or #1a9f4b.")
+        raise _invalid(f"{field}.color", Reason("color"))
     checked = {**choice, "name": name.strip()}
     return {key: value for key, value in checked.items() if value is not None}
 
@@ -88,9 +92,9 @@ def _check_number(given: Mapping[str, JsonValue], before: Mapping[str, JsonValue
         or isinstance(decimals, bool)
         or not 0 <= decimals <= MAX_DECIMALS_SHOWN
     ):
-        raise _invalid("decimals", f"This must be between 0 and {MAX_DECIMALS_SHOWN}.")
+        raise _invalid("decimals", Reason.of("range", minimum=0, maximum=MAX_DECIMALS_SHOWN))
     if unit is not None and (not isinstance(unit, str) or len(unit) > MAX_UNIT_CHARS):
-        raise _invalid("unit", f"This may have {MAX_UNIT_CHARS} characters at most.")
+        raise _invalid("unit", Reason.of("too_many_characters", limit=MAX_UNIT_CHARS))
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -98,9 +102,9 @@ def _check_link(given: Mapping[str, JsonValue], before: Mapping[str, JsonValue])
     """Whether the caller may read that table is checked by chat/tables/fields.py."""
     target = given.get("table")
     if not isinstance(target, int) or isinstance(target, bool):
-        raise _invalid("table", "This must be the id of the table that is linked to.")
+        raise _invalid("table", Reason("link_table"))
     if before and target != before.get("table"):
-        raise _invalid("table", "A link stays with its table: add another field.")
+        raise _invalid("table", Reason("link_table_fixed"))
     return {"table": target}
 
 
@@ -122,4 +126,4 @@ _CHECKS: dict[Kind, _Check] = {
 
 
 def no_such_table() -> NotFound:
-    return NotFound("There is no such table, or it is not yours.", field="options.table")
+    return because(NotFound, Reason("no_such_table"), field="options.table")

@@ -12,6 +12,8 @@ from django.db.models import Q, QuerySet
 from accounts.access.permissions import PermissionSet, permissions_of
 from accounts.models import User
 from aily.problems import Forbidden, NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Table
 
 
@@ -76,11 +78,11 @@ def require_access(
         return
     if not has_access(user, table, Access.READ, held):
         raise missing or _no_table()
-    raise Forbidden(f"This needs the permission {access.value} on the table.")
+    raise because(Forbidden, Reason.of("table_permission", permission=access.value))
 
 
 def _no_table() -> NotFound:
-    return NotFound("There is no such table, or it is not yours.")
+    return because(NotFound, Reason("no_such_table"))
 
 
 def get_table(user: User, table_id: int, access: Access = Access.READ) -> Table:

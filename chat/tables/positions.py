@@ -10,6 +10,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import Row, execute, fetch_rows
 from aily.problems import InvalidRequest, NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import TableBusy
@@ -65,11 +67,11 @@ def move_rows(table: Table, author: Author, ids: Sequence[int], target: Target) 
     Raises InvalidRequest, NotFound and TableBusy.
     """
     if target.before is not None and target.after is not None:
-        raise InvalidRequest("Rows go before a row or after one.", field="after")
+        raise because(InvalidRequest, Reason("before_or_after"), field="after")
     if len(set(ids)) != len(ids):
-        raise InvalidRequest("A row is given twice.", field="rows")
+        raise because(InvalidRequest, Reason("row_twice"), field="rows")
     if {target.before, target.after} & set(ids):
-        raise InvalidRequest("This row is moved itself.", field="before")
+        raise because(InvalidRequest, Reason("row_moved_itself"), field="before")
     try:
         with transaction.atomic():
             share_table(table.pk)
@@ -129,7 +131,7 @@ class _Mover:
         """The places that the rows have. Raises NotFound."""
         old = _places(self._table, self._ids)
         if gone := set(self._ids) - {place.id for place in old}:
-            raise NotFound(f"There is no row {min(gone)}.", field="rows")
+            raise because(NotFound, Reason.of("no_such_row", id=min(gone)), field="rows")
         return old
 
     def new_places(self) -> list[Place]:
@@ -138,7 +140,7 @@ class _Mover:
             execute(statement(_RENUMBER, table=rows_table(self._table.pk)))
             places = self._between()
         if places is None:
-            raise InvalidRequest("So many rows do not fit there.", field="rows")
+            raise because(InvalidRequest, Reason("rows_do_not_fit"), field="rows")
         return places
 
     def _between(self) -> list[Place] | None:
@@ -171,7 +173,7 @@ class _Mover:
     def _anchor(self, row_id: int, where: str) -> Place:
         found = _places(self._table, [row_id])
         if not found:
-            raise NotFound(f"There is no row {row_id}.", field=where)
+            raise because(NotFound, Reason.of("no_such_row", id=row_id), field=where)
         return found[0]
 
     def _find(self, template: str, anchor: Place | None) -> Place | None:

@@ -20,6 +20,8 @@ from aily.cache.store import client
 from aily.problems import InvalidRequest
 from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import keys
 from chat.tables.exceptions import SnapshotGone
 from chat.tables.fields import live_fields
@@ -111,8 +113,9 @@ def open_view(user: User, view: View, given: Mapping[str, JsonValue]) -> Snapsho
         packed = packed_ids(found.query, found.groups)
         groups, has_more = _groups(found)
     if len(packed) > MAX_ROWS * ID_BYTES:
-        message = f"This view has more than {MAX_ROWS:,} rows. Filter it."
-        raise InvalidRequest(message, field="filter")
+        raise because(
+            InvalidRequest, Reason.of("view_too_large", limit=f"{MAX_ROWS:,}"), field="filter"
+        )
     note_uses(table, parts)
     return Snapshot(
         _store(user, About(table.pk, table.rev, asdict(parts), user.pk), packed),

@@ -37,7 +37,7 @@ def visible_views(user: User, table: Table) -> QuerySet[View]:
 def find_view(user: User, view_id: int) -> View:
     """A view that the user sees. Raises NotFound."""
     view = View.objects.select_related("table", "owner").filter(pk=view_id).first()
-    missing = NotFound("There is no such view.")
+    missing = because(NotFound, Reason("no_such_view"))
     if view is None or view.table.deleted_at is not None:
         raise missing
     require_access(user, view.table, Access.READ, missing)
@@ -87,8 +87,9 @@ def _check(user: User, view: View, given: Mapping[str, object]) -> None:
         raise because(InvalidRequest, Reason("unnamed_view"), field="name")
     for name in ("filter", "sorts", "groups", "aggregates"):
         if exceeds(getattr(view, name), MAX_FILTER_BYTES):
-            message = f"This may have {MAX_FILTER_BYTES} bytes at most."
-            raise InvalidRequest(message, field=name)
+            raise because(
+                InvalidRequest, Reason.of("too_many_bytes", limit=MAX_FILTER_BYTES), field=name
+            )
     operands = operands_of(live_fields(view.table_id), user)
     # Parts that are not given may name fields that have been deleted since.
     parts = {name: given[name] for name in _QUERY if name in given}

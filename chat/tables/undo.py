@@ -102,7 +102,7 @@ def undo_change(table: Table, author: Author, change_id: int) -> Undone:
     """Undo one change of the table, by any author. Raises InvalidRequest and Conflict."""
     found = Change.objects.filter(table=table, pk=change_id).first()
     if found is None:
-        raise InvalidRequest("There is no such change in this table.", field="change")
+        raise because(InvalidRequest, Reason("no_such_change"), field="change")
     if found.undone_at is not None:
         raise because(Conflict, Reason("undone_already"), field="change")
     if found.batch is not None:
@@ -115,7 +115,7 @@ def undo_batch(table: Table, author: Author, batch: UUID) -> Undone:
     """Undo an import or run as a whole. Raises InvalidRequest if there is none, and Conflict."""
     found = Change.objects.filter(table=table, batch=batch).order_by("-id").first()
     if found is None:
-        raise InvalidRequest("There is no such import or run of this table.", field="batch")
+        raise because(InvalidRequest, Reason("no_such_batch"), field="batch")
     for undo_of_kind in _of_batches:
         if (rev := undo_of_kind(table, author, batch)) is not None:
             return Undone(found.pk, rev, [])

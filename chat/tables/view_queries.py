@@ -9,6 +9,8 @@ from typing import cast
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Field, View
 from chat.tables.names import rows_table
 from chat.tables.queries.aggregates import Aggregate, Grouping, aggregate_columns, compile_groups
@@ -87,7 +89,7 @@ def parse_groups(given: JsonValue) -> list[Grouping]:
     if given is None:
         return []
     if not isinstance(given, list):
-        raise InvalidRequest("This is a list of fields to group by.", field="groups")
+        raise because(InvalidRequest, Reason("not_list"), field="groups")
     return [_parse_group(group, f"groups.{index}") for index, group in enumerate(given)]
 
 
@@ -95,15 +97,14 @@ def _parse_group(group: JsonValue, path: str) -> Grouping:
     if isinstance(group, str):
         return Grouping(group)
     if not isinstance(group, dict) or not {"field"} <= set(group) <= {"field", "desc", "bucket"}:
-        message = "This is a field, or an object with `field`, `desc` and `bucket`."
-        raise InvalidRequest(message, field=path)
+        raise because(InvalidRequest, Reason("group_shape"), field=path)
     name, is_descending, bucket = group["field"], group.get("desc", False), group.get("bucket")
     if not isinstance(name, str):
-        raise InvalidRequest("There is no such field in this table.", field=f"{path}.field")
+        raise because(InvalidRequest, Reason("no_such_field"), field=f"{path}.field")
     if not isinstance(is_descending, bool):
-        raise InvalidRequest("This is true or false.", field=f"{path}.desc")
+        raise because(InvalidRequest, Reason("not_boolean"), field=f"{path}.desc")
     if bucket is not None and not isinstance(bucket, str):
-        raise InvalidRequest("This is a text.", field=f"{path}.bucket")
+        raise because(InvalidRequest, Reason("not_string"), field=f"{path}.bucket")
     return Grouping(name, is_descending, bucket)
 
 
@@ -112,10 +113,10 @@ def parse_aggregates(given: JsonValue) -> list[Aggregate]:
     if given is None:
         return []
     if not isinstance(given, dict):
-        raise InvalidRequest("This is an object: a function by field.", field="aggregates")
+        raise because(InvalidRequest, Reason("aggregates_shape"), field="aggregates")
     for name, function in given.items():
         if not isinstance(function, str):
-            raise InvalidRequest("This is the name of a function.", field=f"aggregates.{name}")
+            raise because(InvalidRequest, Reason("not_string"), field=f"aggregates.{name}")
     return [Aggregate(name, cast("str", function)) for name, function in given.items()]
 
 
@@ -151,13 +152,19 @@ def check_layout(
     """Check the fields that a view lays out. Raises InvalidRequest."""
     for where, names in (("hidden", hidden), ("order", order), ("widths", widths)):
         if len(names) > MAX_LISTED_FIELDS:
-            message = f"This names at most {MAX_LISTED_FIELDS} fields."
-            raise InvalidRequest(message, field=where)
+            raise because(
+                InvalidRequest,
+                Reason.of("too_many_listed_fields", limit=MAX_LISTED_FIELDS),
+                field=where,
+            )
         for index, name in enumerate(names):
             if name not in operands:
                 place = f"{where}.{name}" if where == "widths" else f"{where}.{index}"
-                raise InvalidRequest("There is no such field in this table.", field=place)
+                raise because(InvalidRequest, Reason("no_such_field"), field=place)
     for name, width in widths.items():
         if not MIN_WIDTH <= width <= MAX_WIDTH:
-            message = f"A column is {MIN_WIDTH} to {MAX_WIDTH} pixels wide."
-            raise InvalidRequest(message, field=f"widths.{name}")
+            raise because(
+                InvalidRequest,
+                Reason.of("column_width", minimum=MIN_WIDTH, maximum=MAX_WIDTH),
+                field=f"widths.{name}",
+            )

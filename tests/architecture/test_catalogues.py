@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -152,33 +152,42 @@ def test_the_admin_says_everything_through_its_catalogue() -> None:
     assert worded == []
 
 
-#: Where people at pages of the web app are refused something, whatever they have typed.
-_REFUSING = (
-    *("chat/tables/**/*.py", "chat/runs/*.py", "chat/api/runs.py", "chat/tables/api/*.py"),
-    "chat/services/scenes.py",
+#: Kinds of problems whose text is the sentence alone. Others have a text of their code.
+_SPOKEN = frozenset(
+    {"InvalidRequest", "NotFound", "Forbidden", "Conflict"}
+    | {"InvalidValue", "NothingToFill", "TableFull"}
 )
+#: Where people at pages of the web app and the admin are refused something.
+_REFUSING = ("chat/tables/**/*.py",)
+#: Where only conflicts have a rule so far.
+_REFUSING_CONFLICTS = ("chat/runs/*.py", "chat/api/runs.py", "chat/services/scenes.py")
 #: A page repeats these requests by itself.
 _REPEATED = ("idempotency key", "This export is")
 
 
-def _refusals(source: str) -> Iterator[ast.Call]:
-    """Where a problem is made of a sentence."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    for call in calls:
-        if ast.unparse(call.func) in ("Conflict", "TableFull") and call.args:
-            is_sentence = isinstance(call.args[0], ast.Constant | ast.JoinedStr)
-            if is_sentence or ast.unparse(call.args[0]) == "message":
-                yield call
+def _bare_refusals(pattern: str, kinds: Collection[str]) -> Iterator[str]:
+    """Where a problem is made of a sentence that has no rule."""
+    for path in sorted(ROOT.glob(pattern)):
+        for call in _calls(path.read_text()):
+            line = ast.unparse(call)
+            is_refusal = call.args and ast.unparse(call.func) in kinds
+            has_rule = "params" in [keyword.arg for keyword in call.keywords]
+            if is_refusal and not has_rule and not any(words in line for words in _REPEATED):
+                yield f"{path.relative_to(ROOT)}: {line}"
 
 
-def test_what_people_at_pages_are_refused_has_a_rule_for_each_language() -> None:
+def _calls(source: str) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+
+
+@pytest.mark.parametrize("pattern", _REFUSING)
+def test_what_people_at_pages_are_refused_has_a_rule_for_each_language(pattern: str) -> None:
     """`because` gives it one; a sentence alone is English."""
-    files = [path for pattern in _REFUSING for path in sorted(ROOT.glob(pattern))]
-    found = [(path, call) for path in files for call in _refusals(path.read_text())]
-    assert found, "no refusal is found at all"
-    without = [
-        f"{path.relative_to(ROOT)}: {ast.unparse(call)}"
-        for path, call in found
-        if "params" not in [keyword.arg for keyword in call.keywords]
-    ]
-    assert [line for line in without if not any(words in line for words in _REPEATED)] == []
+    calls = [call for path in ROOT.glob(pattern) for call in _calls(path.read_text())]
+    assert "because" in {ast.unparse(call.func) for call in calls}, "no refusal is found at all"
+    assert list(_bare_refusals(pattern, _SPOKEN)) == []
+
+
+@pytest.mark.parametrize("pattern", _REFUSING_CONFLICTS)
+def test_conflicts_have_a_rule_for_each_language(pattern: str) -> None:
+    assert list(_bare_refusals(pattern, {"Conflict"})) == []

@@ -15,8 +15,10 @@ from pydantic import JsonValue
 
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
+from chat.exceptions import because
 from chat.models import Run, RunRow, Task
 from chat.models.runs import ENDED_RUNS
+from chat.reasons import Reason
 from chat.runs import control
 from chat.tables.ai.outputs import MisfitError, Output, outputs_of, read_answer
 from chat.tables.ai.runs import NewAiRun, NothingToFill, add_run
@@ -61,13 +63,15 @@ def compare(
             try:
                 ai_run = add_run(user, api_key_id, changed, NewAiRun(chosen), comparison=comparison)
             except InvalidRequest as problem:
-                raise InvalidRequest(problem.message, field=f"{name}.{problem.field}") from None
+                raise InvalidRequest(
+                    problem.message, field=f"{name}.{problem.field}", params=problem.params
+                ) from None
             if made:
                 copy_rows(ai_run.run, made[0].pk)
             else:
                 insert_rows(user, ai_run.run, changed, chosen)
                 if not ai_run.run.pending:
-                    raise NothingToFill("The scope has no rows.", field="scope")
+                    raise because(NothingToFill, Reason("empty_scope"), field="scope")
             made.append(ai_run)
         for ai_run in made:
             control.start(ai_run.run, "now")
@@ -87,7 +91,7 @@ def get_comparison(comparison_id: int) -> Comparison:
 
 
 def no_comparison() -> NotFound:
-    return NotFound("There is no such comparison.")
+    return because(NotFound, Reason("no_such_comparison"))
 
 
 def reveal(comparison: Comparison) -> None:

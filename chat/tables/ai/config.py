@@ -10,7 +10,9 @@ import msgspec
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
 from chat.models import Scene
+from chat.reasons import Reason
 from chat.tables.models import AiConfig, AiField, Field
 
 DIGEST_BYTES = 16
@@ -48,8 +50,11 @@ def examples_wanted(mapping: Mapping[str, JsonValue]) -> dict[str, int]:
         number = source[EXAMPLES]
         is_number = isinstance(number, int) and not isinstance(number, bool)
         if not is_number or not 1 <= cast("int", number) <= MAX_EXAMPLES:
-            message = f"This is a number of examples, 1 to {MAX_EXAMPLES}."
-            raise InvalidRequest(message, field=f"mapping.{variable}")
+            raise because(
+                InvalidRequest,
+                Reason.of("example_count", limit=MAX_EXAMPLES),
+                field=f"mapping.{variable}",
+            )
         found[variable] = cast("int", number)
     return found
 
@@ -96,7 +101,9 @@ def digest_of(content: Content) -> bytes:
 def store_config(ai_field: AiField, content: Content) -> AiConfig:
     """The row of this configuration, made if it is new. Raises InvalidRequest without a version."""
     if content["version"] is None:
-        raise InvalidRequest(f"The scene {ai_field.scene!r} has no live version.", field="scene")
+        raise because(
+            InvalidRequest, Reason.of("no_live_version", name=repr(ai_field.scene)), field="scene"
+        )
     config, _ = AiConfig.objects.get_or_create(
         ai_field=ai_field, digest=digest_of(content), defaults={"content": content}
     )
@@ -123,8 +130,7 @@ def in_order(ai_fields: Iterable[AiField], fields: Mapping[int, Field]) -> list[
         ready = [pk for pk in waiting if not needs[pk] & waiting.keys()]
         if not ready:
             names = ", ".join(repr(ai_field.name) for ai_field in waiting.values())
-            raise InvalidRequest(
-                f"These AI fields read each other: {names}."[:500], field="mapping"
-            )
+            reason = Reason.of("circular_ai_fields", names=names)
+            raise because(InvalidRequest, reason, field="mapping")
         ordered += [waiting.pop(pk) for pk in ready]
     return ordered

@@ -97,7 +97,7 @@ def get_ai_field(ai_field_id: int, *, is_deleted: bool = False) -> AiField:
 
 
 def no_ai_field() -> NotFound:
-    return NotFound("There is no such AI field.")
+    return because(NotFound, Reason("no_such_ai_field"))
 
 
 def live_ai_fields(table_id: int) -> list[AiField]:
@@ -170,11 +170,13 @@ def _check_outputs(row: AiField, outputs: Sequence[NewOutput]) -> None:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     for place, output in enumerate(outputs):
         if output.field.kind in _UNFILLED:
-            message = "An answer cannot fill links."
-            raise InvalidRequest(message, field=f"outputs.{place}.kind")
+            raise because(InvalidRequest, Reason("links_not_filled"), field=f"outputs.{place}.kind")
         if isinstance(properties, dict) and output.name not in ("", *properties):
-            message = f"Answers of the scene have no property {output.name!r}."
-            raise InvalidRequest(message, field=f"outputs.{place}.property")
+            raise because(
+                InvalidRequest,
+                Reason.of("no_such_property", name=repr(output.name)),
+                field=f"outputs.{place}.property",
+            )
 
 
 # --- Checking -----------------------------------------------------------------------------------
@@ -186,13 +188,13 @@ def request_options(row: AiField) -> dict[str, Any]:
 def _check_asked(row: AiField, user: User) -> None:
     """Raise a Problem unless `user` may ask so."""
     if "model" in row.options:
-        raise InvalidRequest("Name the model beside the options.", field="options.model")
+        raise because(InvalidRequest, Reason("model_in_options"), field="options.model")
     if not row.mapping:
-        raise InvalidRequest("Map at least one variable.", field="mapping")
+        raise because(InvalidRequest, Reason("nothing_read"), field="mapping")
     sizes = {"mapping": MAX_MAPPING_BYTES, "condition": MAX_CONDITION_BYTES}
     for name, limit in sizes.items():
         if exceeds(getattr(row, name), limit):
-            raise InvalidRequest(f"This may have {limit} bytes at most.", field=name)
+            raise because(InvalidRequest, Reason.of("too_many_bytes", limit=limit), field=name)
     # As what they will be when a run is made.
     constants: dict[str, JsonValue] = {
         variable: {"value": ""} for variable in examples_wanted(row.mapping)
@@ -232,8 +234,11 @@ def check_links(user: User, fields: Iterable[Field]) -> None:
         try:
             get_table(user, int(link.options["table"]), Access.READ)
         except (Forbidden, NotFound):
-            message = f"You may not read the table that {link.name!r} links to."
-            raise InvalidRequest(message, field="mapping") from None
+            raise because(
+                InvalidRequest,
+                Reason.of("linked_table_denied", name=repr(link.name)),
+                field="mapping",
+            ) from None
 
 
 def _check_reads(row: AiField) -> None:
@@ -244,13 +249,11 @@ def _check_reads(row: AiField) -> None:
         if isinstance(source, str):
             number = field_id(source)
             if number is None or number not in fields:
-                message = "This is the key of a field of the table, such as f12."
-                raise InvalidRequest(message, field=f"mapping.{variable}")
+                raise because(InvalidRequest, Reason("field_key"), field=f"mapping.{variable}")
             if number in own:
-                message = "An AI field cannot read its own answers."
-                raise InvalidRequest(message, field=f"mapping.{variable}")
+                raise because(InvalidRequest, Reason("own_answers"), field=f"mapping.{variable}")
     if condition_fields(row.condition) & own:
-        raise InvalidRequest("An AI field cannot read its own answers.", field="condition")
+        raise because(InvalidRequest, Reason("own_answers"), field="condition")
     statement = Statement(rows_table(row.table_id), operands_of(fields.values()))
     compile_filter(statement, row.condition, "condition")
     in_order(live_ai_fields(row.table_id), fields)

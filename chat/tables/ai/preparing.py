@@ -126,7 +126,7 @@ def _require_access(source: RunSource) -> None:
     ai_run = source.ai_run
     owner = ai_run.run.owner
     if not owner.is_active or not has_access(owner, ai_run.table, Access.RUN):
-        raise Forbidden("Who started this run may not run the table any more.")
+        raise because(Forbidden, Reason("starter_denied"))
     read = {
         *mapped_fields(source.mapping),  # type: ignore[arg-type]
         *condition_fields(ai_run.condition),
@@ -169,8 +169,9 @@ def _mapped(source: RunSource) -> list[Field]:
     for variable, key in source.mapping.items():
         number = field_id(key) if isinstance(key, str) else None
         if number is not None and number not in source.fields:
-            message = "The field that this variable is mapped to has been deleted."
-            raise InvalidRequest(message, field=f"mapping.{variable}")
+            raise because(
+                InvalidRequest, Reason("mapped_field_deleted"), field=f"mapping.{variable}"
+            )
     return [source.fields[number] for number in numbers]
 
 

@@ -11,7 +11,9 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.database.rows import fetch_column
 from aily.problems import NotFound
+from chat.exceptions import because
 from chat.models import LLMModel, Run, RunRow
+from chat.reasons import Reason
 from chat.tables.ai import answers
 from chat.tables.ai.answers import Answer
 from chat.tables.ai.reviews import thumb_name, verdict_name
@@ -37,7 +39,7 @@ def describe_cell(ai_field: AiField, row_id: int, reader: User) -> Object:
     parts = {"rows": rows_table(ai_field.table_id), "answers": answers_table(ai_field.pk)}
     found = fetch_column(str, statement(_CELL, **parts), [row_id])
     if not found:
-        raise NotFound(f"There is no row {row_id}.", field="row")
+        raise because(NotFound, Reason.of("no_such_row", id=row_id), field="row")
     cell = json.loads(found[0])
     outputs = list(Field.objects.filter(ai_field=ai_field, deleted_at=None))
     answer = answers.read(ai_field.table_id, outputs, [row_id])[row_id][ai_field.pk]

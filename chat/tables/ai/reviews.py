@@ -9,6 +9,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import execute
 from aily.problems import NotFound
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.changes import Author, Changed, record
 from chat.tables.models import AiField, Field
 from chat.tables.names import answers_table, statement
@@ -53,7 +55,7 @@ def review(
     }
     with transaction.atomic():
         if not execute(statement(_REVIEW, answers=answers_table(ai_field.pk)), params):
-            raise NotFound("There is no answer in this cell.", field="row")
+            raise because(NotFound, Reason("no_answer_in_cell"), field="row")
         outputs = Field.objects.filter(ai_field=ai_field, deleted_at=None)
         changed = Changed(row_ids=[row_id], field_ids=list(outputs.values_list("pk", flat=True)))
         record(ai_field.table, Author(user_id), changed)

@@ -100,11 +100,13 @@ def _chain(ai_field: AiField, also: Sequence[int]) -> list[AiField]:
     if not also:
         return [ai_field]
     if len(also) >= MAX_CHAINED:
-        raise InvalidRequest(f"A run fills {MAX_CHAINED} AI fields at most.", field="also")
+        raise because(
+            InvalidRequest, Reason.of("too_many_chained", limit=MAX_CHAINED), field="also"
+        )
     by_id = {found.pk: found for found in live_ai_fields(ai_field.table_id)}
     for number in also:
         if number not in by_id:
-            raise NotFound(f"The table has no AI field {number}.", field="also")
+            raise because(NotFound, Reason.of("no_ai_field_of_id", id=number), field="also")
     fields = {field.pk: field for field in live_fields(ai_field.table_id)}
     return in_order([by_id[pk] for pk in sorted({ai_field.pk, *also})], fields)
 
@@ -164,7 +166,7 @@ def add_run(
 def _insert_rows(user: User, run: Run, source: Source, scope: Scope, *, is_chained: bool) -> None:
     insert_rows(user, run, source, scope, is_chained=is_chained)
     if not run.total or (not run.pending and not is_chained):
-        raise NothingToFill("No cell of this scope is to be filled.", field="scope")
+        raise because(NothingToFill, Reason("nothing_to_fill"), field="scope")
 
 
 def new_run(user: User, api_key_id: int | None, source: Source, new: NewAiRun) -> Run:
@@ -219,11 +221,13 @@ def estimate_scope(
     source = load_sources([ai_field.pk])[ai_field.pk]
     _check_may_ask(user, api_key_id, source, new)
     if source.content["version"] is None:
-        raise InvalidRequest(f"The scene {ai_field.scene!r} has no live version.", field="scene")
+        raise because(
+            InvalidRequest, Reason.of("no_live_version", name=repr(ai_field.scene)), field="scene"
+        )
     with bounded_query():
         found = survey(user, source, new.scope, sampling.SAMPLE_ROWS)
     if not found.rows:
-        raise NothingToFill("No cell of this scope is to be filled.", field="scope")
+        raise because(NothingToFill, Reason("nothing_to_fill"), field="scope")
     run = new_run(user, api_key_id, source, new)
     rows = preparing.sample_of(source, found.sample)
     drafts = sampling.draft_rows(run, rows)
@@ -247,4 +251,4 @@ def get_ai_run(run_id: UUID) -> AiRun:
 
 
 def no_run() -> NotFound:
-    return NotFound("There is no such run.", field="run_id")
+    return because(NotFound, Reason("no_such_run"), field="run_id")

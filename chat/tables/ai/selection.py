@@ -13,7 +13,9 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.database.rows import Row, execute, fetch_rows
 from aily.problems import InvalidRequest, NotFound
+from chat.exceptions import because
 from chat.models import Run
+from chat.reasons import Reason
 from chat.tables.ai.preparing import REASONS
 from chat.tables.ai.sources import Source
 from chat.tables.models import View, Which
@@ -224,7 +226,7 @@ def _view(user: User, table_id: int, scope: Scope) -> View | None:
     except NotFound:
         view = None
     if view is None or view.table_id != table_id:
-        raise NotFound("There is no such view of this table.", field="scope.view")
+        raise because(NotFound, Reason("no_such_view"), field="scope.view")
     return view
 
 
@@ -261,8 +263,11 @@ def copy_rows(run: Run, first: UUID) -> None:
 
 def _set_counts(run: Run, inserted: _Inserted) -> None:
     if inserted.total > settings.RUN_MAX_ROWS:
-        message = f"A run has at most {settings.RUN_MAX_ROWS} rows: choose fewer."
-        raise InvalidRequest(message, field="scope")
+        raise because(
+            InvalidRequest,
+            Reason.of("too_many_run_rows", limit=settings.RUN_MAX_ROWS),
+            field="scope",
+        )
     counts = {"total": inserted.total, "pending": inserted.pending, "bytes": inserted.bytes}
     execute(_SET_COUNTS, {"run_id": run.pk, **counts})
     run.total, run.pending, run.input_bytes = inserted.total, inserted.pending, inserted.bytes

@@ -9,6 +9,8 @@ from decimal import Decimal, InvalidOperation
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Field, Kind
 from chat.tables.rows.reading import load_rows
 from chat.tables.values import Cell, choices, to_json
@@ -27,11 +29,9 @@ def check_truth(
     known = {field.key: field for field in fields if field.kind != Kind.LINK}
     for output, right in truth.items():
         if output not in own:
-            message = "The AI field has no such output."
-            raise InvalidRequest(message, field=f"truth.{output}")
+            raise because(InvalidRequest, Reason("no_such_output"), field=f"truth.{output}")
         if right not in known or right in own:
-            message = "This is another field of the table, which has the right answers."
-            raise InvalidRequest(message, field=f"truth.{output}")
+            raise because(InvalidRequest, Reason("right_answers"), field=f"truth.{output}")
 
 
 def read_truth(

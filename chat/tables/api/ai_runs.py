@@ -56,7 +56,7 @@ def _find_own(request: AuthenticatedRequest, run_id: UUID) -> AiRun:
     """A run of the caller's own. Raises Forbidden for another's, whose owner would pay."""
     found = _find(request, run_id)
     if found.run.owner_id != request.auth.user.pk:
-        raise Forbidden("Only who started a run can go on with it, as they pay: start another.")
+        raise because(Forbidden, Reason("run_of_another"))
     return found
 
 

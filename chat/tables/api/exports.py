@@ -18,6 +18,8 @@ from aily.problems import Conflict, InvalidRequest, NotFound
 from aily.rest.etags import if_match
 from aily.rest.openapi import documented_responses
 from aily.rest.pages import Page
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import stored_views
 from chat.tables.api.downloads import download
 from chat.tables.api.transfer_schemas import ExportIn, ExportOut
@@ -75,10 +77,9 @@ def create_export(
     if payload.view is not None:
         view = stored_views.find_view(user, payload.view)
         if view.table_id != table.pk:
-            raise InvalidRequest("This view is of another table.", field="view")
+            raise because(InvalidRequest, Reason("other_table_view"), field="view")
         if payload.filter is not None or payload.sorts:
-            message = "A view has its own: give a view, or a filter and sorts."
-            raise InvalidRequest(message, field="filter")
+            raise because(InvalidRequest, Reason("view_or_filter"), field="filter")
     job = control.begin(user, table, view, payload.format, options)
     ring_transfers()
     return Status(202, job)
@@ -111,7 +112,7 @@ async def get_export_file(request: AuthenticatedRequest, export_id: UUID) -> Str
         raise Conflict(f"This export is {job.state}.", field="state", retry_after_seconds=1)
     file = job.file
     if file is None or (file.expires_at is not None and file.expires_at < timezone.now()):
-        raise NotFound("The file has expired: export once more.")
+        raise because(NotFound, Reason("export_expired"))
     return download(request, file.pk, file.name, _MEDIA_TYPES[job.format])
 
 

@@ -9,6 +9,8 @@ from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import NotFound
 from aily.rest.etags import if_match
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import fields, retyping
 from chat.tables.actors import ring_converter
 from chat.tables.ai.fields import restore_ai_field
@@ -30,7 +32,7 @@ class ClientQuery(Schema):
 
 def _find(request: AuthenticatedRequest, field_id: int, access: Access) -> Field:
     row = Field.objects.select_related("table").filter(pk=field_id).first()
-    missing = NotFound("There is no such field.")
+    missing = because(NotFound, Reason("no_such_field"))
     if row is None or row.table.deleted_at is not None:
         raise missing
     require_access(request.auth.user, row.table, access, missing)

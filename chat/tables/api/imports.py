@@ -203,7 +203,7 @@ async def get_import_report(
 def _load_report(request: HttpRequest, import_id: UUID) -> StoredFile:
     file = _load(request, import_id).report_file
     if file is None:
-        raise NotFound("There is no report: every row did fit, or it was deleted.")
+        raise because(NotFound, Reason("no_report"))
     return file
 
 

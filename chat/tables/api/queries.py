@@ -14,6 +14,8 @@ from accounts.idempotency import idempotent
 from accounts.models import User
 from aily.problems import InvalidRequest
 from aily.rest.requests import no_body
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import undo
 from chat.tables.api.authors import author_of
 from chat.tables.api.row_pages import rows_response
@@ -86,8 +88,7 @@ def _wanted(fields: list[Field], keys: list[str] | None) -> list[Field]:
     known = {field.key: field for field in fields}
     for index, key in enumerate(keys):
         if key not in known:
-            message = "There is no such field in this table."
-            raise InvalidRequest(message, field=f"fields.{index}")
+            raise because(InvalidRequest, Reason("no_such_field"), field=f"fields.{index}")
     return [known[key] for key in dict.fromkeys(keys)]
 
 
@@ -158,4 +159,4 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidRequest("There is no such import or run.", field="batch") from None
+        raise because(InvalidRequest, Reason("no_such_batch"), field="batch") from None

@@ -15,6 +15,8 @@ from accounts.idempotency import idempotent
 from aily.problems import NotFound, PreconditionFailed
 from aily.rest.etags import FIELD as IF_MATCH
 from aily.rest.etags import matches, takes_if_match
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.api.authors import author_of
 from chat.tables.api.fields import ClientQuery
 from chat.tables.api.row_pages import rows_response
@@ -43,7 +45,7 @@ router = Router(tags=["tables"])
 def _read(table: Table, row_id: int) -> RowJson:
     row = shown_rows(table.pk, live_fields(table.pk), [row_id])[0] if row_id <= MAX_ROW_ID else None
     if row is None:
-        raise NotFound(f"There is no row {row_id}.")
+        raise because(NotFound, Reason.of("no_such_row", id=row_id))
     return row
 
 
@@ -142,7 +144,7 @@ def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
     Raises NotFound and PreconditionFailed.
     """
     if row_id > MAX_ROW_ID:
-        raise NotFound(f"There is no row {row_id}.")
+        raise because(NotFound, Reason.of("no_such_row", id=row_id))
     if IF_MATCH not in request.headers:
         yield
         return

@@ -15,6 +15,8 @@ from aily.database.replica import may_read_replica
 from aily.problems import NotFound
 from aily.rest.etags import if_match
 from aily.rest.pages import Page, PageContent, ordered
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import tables
 from chat.tables.api.schemas import (
     TableFilter,
@@ -87,7 +89,7 @@ def get_table(request: AuthenticatedRequest, table_id: int) -> Table:
     user = request.auth.user
     table: Table | None = Table.objects.select_related("owner").filter(pk=table_id).first()
     if table is None:
-        raise NotFound("There is no such table, or it is not yours.")
+        raise because(NotFound, Reason("no_such_table"))
     require_access(user, table, Access.READ)
     return show(user, table)
 

@@ -54,7 +54,7 @@ def load(owner_id: int, export_id: Any) -> Export:
 
 
 def no_export() -> NotFound:
-    return NotFound("There is no such export, or it is not yours.")
+    return because(NotFound, Reason("no_such_export"))
 
 
 def cancel(job: Export) -> Export:

@@ -9,6 +9,8 @@ from psycopg import sql
 
 from accounts.models import User
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.fields import live_fields
 from chat.tables.models import AiField, Export, Field
 from chat.tables.queries.aggregates import Grouping
@@ -49,7 +51,7 @@ def selection_of(job: Export, reader: User) -> Selection:
     if options.get("fields"):
         fields = _chosen(live_fields(job.table_id), options["fields"])
     if not fields:
-        raise InvalidRequest("There is no field to export.", field="fields")
+        raise because(InvalidRequest, Reason("nothing_to_export"), field="fields")
     ai_fields: list[AiField] = []
     if options.get("provenance"):
         wanted = {field.ai_field_id for field in fields if field.ai_field_id is not None}
@@ -68,5 +70,5 @@ def _chosen(fields: Sequence[Field], keys: Sequence[str]) -> list[Field]:
     by_key = {field.key: field for field in fields}
     for at, key in enumerate(keys):
         if key not in by_key:
-            raise InvalidRequest("There is no such field in this table.", field=f"fields.{at}")
+            raise because(InvalidRequest, Reason("no_such_field"), field=f"fields.{at}")
     return [by_key[key] for key in dict.fromkeys(keys)]

@@ -47,7 +47,7 @@ def load(owner_id: int, import_id: Any) -> Import:
     """One of the owner's imports. Raises NotFound."""
     found = Import.objects.filter(pk=import_id, owner=owner_id) if is_own(import_id) else None
     if found is None or (job := found.first()) is None:
-        raise NotFound("There is no such import, or it is not yours.")
+        raise because(NotFound, Reason("no_such_import"))
     return job
 
 
@@ -75,7 +75,7 @@ def choose(job: Import, user: User, given: Mapping[str, Any]) -> Import:
     if "key_field" in given:
         given["key_field_id"] = _key_id(job, given.pop("key_field"))
     if "new_table" in given and not job.new_table:
-        raise InvalidRequest("The table of this import is there already.", field="new_table")
+        raise because(InvalidRequest, Reason("table_there"), field="new_table")
     if not Import.objects.filter(pk=job.pk, state=job.state).update(**given):
         raise because(Conflict, Reason("import_changed"), field="state")
     job.refresh_from_db()
@@ -91,11 +91,11 @@ def _require_open(job: Import) -> None:
 def _check_dialect(job: Import, dialect: Mapping[str, object]) -> None:
     for name in dialect:
         if name == "sheet" and job.format != "xlsx":
-            raise InvalidRequest("Only a workbook has sheets.", field="dialect.sheet")
+            raise because(InvalidRequest, Reason("only_workbook_sheets"), field="dialect.sheet")
         if name in ("delimiter", "quote", "encoding") and job.format == "xlsx":
-            raise InvalidRequest("A workbook has none.", field=f"dialect.{name}")
+            raise because(InvalidRequest, Reason("workbook_setting"), field=f"dialect.{name}")
         if name in ("delimiter", "quote", "has_header") and job.format == "jsonl":
-            raise InvalidRequest("JSONL has none.", field=f"dialect.{name}")
+            raise because(InvalidRequest, Reason("jsonl_setting"), field=f"dialect.{name}")
 
 
 def _key_id(job: Import, key: str | None) -> int | None:
@@ -106,10 +106,9 @@ def _key_id(job: Import, key: str | None) -> int | None:
     is_number = number.isascii() and number.isdecimal() and len(number) <= 18
     field = fields.filter(pk=int(number)).first() if is_number else None
     if job.table_id is None or field is None:
-        raise InvalidRequest("The table has no such field.", field="key_field")
+        raise because(InvalidRequest, Reason("no_such_field"), field="key_field")
     if field.kind not in KEY_KINDS:
-        message = f"A field of the kind {field.kind} is no key."
-        raise InvalidRequest(message, field="key_field")
+        raise because(InvalidRequest, Reason.of("no_key_kind", kind=field.kind), field="key_field")
     return field.pk
 
 
@@ -187,7 +186,7 @@ def _share_table(table_id: int) -> None:
     ddl.bound_waits()
     lock = "SELECT id FROM tables_table WHERE id = %s AND deleted_at IS NULL FOR KEY SHARE"
     if not fetch_column(int, lock, [table_id]):
-        raise NotFound("There is no such table, or it is not yours.")
+        raise because(NotFound, Reason("no_such_table"))
 
 
 def _refuse_changing_kinds(targets: Sequence[int | None]) -> None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from accounts.models import User
 from aily.database.rows import Row, fetch_rows
 from aily.problems import InvalidRequest
+from chat.exceptions import because
 from chat.reasons import Reason
 from chat.tables.files.cells import CellError, parse_labels
 from chat.tables.files.dialects import Dialect
@@ -55,21 +56,22 @@ def find_target(field: Field, by: JsonValue, reader: User, where: str) -> Target
     or `id`; None: the field that stands for its rows. Raises InvalidRequest."""
     table = Table.objects.live().filter(pk=cast("int", field.options["table"])).first()
     if table is None or not has_access(reader, table, Access.READ):
-        message = "The linked table is gone, or you may not read it."
-        raise InvalidRequest(message, field=f"{where}.field")
+        raise because(
+            InvalidRequest,
+            Reason.of("linked_table_denied", name=repr(field.name)),
+            field=f"{where}.field",
+        )
     if by == BY_ID:
         return Target(table.pk, None)
     if by is None:
         found = label_fields([table.pk], None).get(table.pk)
         if found is None:
-            message = "No field of the linked table can name its rows: say `by` which."
-            raise InvalidRequest(message, field=f"{where}.by")
+            raise because(InvalidRequest, Reason("no_naming_field"), field=f"{where}.by")
         return Target(table.pk, found)
     named = Field.objects.filter(table=table, deleted_at=None, ai_field=None, kind__in=LABEL_KINDS)
     fields = {named_field.key: named_field for named_field in named}
     if not isinstance(by, str) or by not in fields:
-        message = "This is a field of the linked table with texts or numbers, or `id`."
-        raise InvalidRequest(message, field=f"{where}.by")
+        raise because(InvalidRequest, Reason("naming_field"), field=f"{where}.by")
     return Target(table.pk, fields[by])
 
 

@@ -51,8 +51,9 @@ def importable_fields(table_id: int) -> list[Field]:
 def check_mapping(job: Import, mapping: Sequence[Mapped], user: User) -> None:
     """Raise InvalidRequest, naming the entry, unless each column goes where it may."""
     if len(mapping) != len(job.columns):
-        message = f"The file has {len(job.columns)} columns: give an entry for each, or null."
-        raise InvalidRequest(message, field="mapping")
+        raise because(
+            InvalidRequest, Reason.of("mapping_count", count=len(job.columns)), field="mapping"
+        )
     fields = {field.key: field for field in live_fields(job.table_id)} if job.table_id else {}
     taken: set[str] = set()
     for at, entry in enumerate(mapping):
@@ -74,26 +75,27 @@ def _check_entry(
     if set(entry) == {"new"} and isinstance(new, dict) and new.keys() <= {"name", "kind"}:
         if new.get("kind") not in Kind.values or new["kind"] in _NOT_CREATED:
             kinds = ", ".join(kind for kind in Kind.values if kind not in _NOT_CREATED)
-            raise InvalidRequest(f"This is one of {kinds}.", field=f"{where}.new.kind")
+            raise because(
+                InvalidRequest, Reason.of("one_of", values=kinds), field=f"{where}.new.kind"
+            )
         name = new.get("name")
         if not isinstance(name, str) or not name.strip():
             raise because(InvalidRequest, Reason("unnamed_field"), field=f"{where}.new.name")
         return name.strip()
-    message = 'This is null, {"field": "f1"} or {"new": {"name": "A name", "kind": "text"}}.'
-    raise InvalidRequest(message, field=where)
+    raise because(InvalidRequest, Reason("mapping_shape"), field=where)
 
 
 def _check_field(
     entry: Mapping[str, JsonValue], field: Field | None, where: str, user: User
 ) -> str:
     if field is None:
-        raise InvalidRequest("The table has no such field.", field=f"{where}.field")
+        raise because(InvalidRequest, Reason("no_such_field"), field=f"{where}.field")
     if field.ai_field_id is not None:
-        raise InvalidRequest("A file cannot fill an AI field.", field=f"{where}.field")
+        raise because(InvalidRequest, Reason("file_fills_ai_field"), field=f"{where}.field")
     if field.kind == Kind.LINK:
         find_target(field, entry.get("by"), user, where)
     elif "by" in entry:
-        raise InvalidRequest("Only links are found by a field.", field=f"{where}.by")
+        raise because(InvalidRequest, Reason("by_of_links"), field=f"{where}.by")
     return field.key
 
 

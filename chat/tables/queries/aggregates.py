@@ -9,6 +9,8 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries.execution import run
 from chat.tables.queries.filters import compile_filter
 from chat.tables.queries.operands import Operand
@@ -69,8 +71,9 @@ def compile_groups(
 ) -> list[SortKey]:
     """The keys that rows are grouped by, in the order of the groups. Raises InvalidRequest."""
     if len(groups) > MAX_GROUP_FIELDS:
-        message = f"Rows are grouped by at most {MAX_GROUP_FIELDS} fields."
-        raise InvalidRequest(message, field=path)
+        raise because(
+            InvalidRequest, Reason.of("too_many_groupings", limit=MAX_GROUP_FIELDS), field=path
+        )
     return [
         _group_key(statement, group, collation, f"{path}.{index}")
         for index, group in enumerate(groups)
@@ -80,14 +83,16 @@ def compile_groups(
 def _group_key(statement: Statement, group: Grouping, collation: str, path: str) -> SortKey:
     operand = statement.operand(group.field, f"{path}.field")
     if operand.kind in _UNGROUPED:
-        message = f"Rows cannot be grouped by values of the kind {operand.kind}."
-        raise InvalidRequest(message, field=f"{path}.field")
+        raise because(
+            InvalidRequest, Reason.of("not_groupable", kind=operand.kind), field=f"{path}.field"
+        )
     key = sort_key(operand, collation, f"{path}.field", is_descending=group.is_descending)
     if group.bucket is None:
         return key
     if operand.kind not in ("date", "datetime") or group.bucket not in BUCKETS:
-        message = f"Dates and times can be grouped by {', '.join(BUCKETS)}."
-        raise InvalidRequest(message, field=f"{path}.bucket")
+        raise because(
+            InvalidRequest, Reason.of("buckets", names=", ".join(BUCKETS)), field=f"{path}.bucket"
+        )
     # Of a time its day in UTC, whatever the session's time zone.
     value = sql.SQL("date_trunc({}, ({})::timestamptz, 'UTC')").format(
         sql.Literal(group.bucket), _in_utc(operand)
@@ -147,21 +152,27 @@ def aggregate_columns(
 ) -> list[sql.Composable]:
     """What is computed of each group. Raises InvalidRequest."""
     if len(aggregates) > MAX_AGGREGATES:
-        message = f"At most {MAX_AGGREGATES} values are computed of a group."
-        raise InvalidRequest(message, field="aggregates")
+        raise because(
+            InvalidRequest,
+            Reason.of("too_many_aggregates", limit=MAX_AGGREGATES),
+            field="aggregates",
+        )
     found: list[sql.Composable] = []
     for wanted in aggregates:
         path = f"aggregates.{wanted.field}"
         operand = statement.operand(wanted.field, path)
         template, kinds = FUNCTIONS.get(wanted.function, ("", ()))
         if operand.kind not in kinds:
-            names = [name for name, (_, kinds) in FUNCTIONS.items() if operand.kind in kinds]
-            message = (
-                f"Of the kind {operand.kind} these are computed: {', '.join(names) or 'none'}."
-            )
-            raise InvalidRequest(message, field=path)
+            raise because(InvalidRequest, _functions_of(operand.kind), field=path)
         found.append(sql.SQL(template).format(operand.value))
     return found
+
+
+def _functions_of(kind: str) -> Reason:
+    names = [name for name, (_, kinds) in FUNCTIONS.items() if kind in kinds]
+    if not names:
+        return Reason.of("no_functions", kind=kind)
+    return Reason.of("functions", kind=kind, names=", ".join(names))
 
 
 def _group(row: Sequence[object], keys: int) -> Group:

@@ -16,6 +16,8 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries import literals
 from chat.tables.queries.dates import begin_of, days_within, zone_named
 from chat.tables.queries.operands import ROW_ID, Operand
@@ -34,7 +36,7 @@ _Compiler = Callable[[Statement, Operand, Condition, str], sql.Composable]
 def compile_condition(statement: Statement, condition: Condition, path: str) -> sql.Composable:
     """The SQL of one condition. Raises InvalidRequest naming what is wrong."""
     if unknown := sorted(set(condition) - _KEYS):
-        raise InvalidRequest("A condition has no such part.", field=f"{path}.{unknown[0]}")
+        raise because(InvalidRequest, Reason("condition_part"), field=f"{path}.{unknown[0]}")
     operand = statement.operand(condition["field"], f"{path}.field")
     name = condition.get("op")
     if name == "state_in" and operand.state is not None:
@@ -42,13 +44,12 @@ def compile_condition(statement: Statement, condition: Condition, path: str) -> 
     known = OPERATORS[operand.kind]
     compiler = known.get(name) if isinstance(name, str) else None
     if compiler is None:
-        names = ", ".join(known)
-        message = f"Values of the kind {operand.kind} are compared by {names}."
-        raise InvalidRequest(message, field=f"{path}.op")
+        reason = Reason.of("comparison", kind=operand.kind, names=", ".join(known))
+        raise because(InvalidRequest, reason, field=f"{path}.op")
     if "timezone" in condition and operand.kind not in ("date", "datetime"):
-        raise InvalidRequest("Only dates have a time zone.", field=f"{path}.timezone")
+        raise because(InvalidRequest, Reason("zone_of_dates"), field=f"{path}.timezone")
     if name in ("empty", "not_empty") and condition.get("value") is not None:
-        raise InvalidRequest("This comparison takes no value.", field=f"{path}.value")
+        raise because(InvalidRequest, Reason("comparison_without_value"), field=f"{path}.value")
     found = compiler(statement, operand, condition, path)
     return sql.SQL("({} IS TRUE)").format(found)
 
@@ -110,7 +111,7 @@ def _between(
 def _two(condition: Condition, path: str) -> tuple[JsonValue, JsonValue]:
     values = _value(condition)
     if not isinstance(values, list) or len(values) != 2:
-        raise InvalidRequest("This is a list of two values: from, to.", field=f"{path}.value")
+        raise because(InvalidRequest, Reason("two_values"), field=f"{path}.value")
     return values[0], values[1]
 
 
@@ -120,8 +121,11 @@ def _state_in(
     wanted = literals.items(_value(condition), f"{path}.value")
     for index, name in enumerate(wanted):
         if name not in STATES:
-            message = f"A state is one of {', '.join(STATES)}."
-            raise InvalidRequest(message, field=f"{path}.value.{index}")
+            raise because(
+                InvalidRequest,
+                Reason.of("one_of", values=", ".join(STATES)),
+                field=f"{path}.value.{index}",
+            )
     states = statement.param(wanted, "text[]")
     state = operand.state() if operand.state is not None else sql.SQL("NULL")
     return sql.SQL("(coalesce({}, 'none') = ANY({}))").format(state, states)
@@ -292,8 +296,7 @@ def _contains_link(
     value = _value(condition)
     if isinstance(value, str) and operand.link is not None:
         if operand.link.label is None:
-            message = "You may not read the table that this links to. Compare with a row's id."
-            raise InvalidRequest(message, field=f"{path}.value")
+            raise because(InvalidRequest, Reason("link_unreadable"), field=f"{path}.value")
         wanted = statement.param(literals.pattern(value, f"{path}.value"), "text")
         label = sql.SQL("{}::text ILIKE {}").format(operand.link.label, wanted)
         return _linked(operand, label, with_rows=True)

@@ -11,6 +11,8 @@ import msgspec
 from psycopg import sql
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries.sorts import SortKey
 from chat.tables.queries.statement import TRUE, Statement, all_of, any_of
 
@@ -38,11 +40,11 @@ def decode_cursor(text: str, digest: str, keys: Sequence[SortKey]) -> Cursor:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         cursor = msgspec.json.decode(raw, type=Cursor)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        raise InvalidRequest("This is no cursor.", field="cursor") from None
+        raise because(InvalidRequest, Reason("no_cursor"), field="cursor") from None
     if cursor.digest != digest or len(cursor.values) != len(keys):
-        raise InvalidRequest("This cursor is of another query.", field="cursor")
+        raise because(InvalidRequest, Reason("other_cursor"), field="cursor")
     if any(value is not None and "\0" in value for value in cursor.values):
-        raise InvalidRequest("This is no cursor.", field="cursor")
+        raise because(InvalidRequest, Reason("no_cursor"), field="cursor")
     return cursor
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 
 MAX_DAYS = 3_650
 #: The days [first, end) of a span.
@@ -69,9 +71,8 @@ def days_within(name: object, zone: ZoneInfo, path: str) -> Days:
             days = timedelta(days=int(match[2]))
             tomorrow = today + timedelta(days=1)
             return (tomorrow - days, tomorrow) if match[1] == "last" else (today, today + days)
-    names = ", ".join(_SPANS)
-    message = f"This is one of {names}, or last_N_days or next_N_days, N from 1 to {MAX_DAYS}."
-    raise InvalidRequest(message, field=path)
+    reason = Reason.of("days", names=", ".join(_SPANS), limit=MAX_DAYS)
+    raise because(InvalidRequest, reason, field=path)
 
 
 def zone_named(name: object, path: str) -> ZoneInfo:
@@ -83,7 +84,7 @@ def zone_named(name: object, path: str) -> ZoneInfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         pass
-    raise InvalidRequest("There is no such time zone, such as Asia/Shanghai.", field=path)
+    raise because(InvalidRequest, Reason("no_such_zone"), field=path)
 
 
 def begin_of(day: date, zone: ZoneInfo) -> datetime:

@@ -13,6 +13,8 @@ from psycopg.errors import QueryCanceled, UndefinedColumn, UndefinedTable
 
 from aily.database.rows import execute, fetch_tuples
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.exceptions import QueryTimeout, TableBusy
 from chat.tables.queries.statement import Statement
 
@@ -42,7 +44,9 @@ def bounded_query() -> Iterator[None]:
             raise TableBusy("The fields of the table are being changed.") from None
         raise
     except DataError as error:
-        raise InvalidRequest(f"This cannot be computed: {error}".strip()) from None
+        raise because(
+            InvalidRequest, Reason.of("not_computed", detail=str(error).strip())
+        ) from None
 
 
 def _bound() -> None:

@@ -12,6 +12,8 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries.conditions import compile_condition
 from chat.tables.queries.operands import Operands
 from chat.tables.queries.statement import TRUE, Statement, all_of, any_of
@@ -30,8 +32,11 @@ def compile_filter(statement: Statement, tree: JsonValue, path: str = "filter") 
     if tree is None or tree == {}:
         return TRUE
     if (number := _count(tree, path, 0)) > MAX_CONDITIONS:
-        message = f"A filter has at most {MAX_CONDITIONS} conditions; this has {number}."
-        raise InvalidRequest(message, field=path)
+        raise because(
+            InvalidRequest,
+            Reason.of("too_many_conditions", limit=MAX_CONDITIONS, count=number),
+            field=path,
+        )
     return _compile(statement, tree, path)
 
 
@@ -42,8 +47,7 @@ def _count(node: JsonValue, path: str, level: int) -> int:
     if children is None:
         return 1
     if level >= MAX_LEVELS:
-        message = f"Groups of conditions can be nested {MAX_LEVELS} deep."
-        raise InvalidRequest(message, field=path)
+        raise because(InvalidRequest, Reason.of("nested_conditions", limit=MAX_LEVELS), field=path)
     name = next(iter(node)) if isinstance(node, dict) else ""
     below = sum(
         _count(child, f"{path}.{name}.{index}", level + 1) for index, child in enumerate(children)
@@ -64,10 +68,7 @@ def _compile(statement: Statement, node: JsonValue, path: str) -> sql.Composable
     children = _children(node)
     if children is None:
         if not isinstance(node, dict) or "field" not in node:
-            message = (
-                'This is a group, {"and": [...]} or {"or": [...]}, or a condition with `field`.'
-            )
-            raise InvalidRequest(message, field=path)
+            raise because(InvalidRequest, Reason("filter_shape"), field=path)
         return compile_condition(statement, node, path)
     name = next(iter(node)) if isinstance(node, dict) else ""
     return _GROUPS[name](

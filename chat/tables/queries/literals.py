@@ -10,6 +10,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
 from chat.reasons import Reason
 from chat.tables.queries.operands import Operand
 from chat.tables.queries.statement import Statement
@@ -96,7 +97,7 @@ def read_value(kind: str, value: JsonValue, path: str) -> object:
     try:
         return _READERS[kind][0](value)
     except UnfitValueError as error:
-        raise InvalidRequest(str(error), field=path, params=error.reason.as_params()) from None
+        raise because(InvalidRequest, error.reason, field=path) from None
 
 
 def scalar(statement: Statement, operand: Operand, value: JsonValue, path: str) -> sql.Composable:
@@ -115,9 +116,9 @@ def array(statement: Statement, operand: Operand, value: JsonValue, path: str) -
 def items(value: JsonValue, path: str) -> list[JsonValue]:
     """A list of at most MAX_VALUES."""
     if not isinstance(value, list):
-        raise InvalidRequest("This is a list of values.", field=path)
+        raise because(InvalidRequest, Reason("not_list"), field=path)
     if len(value) > MAX_VALUES:
-        raise InvalidRequest(f"This has at most {MAX_VALUES} values.", field=path)
+        raise because(InvalidRequest, Reason.of("more_values", limit=MAX_VALUES), field=path)
     return value
 
 
@@ -127,7 +128,7 @@ def _read(operand: Operand, value: JsonValue, path: str) -> object:
         return read_value(operand.kind, value, path)
     found = operand.choices.get(value) if isinstance(value, str) else value
     if found not in operand.choices.values() or isinstance(found, bool):
-        raise InvalidRequest("There is no such choice in this field.", field=path)
+        raise because(InvalidRequest, Reason("no_such_choice"), field=path)
     return found
 
 
@@ -135,6 +136,6 @@ def pattern(text: JsonValue, path: str, *, is_start: bool = False) -> str:
     """A pattern for ILIKE: the text anywhere, or at the start. Raises InvalidRequest."""
     found = read_value("text", text, path)
     if not found:
-        raise InvalidRequest("This is a text that is not empty.", field=path)
+        raise because(InvalidRequest, Reason("empty_text"), field=path)
     escaped = str(found).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"{escaped}%" if is_start else f"%{escaped}%"

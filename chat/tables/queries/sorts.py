@@ -11,6 +11,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import fetch_column
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries.operands import ROW_ID, LinkedTable, Operand
 from chat.tables.queries.statement import Statement
 
@@ -71,11 +73,10 @@ def _known_collations() -> frozenset[str]:
 def check_collation(collation: str) -> None:
     """Raise InvalidRequest if texts cannot be sorted by it here."""
     if collation not in COLLATIONS:
-        names = ", ".join(repr(name) for name in COLLATIONS)
-        raise InvalidRequest(f"This is one of {names}.", field="collation")
+        reason = Reason.of("one_of", values=", ".join(repr(name) for name in COLLATIONS))
+        raise because(InvalidRequest, reason, field="collation")
     if (named := COLLATIONS[collation]) and named not in _known_collations():
-        message = "The database of this installation cannot sort like this."
-        raise InvalidRequest(message, field="collation")
+        raise because(InvalidRequest, Reason("collation_missing"), field="collation")
 
 
 def compile_sorts(
@@ -83,9 +84,9 @@ def compile_sorts(
 ) -> list[SortKey]:
     """The keys of the order, the row's id at the end. Raises InvalidRequest naming the place."""
     if not isinstance(sorts, list):
-        raise InvalidRequest("This is a list of sorts.", field=path)
+        raise because(InvalidRequest, Reason("not_list"), field=path)
     if len(sorts) > MAX_SORTS:
-        raise InvalidRequest(f"There are at most {MAX_SORTS} sorts.", field=path)
+        raise because(InvalidRequest, Reason.of("too_many_sorts", limit=MAX_SORTS), field=path)
     keys: dict[str, SortKey] = {}
     for index, sort in enumerate(sorts):
         key = _compile(statement, sort, collation, f"{path}.{index}")
@@ -98,10 +99,10 @@ def compile_sorts(
 
 def _compile(statement: Statement, sort: JsonValue, collation: str, path: str) -> SortKey:
     if not isinstance(sort, dict) or not {"field"} <= set(sort) <= {"field", "desc"}:
-        raise InvalidRequest("This is an object with `field` and `desc`.", field=path)
+        raise because(InvalidRequest, Reason("sort_shape"), field=path)
     is_descending = sort.get("desc", False)
     if not isinstance(is_descending, bool):
-        raise InvalidRequest("This is true or false.", field=f"{path}.desc")
+        raise because(InvalidRequest, Reason("not_boolean"), field=f"{path}.desc")
     operand = statement.operand(sort["field"], f"{path}.field")
     return sort_key(operand, collation, f"{path}.field", is_descending=is_descending)
 
@@ -109,8 +110,7 @@ def _compile(statement: Statement, sort: JsonValue, collation: str, path: str) -
 def sort_key(operand: Operand, collation: str, path: str, *, is_descending: bool) -> SortKey:
     """The key of one value. Raises InvalidRequest where there is no order."""
     if operand.kind in _UNSORTED:
-        message = f"Values of the kind {operand.kind} have no order."
-        raise InvalidRequest(message, field=path)
+        raise because(InvalidRequest, Reason.of("not_sortable", kind=operand.kind), field=path)
     value = _sorted_value(operand)
     kind = _TYPES.get(operand.kind, "text")
     if kind == "text" and (named := COLLATIONS.get(collation)):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.queries.operands import Operand, Operands
 
 TRUE = sql.SQL("true")
@@ -36,7 +38,7 @@ class Statement:
         """The value named `name`, joined where it must be. Raises InvalidRequest naming `path`."""
         found = self.operands.get(name) if isinstance(name, str) else None
         if found is None:
-            raise InvalidRequest("There is no such field in this table.", field=path)
+            raise because(InvalidRequest, Reason("no_such_field"), field=path)
         if found.join is not None:
             self._joins[found.join.as_string()] = found.join
         return found

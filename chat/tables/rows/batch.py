@@ -16,6 +16,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import execute
 from aily.problems import InvalidRequest, NotFound, Problem
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables import ddl
 from chat.tables.changes import Author, Changed, record
 from chat.tables.exceptions import CellConflict, TableBusy
@@ -70,8 +72,11 @@ def apply_batch(table: Table, author: Author, batch: Batch) -> BatchResult:
     batch is not atomic, problems of single operations are in their outcomes.
     """
     if len(batch.operations) > MAX_OPERATIONS:
-        message = f"A batch may have {MAX_OPERATIONS} operations at most."
-        raise InvalidRequest(message, field="operations")
+        raise because(
+            InvalidRequest,
+            Reason.of("too_many_operations", limit=MAX_OPERATIONS),
+            field="operations",
+        )
     try:
         with transaction.atomic():
             return _Writer(table, author, batch).run()
@@ -162,12 +167,12 @@ class _Writer:
         name, where = to_json(key), step.path("values", field.key)
         ids = found.get(name, [])
         if key is None:
-            self._fail(step, InvalidRequest("The key of the row is empty.", field=where))
+            self._fail(step, because(InvalidRequest, Reason("key_empty"), field=where))
         elif name in seen:
-            self._fail(step, InvalidRequest("This key is given twice.", field=where))
+            self._fail(step, because(InvalidRequest, Reason("key_twice"), field=where))
         elif len(ids) > 1:
-            message = f"{len(ids)} rows have this key."
-            self._fail(step, InvalidRequest(message, field=where))
+            reason = Reason.of("key_of_rows", count=len(ids))
+            self._fail(step, because(InvalidRequest, reason, field=where))
         else:
             step.operation = Update(ids[0], values) if ids else Create(values)
         seen.add(name)
@@ -203,8 +208,9 @@ class _Writer:
 
     def _refuse_links(self, step: Step, field: Field, missing: set[int]) -> None:
         if missing:
-            message = f"{field.name}: there is no row {min(missing)}."
-            self._fail(step, InvalidRequest(message, field=step.path("values", field.key)))
+            reason = Reason.of("no_such_linked_row", field=field.name, id=min(missing))
+            path = step.path("values", field.key)
+            self._fail(step, because(InvalidRequest, reason, field=path))
 
     def _refuse_repeated(self) -> None:
         seen: set[int] = set()
@@ -212,8 +218,8 @@ class _Writer:
             if not isinstance(step.operation, Update | Delete):
                 continue
             if step.operation.row_id in seen:
-                message = "This row is given twice."
-                self._fail(step, InvalidRequest(message, field=step.path("id")))
+                twice = because(InvalidRequest, Reason("row_twice"), field=step.path("id"))
+                self._fail(step, twice)
             seen.add(step.operation.row_id)
 
     # --- Comparing ----------------------------------------------------------------------------
@@ -239,8 +245,8 @@ class _Writer:
             return
         row = present.get(operation.row_id)
         if row is None:
-            message = f"There is no row {operation.row_id}."
-            self._fail(step, NotFound(message, field=step.path("id")))
+            reason = Reason.of("no_such_row", id=operation.row_id)
+            self._fail(step, because(NotFound, reason, field=step.path("id")))
             return
         self._check_kept_links(step, row)
         if step.outcome is not None:

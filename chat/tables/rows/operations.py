@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import JsonValue
 
 from aily.problems import InvalidRequest, Problem
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.exceptions import InvalidValue
 from chat.tables.models import Field, Kind
 from chat.tables.values import Cell, FromJson, UnfitValueError, json_parser
@@ -127,7 +129,7 @@ class Schema:
         """Return the field of this key. Raises InvalidValue."""
         field = self._by_key.get(key)
         if field is None:
-            raise InvalidValue("The table has no such field.", field=where)
+            raise because(InvalidValue, Reason("no_such_field"), field=where)
         return field
 
     def parse(self, field: Field, value: JsonValue) -> Cell:
@@ -159,8 +161,8 @@ class Schema:
     def key_field(self, key: str | None) -> Field:
         """Return the field that names the rows of upserts. Raises InvalidRequest."""
         if key is None:
-            raise InvalidRequest("An upsert needs the field that names the rows.", field="key")
+            raise because(InvalidRequest, Reason("key_missing"), field="key")
         field = self.find(key, "key")
         if field.kind not in KEY_KINDS or not field.is_stored:
-            raise InvalidRequest(f"A field of the kind {field.kind} names no rows.", field="key")
+            raise because(InvalidRequest, Reason.of("no_key_kind", kind=field.kind), field="key")
         return field

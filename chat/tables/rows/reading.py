@@ -13,6 +13,8 @@ from pydantic import JsonValue
 
 from aily.database.rows import fetch_column, fetch_tuples
 from aily.problems import InvalidRequest
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.tables.models import Field, Kind
 from chat.tables.names import column, rows_table, statement
 from chat.tables.rows.answers import load_answers
@@ -152,8 +154,9 @@ def _size(table_id: int, fields: Iterable[Field]) -> sql.Composed | None:
 def _refuse_large(size: str, params: dict[str, object]) -> None:
     """Rows that were not given are too large, or do not exist."""
     if fetch_column(int, size, params)[0] > MAX_READ_BYTES:
-        message = f"These rows have more than {MAX_READ_BYTES} bytes. Ask for fewer at a time."
-        raise InvalidRequest(message, field="limit")
+        raise because(
+            InvalidRequest, Reason.of("rows_too_large", limit=MAX_READ_BYTES), field="limit"
+        )
 
 
 def ids_after(table_id: int, row_id: int, limit: int) -> list[int]:

@@ -1,10 +1,34 @@
 /** The REST interface for the page's session: with Django's CSRF token, and the login page. */
 
 import { Api } from "../client/api.js";
+import { loadRule } from "../i18n/i18n.js";
 
 export { ApiError } from "../client/api.js";
 
-export const api = new Api("/api", sessionHeaders, goToLogin);
+/** Refusals come with the text of their rule loaded: pages show them at once. */
+class PageApi extends Api {
+  /** @override @type {Api["request"]} */
+  request(method, path, call) {
+    return withRule(super.request(method, path, call));
+  }
+
+  /** @override @type {Api["exchange"]} */
+  exchange(method, path, options) {
+    return withRule(super.exchange(method, path, options));
+  }
+}
+
+export const api = new PageApi("/api", sessionHeaders, goToLogin);
+
+/** @template T @param {Promise<T>} answer @returns {Promise<T>} */
+async function withRule(answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    await loadRule(/** @type {any} */ (error).params);
+    throw error;
+  }
+}
 
 /**
  * @param {string} method

@@ -11,12 +11,19 @@ import { html, nothing } from "../lit.js";
  * @property {Record<string, string|number>} [params] `rule`: the keyword of a schema
  */
 
+/** Codes whose text says little: the sentence of a rule is shown instead. */
+const VAGUE = new Set(["forbidden", "not_found"]);
+
 /** @param {Failure} error @returns {{title: string, help: string}} in the page's language */
 export function explain(error) {
-  const { code = "", status = 0 } = error;
-  const message = detail(error).text;
+  const { code = "", status = 0, params = {} } = error;
+  const exact = detail(error);
+  const message = exact.text;
   const name = code.startsWith("provider_timeout") ? "provider_timeout" : code;
   const [title, help] = [`error.${name}.title`, `error.${name}.help`];
+  if (isKey(title) && VAGUE.has(code) && params.rule && exact.language === language) {
+    return { title: t(title), help: message };
+  }
   if (isKey(title) && isKey(help)) return { title: t(title), help: t(help, { message, status }) };
   return { title: t("error.unknown.title"), help: message || t("error.unknown.help") };
 }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
+from django.utils.translation import override
 
 from accounts.models import User
-from aily.problems import InvalidRequest
-from chat.exceptions import InvalidTemplate, InvalidVariable
-from chat.reasons import SENTENCES
+from aily.problems import InvalidRequest, NotFound
+from chat.admin.problems import translated
+from chat.exceptions import InvalidTemplate, InvalidVariable, because
+from chat.reasons import SENTENCES, Reason, prompts, runs, services, tables
 from chat.rendering.pool import RenderingPool
 from chat.rendering.prompt import Prompt, PromptSource
 from tests.catalogues import ROOT
@@ -169,8 +172,25 @@ def test_errors_of_rest_have_the_rule_and_its_parameters(
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_the_web_app_has_every_sentence_with_its_parameters(language: str) -> None:
     source = (ROOT / f"static/js/i18n/reasons/{language}.js").read_text()
-    texts = dict(re.findall(r'"rule\.(\w+)":\s+"((?:[^"\\]|\\.)*)",', source))
+    found = re.findall(r""""rule\.(\w+)":\s+(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'),""", source)
+    texts = {name: double or single for name, double, single in found}
     assert texts.keys() == SENTENCES.keys()
     for name, sentence in SENTENCES.items():
         expected = sorted(re.findall(r"%\((\w+)\)s", sentence))
         assert sorted(re.findall(r"{(\w+)}", texts[name])) == expected, name
+
+
+def test_a_sentence_is_of_one_subject() -> None:
+    subjects = (prompts.SENTENCES, runs.SENTENCES, services.SENTENCES, tables.SENTENCES)
+    assert len(SENTENCES) == sum(len(sentences) for sentences in subjects)
+
+
+def test_no_two_rules_say_the_same() -> None:
+    assert [sentence for sentence, times in Counter(SENTENCES.values()).items() if times > 1] == []
+
+
+def test_a_refusal_is_said_in_the_language_of_the_page() -> None:
+    refusal = because(NotFound, Reason.of("no_such_row", id=7), field="before")
+    assert (refusal.message, refusal.field) == ("There is no row 7.", "before")
+    with override("zh-hans"):
+        assert translated(refusal) == "没有第 7 号行。"

@@ -94,24 +94,29 @@ def test_storing_a_view(grid: Grid) -> None:
 
 
 @subtested(
-    ("part", "field"),
+    ("part", "field", "rule"),
     [
-        ({"filter": {"field": "f0", "op": "empty"}}, "filter.field"),
-        ({"sorts": [{"field": "f0"}]}, "sorts.0.field"),
-        ({"groups": ["f0"]}, "groups.0.field"),
-        ({"aggregates": {"f0": "sum"}}, "aggregates.f0"),
-        ({"hidden": ["f0"]}, "hidden.0"),
-        ({"order": ["f0"]}, "order.0"),
-        ({"widths": {"f0": 100}}, "widths.f0"),
-        ({"widths": {"id": 1}}, "widths.id"),
-        ({"collation": "x"}, "collation"),
-        ({"name": " "}, "name"),
-        ({"filter": {"field": "id", "op": "in", "value": ["x" * 70_000]}}, "filter"),
+        ({"filter": {"field": "f0", "op": "empty"}}, "filter.field", "no_such_field"),
+        ({"sorts": [{"field": "f0"}]}, "sorts.0.field", "no_such_field"),
+        ({"groups": ["f0"]}, "groups.0.field", "no_such_field"),
+        ({"aggregates": {"f0": "sum"}}, "aggregates.f0", "no_such_field"),
+        ({"hidden": ["f0"]}, "hidden.0", "no_such_field"),
+        ({"order": ["f0"]}, "order.0", "no_such_field"),
+        ({"widths": {"f0": 100}}, "widths.f0", "no_such_field"),
+        ({"widths": {"id": 1}}, "widths.id", "column_width"),
+        ({"collation": "x"}, "collation", "one_of"),
+        ({"name": " "}, "name", "unnamed_view"),
+        (
+            {"filter": {"field": "id", "op": "in", "value": ["x" * 70_000]}},
+            "filter",
+            "too_many_bytes",
+        ),
     ],
 )
-def test_parts_that_are_refused(grid: Grid, part: dict[str, Any], field: str) -> None:
+def test_parts_that_are_refused(grid: Grid, part: dict[str, Any], field: str, rule: str) -> None:
     answer = grid.send("post", "/views", {"name": "A view", **part})
     assert problem_of(answer) == (400, "invalid_request", [field])
+    assert answer.json()["params"]["rule"] == rule
     assert grid.send("get", "/views").json() == []
 
 

@@ -3,7 +3,7 @@
 
 import { parseExactly, stringify } from "../../client/json.js";
 import { isActive } from "../../client/task_state.js";
-import { formatDateTime, formatElapsed, isKey, loadRule, t } from "../../i18n/i18n.js";
+import { formatDateTime, formatElapsed, isKey, t } from "../../i18n/i18n.js";
 import { html, nothing, repeat } from "../../lit.js";
 import { icon } from "../../ui/icons.js";
 import { detail, errorText } from "../../ui/notice.js";
@@ -255,7 +255,6 @@ export class ToolCalls {
       this.#forms.delete(id);
       this.#options.onChange();
     } catch (error) {
-      await loadRule(/** @type {any} */ (error).params);
       this.#set(id, { ...form, problem: problemOf(error), isBusy: false });
     }
   }
