@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import Raw
-
 from chat.llm import lenient
-from chat.llm.bounded_text import take
+from chat.llm.answer_pieces import AnswerPieces
 from chat.llm.errors import TruncatedError
 from chat.llm.event_errors import check_chunk, check_field, error_of_event
 from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
 from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
-from chat.llm.opening_texts import OpeningTexts
 from chat.llm.other_content import OtherContent
 from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls, is_own_call
@@ -81,7 +78,7 @@ class StreamState:
         #: We ask for one answer: the first index is its. Some servers count from 1.
         self._choice_index: int | None = None
         self._usage = Usage()
-        self._has_text = self._is_refusal = False
+        self._is_refusal = False
         #: Came in pieces, not as one message.
         self.has_deltas = False
         #: Whether the finish reason stood by itself; some send one with each piece of text.
@@ -89,26 +86,21 @@ class StreamState:
         self._payloads_at_finish = 0
         self._went_on = False
         self._tool_calls = ToolCalls(self.limits)
-        #: While it is open, each event is for `add_json`.
-        self.opening = OpeningTexts()
         self._messages = WholeMessages()
         self._foreign = ForeignForm()
         #: Whether a choice that is not read has ended.
         self._other_ended = False
         self._others = OtherContent()
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._text_room = self.limits.text_bytes
-        self._reasoning_room = self.limits.reasoning_bytes
-        self._logprobs: list[Raw] = []
-        self._logprobs_room = self.limits.logprobs_bytes
+        self._pieces = AnswerPieces(self.limits)
+        #: While it is open, each event is for `add_json`.
+        self.opening = self._pieces.opening
 
     @property
     def is_finished(self) -> bool:
         """Whether the finish reason is known to be the answer's end: nothing more is needed."""
         if self.finish_reason is None or not self._finish_was_alone or self._went_on:
             return False
-        has_answer = self._has_text or bool(self._tool_calls)
+        has_answer = self._pieces.has_text or bool(self._tool_calls)
         return has_answer or plain(self.finish_reason) in MAY_BE_EMPTY or self._has_failed
 
     @property
@@ -191,7 +183,7 @@ class StreamState:
 
         The loop that each token goes through.
         """
-        position = start
+        position, pieces = start, self._pieces
         for position in range(start, len(chunks)):
             chunk = chunks[position]
             choices = chunk.choices
@@ -205,11 +197,11 @@ class StreamState:
                 break
             reasoning = delta.reasoning_content or delta.reasoning
             if delta.content:
-                self._text.append(delta.content)
+                pieces.text.append(delta.content)
             elif not (reasoning or delta.tool_calls):
                 break
             if reasoning:
-                self._reasoning.append(reasoning)
+                pieces.reasoning.append(reasoning)
             if delta.tool_calls:
                 self._add_tool_calls(delta.tool_calls, is_whole=False)
         else:
@@ -218,7 +210,7 @@ class StreamState:
             self.payloads += position - start
             self.has_deltas = True
             self._choice_index = 0
-            self._has_text = self._has_text or bool(self._text)
+            pieces.sort()
             self._went_on = self._went_on or self.finish_reason is not None
         return position
 
@@ -243,22 +235,10 @@ class StreamState:
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
-        is_last = is_last or self.done
-        if is_last and self._has_text and self.opening.is_open:
-            self._add_held(self.opening.end())
-        if not (self._text or self._reasoning or self._logprobs):
-            return None
-        text = reasoning = ""
-        if self._text:
-            text, self._text_room = take(self._text, self._text_room, is_last=is_last)
-        if self._reasoning:
-            reasoning, self._reasoning_room = take(
-                self._reasoning, self._reasoning_room, is_last=is_last
-            )
-        if self._text_room < 0 or self._reasoning_room < 0:
+        delta = self._pieces.take(is_last=is_last or self.done)
+        if self._pieces.is_cut:
             self.is_cut = self.done = True
-        logprobs, self._logprobs = self._logprobs, []
-        return Delta(text, reasoning, logprobs) if text or reasoning or logprobs else None
+        return delta
 
     def completion(self) -> Completion:
         """The end of the answer. Raises ProviderError when what came is not a whole answer."""
@@ -271,7 +251,7 @@ class StreamState:
         reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
         if (failed := failure(reason)) is not None:
             raise failed(f"the provider gave up: {reason}")
-        if not self._has_text and not self._tool_calls and plain(reason) not in MAY_BE_EMPTY:
+        if not self._pieces.has_text and not self._tool_calls and plain(reason) not in MAY_BE_EMPTY:
             raise self._others.error(reason)
         if plain(reason) == "tool_calls" and not self._tool_calls:
             reason = "stop"
@@ -287,7 +267,7 @@ class StreamState:
             return self.done and not is_another
         if self.is_framed or self._went_on:
             return self.is_framed
-        return self._finish_was_alone or not (self._has_text or self._tool_calls)
+        return self._finish_was_alone or not (self._pieces.has_text or self._tool_calls)
 
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
@@ -333,7 +313,7 @@ class StreamState:
         known = plain(reason)
         if known in NO_REASON:
             return
-        self._add_held(self.opening.end())
+        self._pieces.end_opening()
         has_gone_on = self.payloads > self._payloads_at_finish
         self.payloads += 1
         self._payloads_at_finish = self.payloads
@@ -348,6 +328,12 @@ class StreamState:
             self.finish_reason = storable(written)[:MAX_ID_CHARS]
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
+        reasoning = (
+            message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
+        )
+        if reasoning:
+            self._pieces.add_reasoning(reasoning)
+            self.payloads += 1
         if message.content:
             self._add_text(message.content, is_delta=not is_whole)
         if message.refusal:
@@ -358,14 +344,8 @@ class StreamState:
             self.payloads += 1
             if words := self._others.take(message):
                 self._add_text(words)
-        reasoning = (
-            message.reasoning_content or message.reasoning or lenient.other_reasoning(message)
-        )
-        if self.opening.is_open and (reasoning or message.tool_calls):
-            self._add_held(self.opening.close())
-        if reasoning:
-            self._reasoning.append(reasoning)
-            self.payloads += 1
+        if reasoning or message.tool_calls:
+            self._pieces.close_opening()
         calls = message.tool_calls
         if not calls and message.function_call is not None:
             calls = [WireToolCall(function=message.function_call)]
@@ -380,21 +360,13 @@ class StreamState:
             self._tool_calls.add(call, is_whole=is_whole or is_own_call(position, call))
 
     def _add_text(self, text: str, *, is_delta: bool = False) -> None:
-        if is_delta and self.opening.is_open:
-            self._add_held(self.opening.new_in(text))
+        if is_delta:
+            self._pieces.add_delta(text)
         else:
-            self._text.append(text)
-        self._has_text = True
+            self._pieces.add_text(text)
         self.payloads += 1
 
-    def _add_held(self, text: str) -> None:
-        if text:
-            self._text.append(text)
-
     def _add_logprobs(self, field: Anything) -> None:
-        for entry in read_logprobs(field):
-            self._logprobs_room -= len(entry)
-            if self._logprobs_room < 0:
-                self.is_cut = self.done = True
-                return
-            self._logprobs.append(entry)
+        self._pieces.add_logprobs(read_logprobs(field))
+        if self._pieces.is_cut:
+            self.is_cut = self.done = True
