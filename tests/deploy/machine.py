@@ -28,6 +28,8 @@ PACKAGES = (
 CHECKOUT, WHEELS = "/mnt/checkout", "/mnt/wheels"
 _CACHE = BASE_DIR / "var" / "systemd"
 _BOOT_SECONDS = 60
+#: aily-prepare goes on until it succeeds, and `systemctl start` waits for it.
+_SCRIPT_SECONDS = 600
 #: What nspawn exits with under --keep-unit, so that its starter starts it again.
 _REBOOT_ASKED = 133
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -135,21 +137,34 @@ class Machine(Running):
     def run(
         self, script: str, *, environment: Mapping[str, str] | None = None, check: bool = True
     ) -> str:
-        """What the script prints. Raises, with all it said, when it fails and `check` is set."""
+        """What the script prints. Raises, with all it said, when it fails and `check` is set.
+
+        Raises TimeoutError, with the journal's last lines, when it takes too long.
+        """
+        try:
+            result = self._run_inside(script, environment or {}, _SCRIPT_SECONDS)
+        except subprocess.TimeoutExpired:
+            journal = self._run_inside("journalctl --no-pager --lines=20", {}, _BOOT_SECONDS)
+            raise TimeoutError(f"takes too long: {script}\n{journal.stdout}") from None
+        if check and result.returncode:
+            raise RuntimeError(f"{script}\n{result.stdout}{result.stderr}")
+        return result.stdout
+
+    def _run_inside(
+        self, script: str, environment: Mapping[str, str], seconds: float
+    ) -> subprocess.CompletedProcess[str]:
         command = ["nsenter", f"--target={self._init()}", "--mount", "--pid", "--ipc", "--uts"]
         command += ["--cgroup", "--net", "--root", "--wd=/", "/bin/sh", "-euc", script]
-        result = subprocess.run(
+        return subprocess.run(
             command,
-            env={"PATH": _PATH, "LANG": "C.UTF-8", **(environment or {})},
+            env={"PATH": _PATH, "LANG": "C.UTF-8", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             cwd="/",
+            timeout=seconds,
         )
-        if check and result.returncode:
-            raise RuntimeError(f"{script}\n{result.stdout}{result.stderr}")
-        return result.stdout
 
     def write(self, path: str, text: str) -> None:
         """Into a file that is there already, which keeps its owner and mode."""
