@@ -35,6 +35,13 @@ def test_the_workflow_calls_the_commands_that_everybody_calls() -> None:
     assert {"make check", "make test"} <= _commands(_workflow("ci"))
 
 
+def test_the_workflows_run_tests_in_one_container_that_may_mount_disks() -> None:
+    """Quick tests fill up small disks as well, and with CI set none of them is skipped."""
+    container = _workflow("ci")["jobs"]["test"]["container"]
+    assert "--privileged" in container["options"].split()
+    assert _workflow("slow")["jobs"]["slow"]["container"] == container
+
+
 def test_every_slow_test_is_run_at_night() -> None:
     workflow = _workflow("slow")
     assert 'make slow ARGS="${{ matrix.part }}"' in _commands(workflow)

@@ -16,7 +16,7 @@ _MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7}|={7}\r?$)", re.MULTILINE)
 def _kept_files() -> Iterator[Path]:
     """What git would keep. It is not asked: an unpacked release has no repository."""
     ignored = (ROOT / ".gitignore").read_text().split()
-    left_out = {".git"} | {line.strip("/") for line in ignored if line.endswith("/")}
+    left_out = {".git"} | {line.strip("/") for line in ignored}
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in left_out]
         paths = (Path(folder, name) for name in names)
