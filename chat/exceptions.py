@@ -47,14 +47,12 @@ def because(
 
 class UnknownModel(InvalidRequest):
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no model {name!r}.", field="model")
+        reason = Reason.of("no_model", name=repr(name))
+        super().__init__(str(reason), field="model", params=reason.as_params())
 
 
 class UnsuitableModel(InvalidRequest):
     """A model that cannot do what is asked for: text of one that makes vectors, or the reverse."""
-
-    def __init__(self, name: str, does: str, *, field: str) -> None:
-        super().__init__(f"The model {name!r} {does}: name another.", field=field)
 
 
 class _Refused(InvalidRequest):

@@ -86,7 +86,8 @@ def may(user: User, permission: str, obj: Model | int | None = None) -> bool:
 def require_permission(user: User, permission: str, obj: Model | int | None = None) -> None:
     """Raise Forbidden unless `user` has `permission`, on `obj` or on all objects."""
     if not may(user, permission, obj):
-        raise Forbidden(f"This needs the permission {permission}.")
+        params = {"rule": "permission", "permission": permission}
+        raise Forbidden(f"This needs the permission {permission}.", params=params)
 
 
 # --- Objects that permissions are granted on ----------------------------------------------------

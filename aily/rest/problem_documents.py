@@ -208,12 +208,14 @@ def _unreadable_form(request: HttpRequest, error: MultiPartParserError) -> HttpR
 
 
 def _still_used(request: HttpRequest, error: ProtectedError | RestrictedError) -> HttpResponse:
-    return render_problem(request, Conflict("This is still in use and cannot be deleted."))
+    message = "This is still in use and cannot be deleted."
+    return render_problem(request, Conflict(message, params={"rule": "still_used"}))
 
 
 def _integrity_error(request: HttpRequest, error: IntegrityError) -> HttpResponse:
     if isinstance(error.__cause__, UniqueViolation):
-        return render_problem(request, Conflict("Another one has this name already."))
+        message = "Another one has this name already."
+        return render_problem(request, Conflict(message, params={"rule": "name_taken"}))
     return _unexpected(request, error)
 
 

@@ -23,6 +23,7 @@ from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
 from chat.api.references import referenced
 from chat.models import Deployment, LLMModel, Provider
+from chat.reasons import Reason
 
 router = Router(tags=["providers"])
 
@@ -86,7 +87,7 @@ class DeploymentPatch(RequestSchema):
             fields["provider"] = referenced(
                 Provider.objects.filter(name=self.provider).first(),
                 "provider",
-                f"There is no provider {self.provider!r}.",
+                Reason.of("no_such_provider", name=repr(self.provider)),
             )
         return fields
 
@@ -134,7 +135,7 @@ def create_deployment(request: AuthenticatedRequest, payload: DeploymentIn) -> S
         fields["model"] = referenced(
             models.filter(name=payload.model).first(),
             "model",
-            f"There is no model {payload.model!r}.",
+            Reason.of("no_model", name=repr(payload.model)),
         )
         return Status(201, add(Deployment(**fields)))
 

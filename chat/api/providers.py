@@ -25,6 +25,7 @@ from aily.rest.writes import add, change
 from chat.api.references import referenced
 from chat.models import LLMModel, Provider
 from chat.models.provider_fields import KEY_VARIABLE_RULE, MAX_HEADERS, MAX_KEYS
+from chat.reasons import Reason
 from chat.services import providers
 from chat.services.parameters import parameter_errors
 from chat.services.providers import Addresses
@@ -229,7 +230,7 @@ class ModelPatch(RequestSchema):
             fields["provider"] = referenced(
                 Provider.objects.filter(name=self.provider).first(),
                 "provider",
-                f"There is no provider {self.provider!r}.",
+                Reason.of("no_such_provider", name=repr(self.provider)),
             )
         return fields
 

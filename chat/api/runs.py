@@ -113,7 +113,7 @@ def _new_run(payload: RunForm, file: UploadedFile) -> NewRun:
         fields[field] = _object(field, fields[field])
     fields["lane"] = Lane[payload.lane.upper()]
     if "\0" in "".join(value for value in fields.values() if isinstance(value, str)):
-        raise InvalidRequest("Text must not contain the character U+0000.")
+        raise because(InvalidRequest, Reason("null_character"))
     return NewRun(**fields)
 
 
@@ -123,8 +123,7 @@ def _format_of(name: str) -> str:
         return "csv"
     if ending in ("jsonl", "ndjson", "json"):
         return "jsonl"
-    message = "The file's name ends in neither .csv nor .jsonl: say which it is."
-    raise InvalidRequest(message, field="format")
+    raise because(InvalidRequest, Reason("unknown_format"), field="format")
 
 
 def _object(field: str, text: str) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def _object(field: str, text: str) -> dict[str, Any]:
     except InvalidRequest as problem:
         raise InvalidRequest(problem.message, field=field) from None
     if not isinstance(value, dict):
-        raise InvalidRequest("This is a JSON object.", field=field)
+        raise because(InvalidRequest, Reason("not_object"), field=field)
     return value
 
 
@@ -174,7 +173,7 @@ def change_run(request: AuthenticatedRequest, run_id: UUID, payload: RunPatch) -
     for name, value in fields.items():
         setattr(run, name, value)
     if run.source.get("rows") == "requests" and (run.scene or run.mapping):
-        raise InvalidRequest("The rows of this run are whole requests.", field="scene")
+        raise because(InvalidRequest, Reason("whole_requests"), field="scene")
     api_key = request.auth.api_key
     check_fields(request.auth.user.pk, api_key.pk if api_key else None, _as_new(run, fields))
     check_columns(run)

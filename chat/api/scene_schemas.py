@@ -23,6 +23,7 @@ from chat.models.scenes import (
     MIN_TOOL_RESULT_BYTES,
     MIN_TOOL_SECONDS,
 )
+from chat.reasons import Reason
 from chat.tools.offers import MAX_OFFERED
 
 
@@ -232,7 +233,7 @@ class VersionPatch(RequestSchema):
             fields["model"] = referenced(
                 LLMModel.objects.filter(name=self.model).first(),
                 "model",
-                f"There is no model {self.model!r}.",
+                Reason.of("no_model", name=repr(self.model)),
             )
         return fields
 

@@ -30,7 +30,9 @@ from chat.api.scene_schemas import (
     VersionOut,
     VersionPatch,
 )
+from chat.exceptions import because
 from chat.models import Scene, SceneVersion
+from chat.reasons import Reason
 from chat.rendering.prompt import PromptSource
 from chat.services import drafts
 from chat.services import scenes as service
@@ -66,9 +68,9 @@ def _scene(request: AuthenticatedRequest, slug: str, *permissions: str) -> Scene
     scene = Scene.objects.filter(slug=slug).first() if SLUGS.may_exist(slug) else None
     # Forbidden comes first: without a permission one does not learn whether there is such a scene.
     if not any(held.allows(permission, scene) for permission in permissions):
-        raise Forbidden(f"This needs the permission {permissions[0]}.")
+        raise because(Forbidden, Reason.of("permission", permission=permissions[0]))
     if scene is None:
-        raise NotFound(f"There is no scene {slug!r}.")
+        raise because(NotFound, Reason.of("no_such_scene", name=repr(slug)))
     return scene
 
 
@@ -137,8 +139,8 @@ def delete_scene(request: AuthenticatedRequest, slug: str) -> Status[None]:
 def move_live(request: AuthenticatedRequest, slug: str, payload: LiveIn) -> Scene:
     scene = _scene(request, slug, PUBLISH)
     version = scene.versions.filter(number=payload.version).first()
-    message = f"Scene {slug!r} has no version {payload.version}."
-    service.make_live(referenced(version, "version", message))
+    missing = Reason.of("no_such_version", name=repr(slug), number=payload.version)
+    service.make_live(referenced(version, "version", missing))
     scene.refresh_from_db()
     return scene
 

@@ -34,11 +34,13 @@ from chat.api.task_lists import TaskFilter, listed, with_called
 from chat.api.task_schemas import TaskAccepted, TaskItem, TaskOut
 from chat.api.tool_call_schemas import load_calls
 from chat.events import START
+from chat.exceptions import because
 from chat.models import Lane, Task, TaskKind, paused_models
 from chat.models.ids import ais_own
 from chat.models.task_states import Status as TaskStatus
 from chat.models.tasks import TaskQuerySet
 from chat.models.vectors import load_vectors
+from chat.reasons import Reason
 from chat.services.cancel import cancel
 from chat.services.follow import check_owner, has_nothing_after
 from chat.services.submission import CompositeRequest, SceneRequest
@@ -67,7 +69,7 @@ async def load_task(owner_id: int, task_id: UUID) -> Task:
     """
     task = await _loads().submit((owner_id, task_id)) if await ais_own(task_id) else None
     if task is None:
-        raise NotFound("There is no such task.", field="task_id")
+        raise because(NotFound, Reason("no_such_task"), field="task_id")
     if task.kind == TaskKind.EMBEDDINGS and task.status == TaskStatus.SUCCEEDED:
         # Not with the rows of others: they may be megabytes.
         task.loaded_vectors = await in_database(load_vectors, task.pk)

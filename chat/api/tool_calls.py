@@ -13,9 +13,11 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from aily.rest.openapi import documented_responses, example
 from chat.api.tool_call_schemas import ToolCallOut, load_calls
+from chat.exceptions import because
 from chat.models import Task
 from chat.models.ids import ais_own, is_own
 from chat.models.tool_calls import REASON_CHARS, ToolCall
+from chat.reasons import Reason
 from chat.services.parameters import Strict
 from chat.services.tool_approvals import approve, find_call, reject
 
@@ -65,7 +67,7 @@ def list_tool_calls(request: AuthenticatedRequest, task_id: UUID) -> list[ToolCa
     """The tool calls that the task's model has asked for, in their order; long results are cut."""
     owned = Task.objects.owned_by(request.auth.user.pk).filter(pk=task_id)
     if not is_own(task_id) or not owned.exists():
-        raise NotFound("There is no such task.", field="task_id")
+        raise because(NotFound, Reason("no_such_task"), field="task_id")
     return load_calls([task_id])[task_id]
 
 
@@ -81,7 +83,7 @@ async def get_tool_call(request: AuthenticatedRequest, task_id: UUID, call_id: U
     if await ais_own(task_id):
         call = await in_database(find_call, request.auth.user.pk, task_id, call_id)
     if call is None:
-        raise NotFound("There is no such tool call.", field="call_id")
+        raise because(NotFound, Reason("no_such_tool_call"), field="call_id")
     return call
 
 

@@ -21,8 +21,9 @@ from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import RequestSchema
 from chat.api.tools import ToolOut
-from chat.exceptions import ToolServerFailed
+from chat.exceptions import ToolServerFailed, because
 from chat.models import Tool, ToolServer, ToolServerKind
+from chat.reasons import Reason
 from chat.services import tool_servers
 from chat.services.providers import Addresses
 from chat.tools import listing
@@ -292,11 +293,11 @@ def delete_tool_server(request: AuthenticatedRequest, name: str) -> Status[None]
 async def refresh(request: AuthenticatedRequest, name: str) -> listing.Changes:
     server = await in_database(_changeable, request, name)
     if server.kind != ToolServerKind.MCP:
-        raise Conflict("Only an MCP server lists its tools.")
+        raise because(Conflict, Reason("only_mcp_lists"))
     try:
         return await listing.refresh(server)
     except ToolFault as fault:
-        raise ToolServerFailed(fault.message) from None
+        raise ToolServerFailed(fault.message, params=fault.params) from None
 
 
 @router.post(
@@ -334,14 +335,14 @@ async def _operations(server: ToolServer, payload: OperationsIn) -> list[Operati
     document: object = payload.document
     field = "document"
     if (payload.document is None) == (payload.document_url is None):
-        raise InvalidRequest("Give either document or document_url.", field="document")
+        raise because(InvalidRequest, Reason("one_document"), field="document")
     if payload.document_url is not None:
         field = "document_url"
         try:
             document = await fetch_document(server, payload.document_url)
         except ToolFault as fault:
-            raise ToolServerFailed(fault.message, field=field) from None
+            raise ToolServerFailed(fault.message, field=field, params=fault.params) from None
     try:
         return operations_of(document)
     except DocumentError as error:
-        raise InvalidRequest(str(error), field=field, params=error.reason.as_params()) from None
+        raise because(InvalidRequest, error.reason, field=field) from None

@@ -22,7 +22,9 @@ from aily.rest.pages import ShortPage, matching, ordered
 from aily.rest.requests import RequestSchema
 from aily.rest.writes import add, change
 from chat.api.references import referenced
+from chat.exceptions import because
 from chat.models import Tool, ToolServer, ToolServerKind
+from chat.reasons import Reason
 from chat.services import tool_servers
 from chat.tools.offers import usable_tools
 
@@ -203,10 +205,10 @@ def create_tool(request: AuthenticatedRequest, payload: ToolIn) -> Status[Tool]:
     server = referenced(
         ToolServer.objects.filter(name=payload.server).first(),
         "server",
-        f"There is no tool server {payload.server!r}.",
+        Reason.of("no_such_server", name=repr(payload.server)),
     )
     if server.kind != ToolServerKind.HTTP:
-        raise InvalidRequest("An MCP server says itself which tools it has.", field="server")
+        raise because(InvalidRequest, Reason("mcp_tools"), field="server")
     fields = {**payload.given(), "server": server}
     tool_servers.check_schemas(fields, request.auth.user)
     name = tool_servers.free_function_name(server, payload.name)
@@ -227,7 +229,7 @@ def edit_tool(request: AuthenticatedRequest, name: str, payload: ToolPatch) -> T
     fields = payload.given()
     foreign = sorted(fields.keys() & _DEFINITION)
     if foreign and tool.server.kind == ToolServerKind.MCP:
-        raise InvalidRequest("The tool's server says this.", field=foreign[0])
+        raise because(InvalidRequest, Reason("set_by_server"), field=foreign[0])
     tool_servers.check_schemas(fields, request.auth.user)
     if payload.is_seen:
         fields |= {"changed_at": None, "previous": None}

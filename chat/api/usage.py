@@ -37,6 +37,7 @@ from chat.api.references import referenced
 from chat.api.task_lists import MAX_ID
 from chat.models import LedgerEntry
 from chat.models.metadata import MAX_LABEL_NAME_CHARS
+from chat.reasons import Reason
 
 router = Router(tags=["usage"])
 
@@ -172,7 +173,7 @@ def _whose(request: AuthenticatedRequest, username: str | None) -> User:
         return request.auth.user
     require_permission(request.auth.user, "chat.view_ledgerentry")
     user = User.objects.filter(username=username).first()
-    return referenced(user, "query.user", f"There is no user {username!r}.")
+    return referenced(user, "query.user", Reason.of("no_such_user", name=repr(username)))
 
 
 @router.get("/usage", response=UsageOut, by_alias=True, summary="Tokens and money used")

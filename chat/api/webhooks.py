@@ -23,9 +23,11 @@ from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import CreatedBetween, RequestSchema
 from chat.api.metadata import MAX_CONDITIONS
+from chat.exceptions import because
 from chat.models import Delivery, NotificationPreferences, WebhookEndpoint
 from chat.models.ids import is_own
 from chat.models.metadata import MAX_LABEL_NAME_CHARS
+from chat.reasons import Reason
 from chat.services import webhooks
 from chat.services.webhooks import ENDPOINT_IDS
 
@@ -387,7 +389,7 @@ def edit_preferences(
 ) -> NotificationPreferences:
     fields = payload.dict(exclude_unset=True)
     if any(fields.values()) and not request.auth.user.email:
-        raise InvalidRequest("Your account has no e-mail address.", field="email")
+        raise because(InvalidRequest, Reason("no_own_address"), field="email")
     preferences, _ = NotificationPreferences.objects.update_or_create(
         user=request.auth.user, defaults=fields
     )

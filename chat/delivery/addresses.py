@@ -15,6 +15,7 @@ import httpx
 from django.conf import settings
 
 from aily.network.public_addresses import is_public
+from chat.reasons import Reason, ReasonError
 
 MAX_URL_CHARS = 2000
 RESOLVE_SECONDS = 5
@@ -22,26 +23,26 @@ RESOLVE_SECONDS = 5
 RESOLVER_THREADS = 16
 
 
-class UnsafeURLError(Exception):
-    """A URL that no webhook is sent to; the message says why, to the endpoint's owner."""
+class UnsafeURLError(ReasonError):
+    """A URL that no webhook is sent to; the reason says why, to the endpoint's owner."""
 
 
 def parse_url(url: str) -> httpx.URL:
     """Check all of a URL but its addresses. Raises UnsafeURLError."""
     if len(url) > MAX_URL_CHARS:
-        raise UnsafeURLError(f"The URL is longer than {MAX_URL_CHARS} characters.")
+        raise UnsafeURLError(Reason.of("url_too_long", limit=MAX_URL_CHARS))
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise UnsafeURLError(f"This is no URL: {error}") from error
+        raise UnsafeURLError(Reason.of("no_url", detail=error)) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UnsafeURLError("The URL must begin with https:// and name a host.")
+        raise UnsafeURLError(Reason("url_without_host"))
     if parsed.scheme == "http" and settings.WEBHOOK_REQUIRE_HTTPS:
-        raise UnsafeURLError("The URL must begin with https://.")
+        raise UnsafeURLError(Reason("url_not_https"))
     if parsed.userinfo:
-        raise UnsafeURLError("The URL must not contain a user name or password.")
+        raise UnsafeURLError(Reason("url_with_user"))
     if parsed.port is not None and not 0 < parsed.port < 65_536:
-        raise UnsafeURLError("The URL names no port that can be reached.")
+        raise UnsafeURLError(Reason("url_port"))
     return parsed
 
 
@@ -55,11 +56,11 @@ async def resolve(host: str, port: int) -> list[str]:
         async with asyncio.timeout(RESOLVE_SECONDS):
             found = await look_up
     except UnicodeError as error:
-        raise UnsafeURLError(f"{host} is no host name.") from error
+        raise UnsafeURLError(Reason.of("no_host_name", host=host)) from error
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     if not settings.WEBHOOK_ALLOW_PRIVATE and not all(map(is_public, addresses)):
         # The caller must not learn which address it was.
-        raise UnsafeURLError(f"{host} is, or resolves to, an address that is not public.")
+        raise UnsafeURLError(Reason.of("private_address", host=host))
     return addresses
 
 
@@ -69,7 +70,7 @@ async def check_url(url: str) -> None:
     try:
         await resolve(parsed.host, port_of(parsed))
     except OSError as error:
-        raise UnsafeURLError(f"The name {parsed.host} cannot be resolved.") from error
+        raise UnsafeURLError(Reason.of("unresolved_name", host=parsed.host)) from error
 
 
 def port_of(url: httpx.URL) -> int:

@@ -21,6 +21,7 @@ from aily.problems import NotFound, Problem
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from chat.api.tasks import load_task
+from chat.exceptions import because
 from chat.mcp_server import table_tools
 from chat.mcp_server.approvals import answer
 from chat.mcp_server.asking import asking_result, question_signal, task_of_state
@@ -40,6 +41,7 @@ from chat.mcp_server.tools import CANCEL_TASK, GET_TASK, SceneTool
 from chat.models import Lane, Task
 from chat.openai.callers import Caller
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
+from chat.reasons import Reason
 from chat.services.cancel import cancel
 from chat.services.submission import CompositeRequest
 from chat.services.submit import Accepted, Submission, submit
@@ -138,7 +140,7 @@ def task_id_of(value: object) -> UUID:
     try:
         return UUID(str(value))
     except ValueError:
-        raise NotFound("There is no such task.", field="task_id") from None
+        raise because(NotFound, Reason("no_such_task"), field="task_id") from None
 
 
 # --- Scenes -------------------------------------------------------------------------------------

@@ -83,6 +83,10 @@ SENTENCES: Mapping[str, str] = {
     ),
     "below_minimum": _("This must be %(minimum)s at least."),
     "above_setting": _("This must be %(maximum)s at most: %(setting)s is the upper bound."),
+    "no_embedding_model": _("The model %(name)s answers with text: name another."),
+    "no_such_scene": _("There is no scene %(name)s."),
+    "no_such_version": _("Scene %(name)s has no version %(number)s."),
+    "tool_not_offered": _("The scene offers no tool %(name)s."),
     # Versions of scenes.
     "published_fixed": _("A published version does not change. Make a new one."),
     "draft_changed": _("Somebody else has just changed this draft; look at it and try again."),

@@ -28,4 +28,11 @@ SENTENCES: Mapping[str, str] = {
     "end_run": _("Pause or cancel the run first."),
     "no_such_run": _("There is no such run."),
     "too_many_run_rows": _("A run has at most %(limit)s rows: choose fewer."),
+    "start_time": _("Give a time with `at`, and with nothing else."),
+    "too_many_mapped": _("At most %(limit)s variables are mapped."),
+    "column_or_constant": _('This is the name of a column, or {"value": a constant}.'),
+    "no_run_option": _("This is no option of a run's requests."),
+    "not_in_run_row": _("A row of a run cannot have this."),
+    "whole_requests": _("The rows of this run are whole requests."),
+    "unknown_format": _("The file's name ends in neither .csv nor .jsonl: say which it is."),
 }

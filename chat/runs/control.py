@@ -123,7 +123,7 @@ def start(run: Run, when: str, at: datetime | None = None) -> None:
     if run.source.get("rows") == "variables" and not run.scene:
         raise because(InvalidRequest, Reason("no_scene"), field="scene")
     if (at is None) == (when == Start.AT):
-        raise InvalidRequest("Give a time with `at`, and with nothing else.", field="start_at")
+        raise because(InvalidRequest, Reason("start_time"), field="start_at")
     check_columns(run)
     run.scene_version = _live_version(run)
     drafts = sampling.sample(run)

@@ -25,10 +25,18 @@ from aily.problems import (
     Problem,
     TooLarge,
 )
-from chat.exceptions import EmptyFile, InvalidVariable, ModelDisabled, PackedFile, UnknownColumn
+from chat.exceptions import (
+    EmptyFile,
+    InvalidVariable,
+    ModelDisabled,
+    PackedFile,
+    UnknownColumn,
+    because,
+)
 from chat.models import Lane, Run, StoredFile, WebhookEndpoint
 from chat.models.files import PIECE_BYTES, append_pieces
 from chat.models.runs import ENDED_RUNS, Start
+from chat.reasons import Reason
 from chat.runs import clock
 from chat.runs.file_runs import KIND
 from chat.runs.reading.encodings import refuse_packed
@@ -205,14 +213,14 @@ def _check(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
     """Raise a Problem that names the field at fault."""
     require_room(owner_id)
     if new.start and not (new.scene or new.rows == "requests" or new.format == "jsonl"):
-        raise InvalidRequest("A run of a table needs a scene before it starts.", field="scene")
+        raise because(InvalidRequest, Reason("no_scene"), field="scene")
     check_start(new.start, new.start_at)
     check_fields(owner_id, api_key_id, new)
 
 
 def check_start(start: str, start_at: datetime | None) -> None:
     if (start == Start.AT) != (start_at is not None):
-        raise InvalidRequest("Give it with `start` at, and with nothing else.", field="start_at")
+        raise because(InvalidRequest, Reason("start_time"), field="start_at")
 
 
 def require_room(owner_id: int) -> None:
@@ -241,26 +249,26 @@ def check_fields(owner_id: int, api_key_id: int | None, new: NewRun) -> None:
     if new.webhook is not None and not WebhookEndpoint.objects.filter(
         owner=owner_id, pk=new.webhook, is_active=True
     ):
-        raise InvalidRequest("You have no such active webhook endpoint.", field="webhook")
+        raise because(InvalidRequest, Reason("no_active_endpoint"), field="webhook")
     if new.scene or "model" in new.options or "fallbacks" in new.options:
         _check_target(owner_id, api_key_id, new, request)
 
 
 def _check_mapping(mapping: Mapping[str, JsonValue]) -> None:
     if len(mapping) > MAX_MAPPED:
-        raise InvalidRequest(f"At most {MAX_MAPPED} variables are mapped.", field="mapping")
+        raise because(
+            InvalidRequest, Reason.of("too_many_mapped", limit=MAX_MAPPED), field="mapping"
+        )
     for variable, source in mapping.items():
         is_constant = isinstance(source, dict) and set(source) == {"value"}
         if not is_constant and not isinstance(source, str):
-            message = 'This is the name of a column, or {"value": a constant}.'
-            raise InvalidRequest(message, field=f"mapping.{variable}")
+            raise because(InvalidRequest, Reason("column_or_constant"), field=f"mapping.{variable}")
 
 
 def _check_options(options: Mapping[str, JsonValue]) -> CompositeRequest:
     for name in options:
         if name in _NOT_OPTIONS:
-            message = "This is no option of a run's requests."
-            raise InvalidRequest(message, field=f"options.{name}")
+            raise because(InvalidRequest, Reason("no_run_option"), field=f"options.{name}")
     probe: dict[str, Any] = {**options, "messages": [{"role": "user", "content": "?"}]}
     try:
         return CompositeRequest.model_validate(probe)

@@ -9,9 +9,10 @@ from django.conf import settings
 from pydantic import JsonValue, ValidationError
 
 from aily.problems import InvalidRequest
-from chat.exceptions import ModelDisabled
+from chat.exceptions import ModelDisabled, because
 from chat.models import Run, RunRow
 from chat.models.files import read_pieces
+from chat.reasons import Reason
 from chat.runs import announcing
 from chat.runs.kinds import RunKind
 from chat.runs.reading.coercion import coerce
@@ -148,7 +149,7 @@ def _request(fields: Mapping[str, JsonValue]) -> CompositeRequest:
     """Raises InvalidRequest, naming the field."""
     for name in _ALONE:
         if fields.get(name) is not None:
-            raise InvalidRequest("A row of a run cannot have this.", field=name)
+            raise because(InvalidRequest, Reason("not_in_run_row"), field=name)
     try:
         return CompositeRequest.model_validate(fields)
     except ValidationError as error:

@@ -15,8 +15,10 @@ from aily.problems import NotFound
 from chat.eventlog.keys import run_channel
 from chat.eventlog.readers import reader_feed
 from chat.events import RunProgress
+from chat.exceptions import because
 from chat.models import Run, RunState
 from chat.models.ids import is_own
+from chat.reasons import Reason
 from chat.runs.kinds import kind_of
 
 #: Between two reads of the row.
@@ -38,7 +40,7 @@ def load(owner_id: int, run_id: UUID, kind: str = "run") -> Run:
     found = Run.objects.filter(pk=run_id, owner=owner_id, kind=kind) if is_own(run_id) else None
     run = found.select_related("model").first() if found is not None else None
     if run is None:
-        raise NotFound("There is no such run.", field="run_id")
+        raise because(NotFound, Reason("no_such_run"), field="run_id")
     return run
 
 
@@ -52,7 +54,7 @@ def load_watched(user_id: int, run_id: UUID) -> Run:
     if run is None or not (
         (run.kind == "run" and run.owner_id == user_id) or kind_of(run).may_watch(run, user_id)
     ):
-        raise NotFound("There is no such run.", field="run_id")
+        raise because(NotFound, Reason("no_such_run"), field="run_id")
     return run
 
 

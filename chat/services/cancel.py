@@ -20,6 +20,7 @@ from aily.redis.errors import RedisUnavailable
 from chat import actors, eventlog, scheduler
 from chat.eventlog.keys import worker_channel
 from chat.events import TaskCancelled
+from chat.exceptions import because
 from chat.models import Status, Task, flights, pools_of
 from chat.models.flights import Successor
 from chat.models.ids import is_own
@@ -32,6 +33,7 @@ from chat.models.transitions import (
 )
 from chat.models.transitions import cancel_waiting as cancel_waiting_for_tools
 from chat.models.transitions.tool_steps import RunningCall
+from chat.reasons import Reason
 from chat.runner import recovery
 
 logger = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ async def cancel_row(owner_id: int, task_id: UUID) -> Task:
 
 def _cancel_owned(owner_id: int, task_id: UUID) -> Task:
     if not is_own(task_id) or not Task.objects.owned_by(owner_id).filter(pk=task_id).exists():
-        raise NotFound("There is no such task.", field="task_id")
+        raise because(NotFound, Reason("no_such_task"), field="task_id")
     cancel_many([task_id])
     return Task.objects.get(pk=task_id)
 

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from aily.problems import InvalidRequest
 from aily.redis.rates import Rate
+from chat.exceptions import because
 from chat.models import Scene, SceneVersion
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds
 from chat.services.parameters import Object
@@ -56,7 +57,7 @@ def find_format(
     try:
         require_usable(OutputFormat(response_format).schema)
     except SchemaRefusedError as error:
-        raise InvalidRequest(str(error), field=FIELD) from None
+        raise because(InvalidRequest, error.reason, field=FIELD) from None
     return response_format
 
 

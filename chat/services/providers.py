@@ -26,7 +26,9 @@ from django.utils.translation import gettext_lazy
 from accounts.models import User
 from aily.problems import Forbidden, InvalidRequest
 from aily.secrets.encryption import UnreadableSecretError
+from chat.exceptions import because
 from chat.models import Provider, ToolServer
+from chat.reasons import Reason
 
 #: How long saving waits for a name server.
 RESOLVE_SECONDS = 2
@@ -218,6 +220,6 @@ async def addresses_for(
     for name in ("base_url", "proxy_url"):
         url = fields.get(name, getattr(provider, name, ""))
         if not isinstance(url, str):
-            raise InvalidRequest("A URL is a text.", field=name)
+            raise because(InvalidRequest, Reason("not_string"), field=name)
         urls.append(url)
     return await resolve(urls)

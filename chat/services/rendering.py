@@ -152,7 +152,9 @@ async def check_schema_apart(schema: dict[str, JsonValue], owner_id: int) -> Non
         try:
             await asyncio.wrap_future(job)
         except InvalidTemplate as problem:
-            raise InvalidRequest(problem.message, field=output_formats.FIELD) from None
+            raise InvalidRequest(
+                problem.message, field=output_formats.FIELD, params=problem.params
+            ) from None
     output_formats.note_usable(schema)
 
 
@@ -161,7 +163,9 @@ def check_schema_now(schema: dict[str, JsonValue], owner_id: int) -> None:
     try:
         check_output_schema(schema, owner_id)
     except InvalidTemplate as problem:
-        raise InvalidRequest(problem.message, field=output_formats.FIELD) from None
+        raise InvalidRequest(
+            problem.message, field=output_formats.FIELD, params=problem.params
+        ) from None
 
 
 def check_output_schema(schema: object, user_id: int) -> None:

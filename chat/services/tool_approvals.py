@@ -52,13 +52,13 @@ async def approve(
     if (question := call.open_question) is not None:
         _require_question(call, number)
         if arguments is not None:
-            raise InvalidRequest("The call was approved before.", field="arguments")
+            raise because(InvalidRequest, Reason("tool_call_approved"), field="arguments")
         await _check_answer(owner_id, question, answer)
         given = {"action": "accept", "content": answer}
         return await _answer(owner_id, call, question, given)
     if answer is not None or number is not None:
         field = "input" if answer is not None else "question"
-        raise InvalidRequest("The call asks for no input.", field=field)
+        raise because(InvalidRequest, Reason("no_input_asked"), field=field)
     edited = None
     if arguments is not None:
         await _check(owner_id, call, dict(arguments))
@@ -81,7 +81,7 @@ async def reject(
             owner_id, call, question, {"action": "decline", "reason": storable(reason)}
         )
     if number is not None:
-        raise InvalidRequest("The call asks for no input.", field="question")
+        raise because(InvalidRequest, Reason("no_input_asked"), field="question")
     ended = EndedCall(
         id=call.pk,
         state=CallState.REJECTED,
@@ -142,7 +142,7 @@ async def _waiting_call(owner_id: int, task_id: UUID, call_id: UUID) -> ToolCall
     if await ais_own(task_id):
         call = await in_database(find_call, owner_id, task_id, call_id)
     if call is None:
-        raise NotFound("There is no such tool call.", field="call_id")
+        raise because(NotFound, Reason("no_such_tool_call"), field="call_id")
     if call.state != CallState.REQUIRES_ACTION:
         raise _answered()
     return call
@@ -178,7 +178,7 @@ async def _decided(call: ToolCall, decide: Callable[[], LoopState | None]) -> To
 
 
 def _answered() -> Conflict:
-    return Conflict("This tool call was answered already, or waits no more.", field="call_id")
+    return because(Conflict, Reason("tool_call_answered"), field="call_id")
 
 
 def _go_on(changed: LoopState) -> None:

@@ -16,8 +16,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from aily.problems import Conflict, Forbidden, InvalidRequest
-from chat.exceptions import InvalidTemplate
+from chat.exceptions import InvalidTemplate, because
 from chat.models import Tool, ToolServer, ToolServerKind
+from chat.reasons import Reason
 from chat.services import rendering
 from chat.services.providers import Addresses, check_reach, fields_differ, origin_of, resolve
 from chat.tools.names import function_name
@@ -124,15 +125,16 @@ def import_operations(
     """Make disabled tools of these operations. One that the server has already is brought up to
     date. Raises InvalidRequest, which names the operation, or ValidationError."""
     if server.kind != ToolServerKind.HTTP:
-        raise InvalidRequest("Operations are imported for a server of kind http.", field="server")
+        raise because(InvalidRequest, Reason("operations_of_http"), field="server")
     by_key = {operation.key: operation for operation in operations}
     chosen = []
     for index, key in enumerate(keys):
         field = f"operations.{index}"
         if key not in by_key:
-            raise InvalidRequest(f"The document has no operation {key[:200]!r}.", field=field)
-        if by_key[key].problem:
-            raise InvalidRequest(by_key[key].problem, field=field)
+            missing = Reason.of("no_such_operation", name=repr(key[:200]))
+            raise because(InvalidRequest, missing, field=field)
+        if reason := by_key[key].refused_for:
+            raise because(InvalidRequest, reason, field=field)
         chosen.append(by_key[key])
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -170,11 +172,11 @@ def check_schemas(fields: Mapping[str, Any], author: User) -> None:
     """
     arguments = fields.get("input_schema")
     if arguments and arguments.get("type") != "object":
-        raise InvalidRequest("This must be the schema of an object.", field="input_schema")
+        raise because(InvalidRequest, Reason("not_object_schema"), field="input_schema")
     for name in ("input_schema", "output_schema"):
         if not fields.get(name):
             continue
         try:
             rendering.check_output_schema(fields[name], author.pk)
         except InvalidTemplate as problem:
-            raise InvalidRequest(problem.message, field=name) from None
+            raise InvalidRequest(problem.message, field=name, params=problem.params) from None

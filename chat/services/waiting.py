@@ -34,7 +34,9 @@ from chat.events import (
     TaskExpired,
     TaskFailed,
 )
+from chat.exceptions import because
 from chat.models import Task
+from chat.reasons import Reason
 from chat.services.follow.state import load_ended, load_state
 
 logger = logging.getLogger(__name__)
@@ -177,7 +179,7 @@ async def _end_of_notice(notice: Notice) -> End:
 async def _end_of_row(task_id: str) -> End:
     task = await load_ended(task_id)
     if task is None:
-        raise NotFound("There is no such task.", field="task_id")
+        raise because(NotFound, Reason("no_such_task"), field="task_id")
     event_id = EventId(task.attempt, max(task.last_event, 1))
     return End(_terminal_event(task, event_id), event_id)
 

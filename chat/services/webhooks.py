@@ -18,8 +18,10 @@ from aily.redis.errors import RedisUnavailable
 from chat import actors
 from chat.delivery import outcomes, signing
 from chat.delivery.addresses import UnsafeURLError, check_url
+from chat.exceptions import because
 from chat.models import Delivery, WebhookEndpoint
 from chat.models.delivery import TEST_EVENT
+from chat.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ async def require_safe(url: str) -> None:
     try:
         await check_url(url)
     except UnsafeURLError as error:
-        raise InvalidRequest(str(error), field="url") from error
+        raise because(InvalidRequest, error.reason, field="url") from error
 
 
 def endpoints_of(owners: Iterable[int]) -> dict[int, list[WebhookEndpoint]]:
@@ -55,7 +57,7 @@ def create_endpoint(owner: User, fields: Mapping[str, object]) -> tuple[WebhookE
     with transaction.atomic():
         lock_owner(owner.pk)
         if WebhookEndpoint.objects.filter(owner=owner).count() >= MAX_ENDPOINTS:
-            raise Conflict(f"You have {MAX_ENDPOINTS} endpoints, which is the most there can be.")
+            raise because(Conflict, Reason.of("endpoints_full", limit=MAX_ENDPOINTS))
         endpoint = WebhookEndpoint.objects.create(
             owner=owner, secret=signing.encrypt(secret), **fields
         )
@@ -136,7 +138,7 @@ def redeliver(delivery: Delivery) -> Delivery:
 
 def _require_active(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_active:
-        raise Conflict(_("This endpoint is disabled: activate it first."))
+        raise because(Conflict, Reason("activate_endpoint"))
 
 
 def _ring() -> None:

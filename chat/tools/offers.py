@@ -10,7 +10,9 @@ from django.db.models import Q, QuerySet
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.problems import InvalidRequest
+from chat.exceptions import because
 from chat.models import Tool, ToolPolicy
+from chat.reasons import Reason
 
 USE_TOOL = "chat.use_tool"
 #: Tools of one request; some providers take no more.
@@ -51,7 +53,8 @@ def narrowed(names: Sequence[str], allowed: Collection[str] | None, field: str) 
         return list(names)
     for name in allowed:
         if name not in names:
-            raise InvalidRequest(f"The scene offers no tool {name[:100]!r}.", field=field)
+            reason = Reason.of("tool_not_offered", name=repr(name[:100]))
+            raise because(InvalidRequest, reason, field=field)
     return [name for name in names if name in allowed]
 
 

@@ -30,13 +30,13 @@ class DocumentError(ReasonError):
     """The document cannot be used; the reason is for who gave it."""
 
 
-class OperationError(ValueError):
-    """An operation of the document cannot be used; the message says why."""
+class OperationError(ReasonError):
+    """An operation of the document cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a tool is made of. `problem`: why it cannot be."""
+    """What a tool is made of. `refused_for`: why it cannot be."""
 
     #: Its `operationId`, or method and path.
     key: str
@@ -47,7 +47,11 @@ class Operation:
     description: str
     input_schema: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
-    problem: str = ""
+    refused_for: Reason | None = None
+
+    @property
+    def problem(self) -> str:
+        return str(self.refused_for or "")
 
 
 def operations_of(document: Any) -> list[Operation]:
@@ -106,7 +110,7 @@ class _Reader:
         try:
             schema, parameters = self._arguments(path, item, operation)
         except OperationError as error:
-            return Operation(**common, problem=str(error))
+            return Operation(**common, refused_for=error.reason)
         return Operation(**common, input_schema=schema, parameters=parameters)
 
     def _arguments(
@@ -121,7 +125,7 @@ class _Reader:
             self._add_body(arguments, body)
         missing = set(re.findall(r"\{([^{}]+)\}", path)) - arguments.in_path
         if missing:
-            raise OperationError(f"The path's {{{min(missing)}}} is no parameter.")
+            raise OperationError(Reason.of("path_parameter", name=min(missing)))
         return self._with_definitions(arguments.schema()), arguments.parameters
 
     def _parameters(
@@ -142,7 +146,8 @@ class _Reader:
         is_required = parameter.get("required") is True or place == "path"
         if place not in _PLACES or not name:
             if is_required:
-                raise OperationError(f"The parameter {name!r} goes into {place!r}: not supported.")
+                reason = Reason.of("parameter_place", name=repr(name), place=repr(place))
+                raise OperationError(reason)
             return
         if place == "header" and name.lower() in ("accept", "content-type", "authorization"):
             return  # aily sets them itself
@@ -159,7 +164,7 @@ class _Reader:
         is_required = body.get("required") is True
         if not isinstance(media, dict):
             if is_required:
-                raise OperationError("Its body is no JSON.")
+                raise OperationError(Reason("body_no_json"))
             return
         schema = self._resolved(media.get("schema"))
         if not isinstance(schema, dict):
@@ -188,16 +193,16 @@ class _Reader:
             if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
                 return value
             value = self._target(value["$ref"])
-        raise OperationError("Its references lead round in a circle.")
+        raise OperationError(Reason("circular_references"))
 
     def _target(self, reference: str) -> Any:
         if not reference.startswith("#/"):
-            raise OperationError(f"It refers to another document: {reference[:100]}")
+            raise OperationError(Reason.of("other_document", reference=reference[:100]))
         found: Any = self._document
         for part in reference[2:].split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(found, dict) or name not in found:
-                raise OperationError(f"It refers to what is not there: {reference[:100]}")
+                raise OperationError(Reason.of("dead_reference", reference=reference[:100]))
             found = found[name]
         return found
 
@@ -212,7 +217,7 @@ class _Reader:
             if name in definitions:
                 continue
             if len(definitions) >= _MAX_DEFINITIONS:
-                raise OperationError(f"It refers to more than {_MAX_DEFINITIONS} schemas.")
+                raise OperationError(Reason.of("too_many_referred", limit=_MAX_DEFINITIONS))
             definitions[name] = _rewritten(self._target(reference), wanted, 0)
         return {**written, "$defs": definitions} if definitions else written
 
@@ -227,7 +232,7 @@ def _rewritten(schema: Any, wanted: list[str], depth: int) -> Any:
     Raises OperationError.
     """
     if depth > _MAX_DEPTH:
-        raise OperationError("Its schemas are nested too deeply.")
+        raise OperationError(Reason("schemas_too_deep"))
     if isinstance(schema, list):
         return [_rewritten(item, wanted, depth + 1) for item in schema]
     if not isinstance(schema, dict):

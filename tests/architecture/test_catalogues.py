@@ -12,6 +12,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from django.template.base import Lexer, Token, TokenType
 
+from chat.reasons import SENTENCES
 from tests.catalogues import (
     CATALOGUES,
     LANGUAGES,
@@ -158,9 +159,17 @@ _SPOKEN = frozenset(
     | {"InvalidValue", "NothingToFill", "TableFull"}
 )
 #: Where people at pages of the web app and the admin are refused something.
-_REFUSING = ("chat/tables/**/*.py",)
-#: Where only conflicts have a rule so far.
-_REFUSING_CONFLICTS = ("chat/runs/*.py", "chat/api/runs.py", "chat/services/scenes.py")
+_REFUSING = (
+    *("chat/tables/**/*.py", "chat/runs/*.py", "chat/services/submit/*.py"),
+    *("chat/services/scenes.py", "chat/services/rendering.py", "chat/services/output_formats.py"),
+    *("chat/services/tool_approvals.py", "chat/services/cancel.py", "chat/services/follow/*.py"),
+    *("chat/services/webhooks.py", "chat/services/tool_servers.py", "chat/services/waiting.py"),
+    *("chat/api/scenes.py", "chat/api/tasks.py", "chat/api/tool_calls.py", "chat/api/tools.py"),
+    *("chat/api/tool_servers.py", "chat/api/webhooks.py", "chat/api/references.py"),
+    "chat/tools/offers.py",
+)
+#: Where only conflicts have a rule: the rest is what a program alone can cause.
+_REFUSING_CONFLICTS = ("chat/api/runs.py",)
 #: A page repeats these requests by itself.
 _REPEATED = ("idempotency key", "This export is")
 
@@ -172,7 +181,10 @@ def _bare_refusals(pattern: str, kinds: Collection[str]) -> Iterator[str]:
             line = ast.unparse(call)
             is_refusal = call.args and ast.unparse(call.func) in kinds
             has_rule = "params" in [keyword.arg for keyword in call.keywords]
-            if is_refusal and not has_rule and not any(words in line for words in _REPEATED):
+            # gettext: what only the admin shows.
+            is_translated = bool(call.args) and ast.unparse(call.args[0]).startswith("_(")
+            is_known = has_rule or is_translated or any(words in line for words in _REPEATED)
+            if is_refusal and not is_known:
                 yield f"{path.relative_to(ROOT)}: {line}"
 
 
@@ -184,10 +196,26 @@ def _calls(source: str) -> Iterator[ast.Call]:
 def test_what_people_at_pages_are_refused_has_a_rule_for_each_language(pattern: str) -> None:
     """`because` gives it one; a sentence alone is English."""
     calls = [call for path in ROOT.glob(pattern) for call in _calls(path.read_text())]
-    assert "because" in {ast.unparse(call.func) for call in calls}, "no refusal is found at all"
+    called = {ast.unparse(call.func) for call in calls}
+    assert called & {"because", *_SPOKEN}, "no refusal is found at all"
     assert list(_bare_refusals(pattern, _SPOKEN)) == []
 
 
 @pytest.mark.parametrize("pattern", _REFUSING_CONFLICTS)
 def test_conflicts_have_a_rule_for_each_language(pattern: str) -> None:
     assert list(_bare_refusals(pattern, {"Conflict"})) == []
+
+
+def test_rules_of_apps_that_know_no_reasons_have_a_sentence() -> None:
+    """`accounts` and `aily` import no `chat`, and name the rule themselves."""
+    files = [path for app in ("accounts", "aily") for path in sorted((ROOT / app).rglob("*.py"))]
+    rules = {
+        ast.literal_eval(value)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "rule"
+    }
+    assert rules, "none is found at all"
+    assert rules - SENTENCES.keys() == set()

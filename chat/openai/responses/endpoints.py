@@ -21,6 +21,7 @@ from aily.problems import InvalidRequest, NotFound, Problem, TooLarge
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
 from aily.web.shutdown import shutdown_event
+from chat.exceptions import because
 from chat.models import Status
 from chat.openai.accepting import (
     TASK_ID_HEADER,
@@ -48,6 +49,7 @@ from chat.openai.responses.stored import ItemPage, delete_response, load_respons
 from chat.openai.task_errors import error_of
 from chat.openai.waiters import Waiter, fingerprint, get_keeper
 from chat.openai.waiting import interrupted, seconds_to_wait, wait_for
+from chat.reasons import Reason
 from chat.services.cancel import cancel
 from chat.services.follow import load_ended
 from chat.services.submit import submit
@@ -145,7 +147,7 @@ async def _failure(task_id: str) -> OpenAIError:
     """The error of a response that was waited for, and has failed."""
     task = await load_ended(task_id)
     if task is None:
-        error = OpenAIError.of(NotFound("There is no such task."))
+        error = OpenAIError.of(because(NotFound, Reason("no_such_task")))
     else:
         end = task.terminal_event(f"{task.attempt}-{max(task.last_event, 1)}")
         error = error_of(cast("AnyEvent", end))

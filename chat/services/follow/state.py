@@ -14,9 +14,11 @@ from aily.database.threads import in_database
 from aily.problems import NotFound
 from chat.eventlog import Source
 from chat.events import START, EventId
+from chat.exceptions import because
 from chat.models import Task
 from chat.models.ids import ais_own
 from chat.models.task_states import ACTIVE
+from chat.reasons import Reason
 
 #: Rechecks of a tenth of a second share a query; an event that comes meanwhile waits for it.
 _RECHECK_PACE = Pace(min_seconds=0.1, max_seconds=0.1)
@@ -63,7 +65,7 @@ async def check_owner(owner_id: int, task_id: UUID) -> None:
     """Raise NotFound unless there is such a task and it is the owner's."""
     state = await load_state(str(task_id)) if await ais_own(task_id) else None
     if state is None or state.owner_id != owner_id:
-        raise NotFound("There is no such task.", field="task_id")
+        raise because(NotFound, Reason("no_such_task"), field="task_id")
 
 
 async def has_nothing_after(task_id: UUID, after: EventId) -> bool:

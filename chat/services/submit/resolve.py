@@ -140,7 +140,9 @@ def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
     if submission.request.version is not None and not submission.is_version_pinned:
         # Forbidden comes first: without it, one does not learn whether there is such a scene.
         if not lookups.may_edit(submission.owner_id, scene):
-            raise Forbidden(f"This needs the permission {EDIT_SCENE}.", field="version")
+            raise because(
+                Forbidden, Reason.of("permission", permission=EDIT_SCENE), field="version"
+            )
         if scene is not None:
             return scene
     if (
@@ -149,7 +151,7 @@ def _scene(submission: Submission, lookups: Lookups) -> Scene | None:
         or scene.live_version is None
         or not lookups.may_use(submission.owner_id, scene, USE_SCENE)
     ):
-        raise NotFound(f"There is no scene {slug!r}.", field="scene")
+        raise because(NotFound, Reason.of("no_such_scene", name=repr(slug)), field="scene")
     return scene
 
 
@@ -160,7 +162,8 @@ def _version(submission: Submission, scene: Scene | None, lookups: Lookups) -> S
         return scene.live_version if scene else None
     version = lookups.named_versions.get((scene.pk, number))
     if version is None:
-        raise NotFound(f"Scene {scene.slug!r} has no version {number}.", field="version")
+        reason = Reason.of("no_such_version", name=repr(scene.slug), number=number)
+        raise because(NotFound, reason, field="version")
     return version
 
 
@@ -174,7 +177,8 @@ def _model(submission: Submission, version: SceneVersion | None, lookups: Lookup
     preferred = version.model if version else None
     if preferred is not None and preferred.is_offered:
         if not _comes_with_version(submission, preferred, lookups):
-            raise InvalidRequest(f"There is no model {preferred.name!r}.", field="version")
+            reason = Reason.of("no_model", name=repr(preferred.name))
+            raise because(InvalidRequest, reason, field="version")
         return preferred
     default = lookups.catalog.default_model
     if default is not None and lookups.may_use(submission.owner_id, default, USE_MODEL):
@@ -190,11 +194,13 @@ def _able(submission: Submission, model: LLMModel) -> LLMModel:
     if model.capability == request.kind:
         return model
     field = "scene" if request.scene and not request.model else "model"
-    raise UnsuitableModel(model.name, _does(model), field=field)
+    raise because(UnsuitableModel, _misfit(model), field=field)
 
 
-def _does(model: LLMModel) -> str:
-    return "makes embeddings" if model.capability == TaskKind.EMBEDDINGS else "answers with text"
+def _misfit(model: LLMModel) -> Reason:
+    makes_vectors = model.capability == TaskKind.EMBEDDINGS
+    name = "no_chat_model" if makes_vectors else "no_embedding_model"
+    return Reason.of(name, name=repr(model.name))
 
 
 def _comes_with_version(submission: Submission, model: LLMModel, lookups: Lookups) -> bool:
@@ -242,10 +248,10 @@ def _named_fallbacks(
     for place, name in enumerate(names):
         fallback = lookups.catalog.models.get(name)
         if fallback is None or not lookups.may_use(submission.owner_id, fallback, USE_MODEL):
-            raise InvalidRequest(f"There is no model {name!r}.", field=f"fallbacks.{place}")
+            reason = Reason.of("no_model", name=repr(name))
+            raise because(InvalidRequest, reason, field=f"fallbacks.{place}")
         if fallback.capability != submission.request.kind:
-            message = f"The model {name!r} {_does(fallback)}: name another."
-            raise InvalidRequest(message, field=f"fallbacks.{place}")
+            raise because(InvalidRequest, _misfit(fallback), field=f"fallbacks.{place}")
         found.append(fallback)
     return found
 
@@ -257,11 +263,10 @@ def _webhook_id(submission: Submission, lookups: Lookups) -> int | None:
     own = lookups.endpoints.get(submission.owner_id, [])
     named = [endpoint for endpoint in own if name in (endpoint.pk, endpoint.url)]
     if not named:
-        raise InvalidRequest("You have no such webhook endpoint: add it first.", field="webhook")
+        raise because(InvalidRequest, Reason("no_such_endpoint"), field="webhook")
     active = [endpoint.pk for endpoint in named if endpoint.is_active]
     if not active:
-        message = "This webhook endpoint is disabled: activate it first."
-        raise InvalidRequest(message, field="webhook")
+        raise because(InvalidRequest, Reason("activate_endpoint"), field="webhook")
     return active[0]
 
 

@@ -83,11 +83,7 @@ def _problem_of(error: Exception) -> Problem | None:
                 field="conversation_id",
             )
         case AlreadyReplacedError():
-            return Conflict(
-                "The question of this task is not in the conversation any more; it was asked "
-                "again.",
-                field="replaces",
-            )
+            return because(Conflict, Reason("asked_again"), field="replaces")
         case IntegrityError() if "one_active_task_a_conversation" in str(error):
             return ConversationBusy(
                 "This conversation is still answering; wait for that or cancel it.",

@@ -7,11 +7,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils.translation import override
 
 from accounts.models import User
 from aily.problems import InvalidRequest, NotFound
 from chat.admin.problems import translated
+from chat.error_texts import error_text
 from chat.exceptions import InvalidTemplate, InvalidVariable, because
 from chat.reasons import SENTENCES, Reason, prompts, runs, services, tables
 from chat.rendering.pool import RenderingPool
@@ -167,6 +169,30 @@ def test_errors_of_rest_have_the_rule_and_its_parameters(
     path, json = "/api/scenes/odd/preview", "application/json"
     preview = client_of(staff).post(path, {"user_template": "{{ x }}"}, json).json()
     assert preview["refusal"]["params"] == {"rule": "required"}
+
+
+def test_submits_are_refused_with_a_rule_and_its_text(publish: Publish, caller: Client) -> None:
+    publish("ok")
+    for path, field, value, rule, text in (
+        ("absent", "lane", "batch", "no_such_scene", "没有场景 'absent'。"),
+        ("odd", "version", 7, "permission", "需要权限 chat.change_scene。"),
+        ("odd", "model", "absent", "no_model", "没有模型 'absent'。"),
+        ("odd", "fallbacks", ["absent"], "no_model", "没有模型 'absent'。"),
+        (
+            "odd",
+            "webhook",
+            "https://a.example",
+            "no_such_endpoint",
+            "您没有此 Webhook 端点：请先添加。",
+        ),
+    ):
+        body = {"variables": {}, field: value}
+        answer = caller.post(f"/api/llmchat/prompts/{path}/api", body, "application/json")
+        refusal = answer.json()
+        assert refusal["params"]["rule"] == rule, refusal
+        assert refusal["detail"] == SENTENCES[rule] % refusal["params"]
+        with override("zh-hans"):
+            assert error_text("", refusal["detail"], refusal["params"]).text == text
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
