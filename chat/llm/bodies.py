@@ -155,9 +155,9 @@ class EventStreamBody:
             state.add_stream_event(data)
             state.done = is_last
             return True
-        if not state.is_named:
-            state.name(piece[6 : piece.index(b"\n")])
-        is_usual = state.is_named and not state.has_native_counts
+        if not state.names.is_known:
+            state.search(piece[6 : piece.index(b"\n")])
+        is_usual = state.names.is_known and not state.counts.are_native
         chunks = decode_stream_chunks(data) if is_usual else None
         if chunks is None or len(chunks) > LIGHT_EVENTS:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 #: The tags that models write, and with which vLLM's parsers look for their reasoning.
 _TAGS = {
     "<think>": "</think>",
@@ -14,19 +16,19 @@ _MAX_BLANKS = 200
 _LINE_ENDS = "\r\n"
 
 
-class InlineReasoning:
+class InlineReasoning(msgspec.Struct, gc=False):
     """Tells reasoning between tags from the text after them, in pieces that may be cut anywhere.
 
     Holds back only what may be the beginning of a tag. Line ends that begin either are removed.
     """
 
-    def __init__(self) -> None:
-        #: Whether pieces are to be given to `split`; after that all is text.
-        self.is_open = True
-        self._held = ""
-        #: What ends the reasoning; empty before it has begun.
-        self._closing_tag = ""
-        self._has_thought = self._has_ended = False
+    is_open: bool = True
+    """Whether pieces are to be given to `split`; after that all is text."""
+    _held: str = ""
+    _closing_tag: str = ""
+    """What ends the reasoning; empty before it has begun."""
+    _has_thought: bool = False
+    _has_ended: bool = False
 
     @property
     def has_begun(self) -> bool:

@@ -1,19 +1,21 @@
-"""State of one streamed answer: joins the decoded pieces and judges how the stream ended."""
+"""State of one streamed answer: what has come of it, in parts that say what they are."""
 
 from __future__ import annotations
 
 from chat.llm import lenient
+from chat.llm.answer_counts import AnswerCounts
+from chat.llm.answer_end import AnswerEnd
+from chat.llm.answer_names import AnswerNames
 from chat.llm.answer_pieces import AnswerPieces
 from chat.llm.errors import TruncatedError
 from chat.llm.event_errors import check_chunk, check_field, error_of_event
-from chat.llm.finish_reasons import MAY_BE_EMPTY, NO_REASON, PLAIN, SAME_AS, TELLING, failure, plain
+from chat.llm.finish_reasons import MAY_BE_EMPTY, failure, plain
 from chat.llm.foreign_forms import ForeignForm
 from chat.llm.logprobs import read_logprobs
 from chat.llm.other_content import OtherContent
 from chat.llm.sse import Event
 from chat.llm.tool_calls import ToolCalls, is_own_call
-from chat.llm.types import AnswerLimits, Completion, Delta, Usage, storable
-from chat.llm.usage import add_usage
+from chat.llm.types import AnswerLimits, Completion, Delta
 from chat.llm.vendor_errors import error_from_event, find_error
 from chat.llm.whole_messages import WholeMessages
 from chat.llm.wire import (
@@ -22,19 +24,12 @@ from chat.llm.wire import (
     WireChoice,
     WireChunk,
     WireMessage,
-    WireName,
     WireStreamChunk,
     WireToolCall,
-    WireUsage,
     decode_chunk,
-    decode_name,
     decode_stream_chunk,
     has_value,
 )
-
-MAX_ID_CHARS = 200
-#: How many first events are searched for the answer's id: some providers send none.
-NAMELESS_EVENTS = 8
 
 _DEFAULT_LIMITS = AnswerLimits()
 _END_MARKS = (b"[DONE]", b'"[DONE]"', b"[done]", b"DONE", b"done")
@@ -42,7 +37,6 @@ _END_MARKS = (b"[DONE]", b'"[DONE]"', b"[done]", b"DONE", b"done")
 _PING = frozenset({b"", b"null", b"ping", b"heartbeat", b"keep-alive", b"keepalive"})
 _AROUND_PING = b'"[]: '
 _LONGEST_PING = 16
-_GEMINI_COUNTS = b'"usageMetadata"'
 
 
 class StreamState:
@@ -57,59 +51,49 @@ class StreamState:
         wants_logprobs: bool = False,
     ) -> None:
         self.payloads = 0
-        self.finish_reason: str | None = None
+        #: The end mark has come, or what comes after is of no use.
         self.done = False
         #: Text or reasoning passed its limit: the answer ends there.
         self.is_cut = False
         #: The response had an end of its own, not just that of the connection.
         self.is_framed = False
+        #: Came in pieces, not as one message.
+        self.has_deltas = False
         #: The API key: removed from errors, in which a provider may repeat it.
         self.secret = secret
         self.limits = limits or _DEFAULT_LIMITS
         #: Log probabilities were asked for: every event is decoded whole.
         self.wants_logprobs = wants_logprobs
-        self._model = model
-        self._request_id: str | None = None
-        self.is_named = False
-        #: Its events have counts beside `usage`: each has to be decoded by itself.
-        self.has_native_counts = False
-        self._nameless = 0
-        self._upstream_id: str | None = None
-        #: We ask for one answer: the first index is its. Some servers count from 1.
-        self._choice_index: int | None = None
-        self._usage = Usage()
-        self._is_refusal = False
-        #: Came in pieces, not as one message.
-        self.has_deltas = False
-        #: Whether the finish reason stood by itself; some send one with each piece of text.
-        self._finish_was_alone = False
-        self._payloads_at_finish = 0
-        self._went_on = False
-        self._tool_calls = ToolCalls(self.limits)
-        self._messages = WholeMessages()
-        self._foreign = ForeignForm()
-        #: Whether a choice that is not read has ended.
-        self._other_ended = False
-        self._others = OtherContent()
+        self.names = AnswerNames(model)
+        self.counts = AnswerCounts()
         self._pieces = AnswerPieces(self.limits)
         #: While it is open, each event is for `add_json`.
         self.opening = self._pieces.opening
+        self._tool_calls = ToolCalls(self.limits)
+        self._end = AnswerEnd()
+        #: We ask for one answer: the first index is its. Some servers count from 1.
+        self._choice_index: int | None = None
+        self._is_refusal = False
+        self._messages = WholeMessages()
+        self._foreign = ForeignForm()
+        self._others = OtherContent()
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._end.reason
 
     @property
     def is_finished(self) -> bool:
         """Whether the finish reason is known to be the answer's end: nothing more is needed."""
-        if self.finish_reason is None or not self._finish_was_alone or self._went_on:
-            return False
-        has_answer = self._pieces.has_text or bool(self._tool_calls)
-        return has_answer or plain(self.finish_reason) in MAY_BE_EMPTY or self._has_failed
+        return self._end.is_certain(has_answer=self._has_answer)
 
     @property
-    def _has_failed(self) -> bool:
-        return self.finish_reason is not None and failure(self.finish_reason) is not None
+    def _has_answer(self) -> bool:
+        return self._pieces.has_text or bool(self._tool_calls)
 
     def name_request(self, request_id: str | None) -> None:
         """Note the response header to quote to the provider's support."""
-        self._request_id = storable(request_id)[:MAX_ID_CHARS] if request_id else None
+        self.names.name_request(request_id)
 
     def add_events(self, events: list[Event]) -> None:
         """Take events. Raises ProviderError when one is an error or no JSON."""
@@ -130,23 +114,24 @@ class StreamState:
         """Take the token counts of an event after the end mark, and nothing else of it."""
         chunk = decode_chunk(data)
         if chunk is not None and chunk.usage is not None:
-            self._usage = add_usage(self._usage, chunk.usage)
+            self.counts.add(chunk.usage)
 
     def add_json(self, data: bytes) -> None:
         """Take one event, or a whole response. Raises as `add_events`."""
-        if not self.is_named:
-            self.name(data)
+        if not self.names.is_known:
+            self.search(data)
         chunk = decode_chunk(data)
         if chunk is None or (not chunk.choices and (chunk.is_blank or not self.payloads)):
             chunk = self._read_odd(data)
-        elif chunk.lacks_counts and (self.has_native_counts or chunk.is_last):
-            chunk.usage = lenient.native_counts(data) or chunk.usage
+        else:
+            self.counts.complete(chunk, data)
         self._add_chunk(chunk)
 
     def add_stream_event(self, data: bytes) -> None:
         """Take one event of a stream: `add_json`, at half its cost for text, as most events are.
         Raises as `add_events`."""
-        if self.is_named and not self.has_native_counts and not self.opening.is_open:
+        is_usual = self.names.is_known and not self.counts.are_native
+        if is_usual and not self.opening.is_open:
             chunk = decode_stream_chunk(data)
             if chunk is not None and self.add_stream_chunks([chunk], 0):
                 return
@@ -157,25 +142,16 @@ class StreamState:
         problem = find_error(parsed)
         if problem is not None:
             raise error_from_event(problem, self.secret)
-        if not self.is_named:
-            self._take_name(lenient.read_name(parsed))
+        if not self.names.is_known:
+            self.names.take(lenient.read_name(parsed))
         if not self.payloads:
             self._foreign.note(parsed, data)
         return lenient.read_chunk(parsed)
 
-    def name(self, data: bytes) -> None:
-        """Note the answer's id, and the model that gives it, if the event has them."""
-        self._take_name(decode_name(data))
-        self.has_native_counts = self.has_native_counts or _GEMINI_COUNTS in data
-        self._nameless += 1
-        self.is_named = self.is_named or self._nameless >= NAMELESS_EVENTS
-
-    def _take_name(self, name: WireName) -> None:
-        if name.id:
-            self.is_named = True
-            self._upstream_id = storable(name.id)[:MAX_ID_CHARS]
-        if name.model:
-            self._model = storable(name.model)[:MAX_ID_CHARS]
+    def search(self, data: bytes) -> None:
+        """Note the names that a first event has, and whether it has counts beside `usage`."""
+        self.names.search(data)
+        self.counts.search(data)
 
     def add_stream_chunks(self, chunks: list[WireStreamChunk], start: int) -> int:
         """Take events from `start` on, up to one that has something else than text, reasoning or
@@ -193,7 +169,7 @@ class StreamState:
             delta = choice.delta
             if delta is None or choice.finish_reason or choice.index or choice.error is not MISSING:
                 break
-            if chunk.usage is not None and not self._add_usage(chunk.usage):
+            if chunk.usage is not None and not self.counts.add(chunk.usage):
                 break
             reasoning = delta.reasoning_content or delta.reasoning
             if delta.content:
@@ -210,17 +186,14 @@ class StreamState:
             self.payloads += position - start
             self.has_deltas = True
             self._choice_index = 0
+            self._end.went_on = self._end.reason is not None
             pieces.sort()
-            self._went_on = self._went_on or self.finish_reason is not None
         return position
 
     def _add_chunk(self, chunk: WireChunk) -> None:
         if chunk.error or chunk.base_resp:
             check_chunk(chunk, self.secret)
-        if chunk.usage is not None:
-            self._usage = add_usage(self._usage, chunk.usage)
-        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
-            self._usage = add_usage(self._usage, chunk.x_groq.usage)
+        self.counts.add_chunk(chunk)
         if chunk.x_groq is not None and chunk.x_groq.error:
             check_field(chunk.x_groq.error, self.secret)
         for choice in chunk.choices or ():
@@ -230,13 +203,14 @@ class StreamState:
             if choice.index == self._choice_index:
                 self._add_choice(choice)
             elif choice.finish_reason:
-                self._other_ended = True
+                self._end.other_ended = True
 
     def take_delta(self, *, is_last: bool = False) -> Delta | None:
         """Return what came since the last call, or None. A lone surrogate waits for its other half
         unless `is_last`."""
-        delta = self._pieces.take(is_last=is_last or self.done)
-        if self._pieces.is_cut:
+        pieces = self._pieces
+        delta = pieces.take(is_last=is_last or self.done)
+        if pieces.is_cut:
             self.is_cut = self.done = True
         return delta
 
@@ -246,46 +220,31 @@ class StreamState:
             return self._completed("length", with_tool_calls=False)
         if not self.payloads and (problem := self._foreign.error(self.secret)) is not None:
             raise problem
-        if not self._has_ended():
+        if not self._end.is_proven(
+            is_done=self.done, is_framed=self.is_framed, has_answer=self._has_answer
+        ):
             raise TruncatedError("the stream ended before the answer did")
-        reason = self.finish_reason or ("tool_calls" if self._tool_calls else "stop")
+        reason = self._end.reason or ("tool_calls" if self._tool_calls else "stop")
         if (failed := failure(reason)) is not None:
             raise failed(f"the provider gave up: {reason}")
-        if not self._pieces.has_text and not self._tool_calls and plain(reason) not in MAY_BE_EMPTY:
+        if not self._has_answer and plain(reason) not in MAY_BE_EMPTY:
             raise self._others.error(reason)
         if plain(reason) == "tool_calls" and not self._tool_calls:
             reason = "stop"
         return self._completed(reason, with_tool_calls=True)
 
-    def _has_ended(self) -> bool:
-        """Text after a finish reason shows that the reason was premature, and so may be a reason
-        that came with text. Then only the end mark, or a response that ended by its own framing,
-        proves that nothing is missing."""
-        if self.done or self.finish_reason is None:
-            # Pieces of one answer with an index each: only the first was read.
-            is_another = self.finish_reason is None and self._other_ended
-            return self.done and not is_another
-        if self.is_framed or self._went_on:
-            return self.is_framed
-        return self._finish_was_alone or not (self._pieces.has_text or self._tool_calls)
-
     def _completed(self, reason: str, *, with_tool_calls: bool) -> Completion:
         return Completion(
             finish_reason=reason,
-            usage=self._usage,
-            model=self._model,
-            upstream_id=self._upstream_id,
-            request_id=self._request_id,
+            usage=self.counts.usage,
+            model=self.names.model,
+            upstream_id=self.names.upstream_id,
+            request_id=self.names.request_id,
             tool_calls=self._tool_calls.whole() if with_tool_calls else (),
             is_refusal=self._is_refusal,
         )
 
     # --- The parts of an event ------------------------------------------------------------------
-    def _add_usage(self, usage: WireUsage) -> bool:
-        """Returns False where it has no counts by the usual names."""
-        self._usage = add_usage(self._usage, usage)
-        return not usage.is_empty
-
     def _add_choice(self, choice: WireChoice) -> None:
         if choice.error:
             check_field(choice.error, self.secret)
@@ -300,32 +259,16 @@ class StreamState:
         elif choice.text:
             self._add_text(choice.text)
         if choice.usage is not None:
-            self._add_usage(choice.usage)
+            self.counts.add(choice.usage)
         if self.wants_logprobs and has_value(choice.logprobs):
             self._add_logprobs(choice.logprobs)
         has_payload = self.payloads > payloads
-        if has_payload and self.finish_reason is not None:
-            self._went_on = True
-        if choice.finish_reason:
-            self._finish(choice.finish_reason, is_alone=not has_payload)
-
-    def _finish(self, reason: str, *, is_alone: bool) -> None:
-        known = plain(reason)
-        if known in NO_REASON:
-            return
-        self._pieces.end_opening()
-        has_gone_on = self.payloads > self._payloads_at_finish
-        self.payloads += 1
-        self._payloads_at_finish = self.payloads
-        self._finish_was_alone = is_alone
-        earlier = plain(self.finish_reason or "")
-        # A reason that says the provider gave up is final: a later one does not replace it.
-        is_final = self._has_failed
-        # A bare `stop` says less than that the answer was cut, unless more of it has come since.
-        is_less = known in PLAIN and earlier in TELLING and not has_gone_on
-        if not (is_final or is_less):
-            written = SAME_AS.get(known) or reason.strip()[-len(known) :]
-            self.finish_reason = storable(written)[:MAX_ID_CHARS]
+        if has_payload and self._end.reason is not None:
+            self._end.went_on = True
+        reason = choice.finish_reason
+        if reason and self._end.take(reason, self.payloads, is_alone=not has_payload):
+            self._pieces.end_opening()
+            self.payloads += 1
 
     def _add_message(self, message: WireMessage, *, is_whole: bool) -> None:
         reasoning = (
