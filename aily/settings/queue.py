@@ -5,7 +5,9 @@ from __future__ import annotations
 from aily.settings.environment import env
 
 # Its connections are aily's (chat/management/commands/crontab.py): it makes none of this URL.
-DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://"}
+# The scheduler's lock lasts 10 s: with the package's 5 s it would be lost with the first renewal
+# that is late.
+DRAMATIQ_CRONTAB = {"REDIS_URL": "redis://", "LOCK_REFRESH_INTERVAL": 2}
 # How many provider calls one worker process runs at once.
 WORKER_MAX_CALLS = env.integer("WORKER_MAX_CALLS", default=5000, minimum=1, maximum=1000000)
 WORKER_LEASE_SECONDS = env.integer("WORKER_LEASE_SECONDS", default=20, minimum=1, maximum=3600)

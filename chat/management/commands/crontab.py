@@ -7,7 +7,7 @@ into every process.
 from __future__ import annotations
 
 from django.conf import settings
-from dramatiq_crontab import interval, utils
+from dramatiq_crontab import interval, scheduler, utils
 from dramatiq_crontab.management.commands.crontab import Command as Crontab
 
 from aily.monitoring.process import observe
@@ -49,6 +49,10 @@ class Command(Crontab):
         observe("scheduler", uses_database=False)
         # For the scheduler's lock. By itself the library supports neither Sentinels nor timeouts.
         utils.redis_client.connection_pool = guarded_pool(settings.DRAMATIQ_REDIS_URL)
+        # By default APScheduler leaves out what is a second late, the renewal of the lock included:
+        # on a machine that lets it wait so long, the scheduler would end. Of several turns that
+        # were missed, one is made up for.
+        scheduler.configure(job_defaults={"misfire_grace_time": None, "coalesce": True})
         for actor, seconds in SCHEDULE:
             interval(seconds=seconds)(actor)
         super().handle(*args, **options)
