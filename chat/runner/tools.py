@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
@@ -27,6 +28,9 @@ from chat.models.transitions.tool_steps import AskingCall, ClaimedCall, EndedCal
 from chat.observability.tracing import traceparent_of
 from chat.runner.lease import HeldLease
 from chat.runner.storage import PACE, retry_until_database_returns
+
+if TYPE_CHECKING:
+    from chat.runner.tool_calling import NoRoom
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +76,10 @@ class ToolRunner:
         #: Their rows may name this worker before the claim has returned.
         self._is_claiming = False
         self._by_task: defaultdict[str, set[UUID]] = defaultdict(set)
-        #: Servers all of whose places are taken, until when (monotonic).
-        self._full: dict[str, float] = {}
+        #: Servers all of whose slots are taken, and the timer after which each is tried again.
+        self._full: dict[str, asyncio.TimerHandle] = {}
+        #: Slots that this process has given back, by server.
+        self._freed: Counter[str] = Counter()
         #: Calls by their rows that this process did not know when it looked last.
         self._suspects: set[UUID] = set()
         self._is_stopping = False
@@ -164,9 +170,7 @@ class ToolRunner:
         room = min(settings.WORKER_MAX_TOOL_CALLS - len(self._running), CLAIM_SIZE)
         if self._is_stopping or not self._held.is_held or room <= 0:
             return
-        now, worker_id = time.monotonic(), self._held.worker_id
-        self._full = {server: until for server, until in self._full.items() if until > now}
-        full = list(self._full)
+        worker_id, full = self._held.worker_id, list(self._full)
         self._is_claiming = True
         try:
             claimed = await retry_until_database_returns(
@@ -194,10 +198,28 @@ class ToolRunner:
             self._running[call.id] = job
             self._by_task[str(call.task_id)].add(call.id)
 
-    def _note_full(self, server: str, seconds: float) -> None:
-        """Leave a server alone for a while: all of its places are taken."""
-        self._full[server] = time.monotonic() + seconds
-        asyncio.get_running_loop().call_later(seconds, self._woken.set)
+    def _note_full(self, full: NoRoom, freed: int) -> None:
+        """Leave a server alone for a while, unless a slot of it was given back since it was asked:
+        `freed` had been by then."""
+        if self._freed[full.server] != freed:
+            self._woken.set()
+            return
+        if (timer := self._full.get(full.server)) is not None:
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        wait = full.retry_after_seconds
+        self._full[full.server] = loop.call_later(wait, self._try_again, full.server)
+
+    def _try_again(self, server: str) -> None:
+        # Whatever a clock says: were the time not quite over by it, no other timer would follow.
+        self._full.pop(server, None)
+        self._woken.set()
+
+    def _note_freed(self, server: str) -> None:
+        self._freed[server] += 1
+        if (timer := self._full.get(server)) is not None:
+            timer.cancel()
+            self._try_again(server)
 
     # --- Calling --------------------------------------------------------------------------------
     async def _run(
@@ -213,8 +235,7 @@ class ToolRunner:
             own.discard(call.id)
             if not own:
                 del self._by_task[str(call.task_id)]
-            if self._full or len(self._running) >= settings.WORKER_MAX_TOOL_CALLS - 1:
-                self._full.clear()
+            if len(self._running) >= settings.WORKER_MAX_TOOL_CALLS - 1:
                 self._woken.set()
 
     async def _make(
@@ -223,14 +244,17 @@ class ToolRunner:
         from chat.runner.tool_calling import NoRoom, make_call
 
         parent = await traceparent_of(str(call.task_id))
+        server = tool.server.name if tool is not None else ""
+        freed = self._freed[server]
         with tracing.span("tool call", parent=parent):
             made = await make_call(call, tool, loaded_at)
         if isinstance(made, NoRoom):
             await retry_until_database_returns(
                 lambda: tool_steps.put_back_calls(worker_id, [call.id])
             )
-            self._note_full(made.server, made.retry_after_seconds)
+            self._note_full(made, freed)
             return
+        self._note_freed(server)
         if isinstance(made, AskingCall):
             await self._ask(worker_id, made)
             return

@@ -12,16 +12,19 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aily.database.threads import in_database
+from chat import scheduler
 from chat.llm.simulator.server import Simulator
-from chat.models import Status, Task, Tool, ToolStep, Worker
+from chat.models import Status, Task, Tool, ToolServer, ToolStep, Worker
 from chat.runner import recovery
 from chat.runner.attempt import Stop
 from chat.runner.runtime import Runtime
+from chat.scheduler import single_slots
 from chat.services import tool_approvals
 from chat.services.cancel import cancel
-from tests.chat.conftest import StartWorker, eventually, frames_of, row, until
+from tests.chat.conftest import StartWorker, Submit, eventually, frames_of, row, until
 from tests.chat.toolloop.conftest import Plan, asked, calls_of, ended, no_calls, publish_scene
 from tests.chat.toolloop.service import ToolService
+from tests.clocks import LoopClock
 
 
 async def test_three_steps_with_calls_at_once_end_in_an_answer(
@@ -307,13 +310,49 @@ async def test_calls_of_tools_hold_no_slot_of_the_model(
 async def test_the_cap_of_a_server_holds(
     worker: Runtime, submit_plan: Plan, service: ToolService, alice: User
 ) -> None:
-    from chat.models import ToolServer
-
     await in_database(ToolServer.objects.update, max_concurrent_calls=2)
     waiting = [await submit_plan(f'add {{"a": {number}}}') for number in range(6)]
     assert {(await ended(task_id)).status for task_id in waiting} == {Status.SUCCEEDED}
     assert service.most_at_once <= 2
     assert service.finished["add"] == 6
+
+
+async def test_a_call_that_finds_no_slot_asks_again_after_a_pause(
+    worker: Runtime,
+    submit_plan: Plan,
+    submit_as_alice: Submit,
+    service: ToolService,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process has all slots. No end of a call in this one announces that they are free."""
+    monkeypatch.setattr(single_slots, "BUSY_RETRY_SECONDS", 5.0)
+    server = await in_database(ToolServer.objects.get)
+    await in_database(ToolServer.objects.update, max_concurrent_calls=1)
+    assert await scheduler.take_slot(server.key, "another", "x", 1, 600) is None
+    clock, tries = LoopClock(monkeypatch), count_tries(monkeypatch)
+    task_id = await submit_plan('add {"a": 1}')
+    await until(lambda: tries, "a try")
+    # Meanwhile it leaves the server alone.
+    assert (await ended(await submit_as_alice("hello"))).status == Status.SUCCEEDED
+    assert len(tries) == 1
+    await scheduler.return_slot(server.key, "another", "x")
+    # The loop's clock is ahead of the others: a timer may fire a little before its time by those.
+    clock.advance(5.0)
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    assert len(tries) == 2
+
+
+def count_tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the calls that have asked for a slot since."""
+    tries: list[str] = []
+    take = scheduler.take_slot
+
+    async def take_slot(key: Any, holder: str, call_id: str, cap: int, lease: int) -> float | None:
+        tries.append(call_id)
+        return await take(key, holder, call_id, cap, lease)
+
+    monkeypatch.setattr(scheduler, "take_slot", take_slot)
+    return tries
 
 
 # --- Ends -----------------------------------------------------------------------------------------
