@@ -182,7 +182,8 @@ def _session_user(request: HttpRequest) -> Identity | None:
     if not user.is_authenticated:
         return None
     if lacks_second_factor(user, request.session):
-        raise Forbidden("Set up a second factor first, at /account/totp/.")
+        message = "Set up a second factor first, at /account/totp/."
+        raise Forbidden(message, params={"rule": "second_factor"})
     return Identity(user=user, session=_session_of(request))
 
 

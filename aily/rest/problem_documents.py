@@ -198,7 +198,10 @@ def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpRespo
     codes = {item.code for items in error.error_dict.values() for item in items}
     if codes & {"unique", "unique_together"}:
         detail = " ".join(item["message"] for item in errors)
-        return _respond(request, Conflict.status, Conflict.code, Conflict.title, detail, errors)
+        taken = {"params": {"rule": "name_taken"}} if "unique" in codes else None
+        return _respond(
+            request, Conflict.status, Conflict.code, Conflict.title, detail, errors, taken
+        )
     return _wrong_fields(request, errors)
 
 

@@ -90,4 +90,5 @@ SENTENCES: Mapping[str, str] = {
     "still_used": _("This is still in use and cannot be deleted."),
     "name_taken": _("Another one has this name already."),
     "no_such_one": _("There is no such one."),
+    "second_factor": _("Set up a second factor first, at /account/totp/."),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.db.models import Q
 from django.db.models.signals import pre_save
+from django.utils.translation import gettext as _
 
 from accounts.delegation import current_actor
 from accounts.delegation_checks import protect_restriction
@@ -65,7 +66,8 @@ def _require_own_use(model: LLMModel, provider_id: int, called: str) -> None:
         for place in other.all_deployments():
             if (place.provider_id, place.called) == (provider_id, called):
                 raise Forbidden(
-                    f"This calls the same model as {other}, which you may not use.",
+                    _("This calls the same model as %(model)s, which you may not use.")
+                    % {"model": other},
                     field="upstream_name",
                 )
 

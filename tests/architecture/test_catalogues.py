@@ -166,7 +166,7 @@ _REFUSING = (
     *("chat/services/webhooks.py", "chat/services/tool_servers.py", "chat/services/waiting.py"),
     *("chat/api/scenes.py", "chat/api/tasks.py", "chat/api/tool_calls.py", "chat/api/tools.py"),
     *("chat/api/tool_servers.py", "chat/api/webhooks.py", "chat/api/references.py"),
-    "chat/tools/offers.py",
+    *("chat/services/providers.py", "chat/services/restrictions.py", "chat/tools/offers.py"),
 )
 #: Where only conflicts have a rule: the rest is what a program alone can cause.
 _REFUSING_CONFLICTS = ("chat/api/runs.py",)

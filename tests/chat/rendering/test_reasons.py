@@ -186,7 +186,7 @@ def test_submits_are_refused_with_a_rule_and_its_text(publish: Publish, caller: 
             "您没有此 Webhook 端点：请先添加。",
         ),
     ):
-        body = {"variables": {}, field: value}
+        body: Any = {"variables": {}, field: value}
         answer = caller.post(f"/api/llmchat/prompts/{path}/api", body, "application/json")
         refusal = answer.json()
         assert refusal["params"]["rule"] == rule, refusal

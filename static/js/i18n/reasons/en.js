@@ -361,4 +361,5 @@ export default {
   "rule.dead_reference": "It refers to what is not there: {reference}",
   "rule.too_many_referred": "It refers to more than {limit} schemas.",
   "rule.schemas_too_deep": "Its schemas are nested too deeply.",
+  "rule.second_factor": "Set up a second factor first, at /account/totp/.",
 };

@@ -358,4 +358,5 @@ export default {
   "rule.dead_reference": "它引用的内容不存在：{reference}",
   "rule.too_many_referred": "它引用的 Schema 超过 {limit} 个。",
   "rule.schemas_too_deep": "其 Schema 嵌套过深。",
+  "rule.second_factor": "请先在 /account/totp/ 设置双重验证。",
 };
