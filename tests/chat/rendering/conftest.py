@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import LLMModel, Scene
@@ -17,6 +18,19 @@ JSON = "application/json"
 Publish = Callable[..., Any]
 #: Submits variables to the scene.
 SubmitVariables = Callable[[Any], Any]
+
+#: Of what is stopped: each such test takes so long. All else has the time of a busy machine.
+SHORT_SECONDS = 0.2
+
+
+@pytest.fixture
+def _patient(settings: Settings) -> None:
+    settings.RENDERING_SECONDS = 10
+
+
+@pytest.fixture
+def _soon(_patient: None, settings: Settings) -> None:
+    settings.RENDERING_SECONDS = SHORT_SECONDS
 
 
 @pytest.fixture
