@@ -24,6 +24,7 @@ from chat.eventlog.keys import log_key
 from chat.llm.simulator.call import Call
 from chat.llm.simulator.server import Simulator
 from chat.models import (
+    Budget,
     Conversation,
     LedgerEntry,
     LLMModel,
@@ -126,25 +127,33 @@ async def test_equal_requests_at_once_make_one_call_and_all_are_streamed_its_ans
     await check_whole(task_ids, await asyncio.gather(*reading), text)
     await early
     assert simulator.stats.requests == 1
+    tasks = [await row(task_id) for task_id in task_ids]
+    await check_that_one_is_charged(tasks, budget, bob)
+    follower = next(task for task in tasks if task.served_from == "flight")
+    await check_replay(follower, alice if follower.owner_id == alice.pk else bob)
+
+
+async def check_that_one_is_charged(tasks: list[Task], budget: Budget, owner: User) -> None:
+    """Only the leader: from the budget if the task is the owner's. All have entries."""
     await in_database(settlement.settle_ended_tasks)
     used = LedgerEntry.objects.usage()
-    tasks = [await row(task_id) for task_id in task_ids]
     leaders = [task for task in tasks if task.served_from == "provider"]
     assert len(leaders) == 1
-    assert await in_database(used.count) == len(task_ids)
+    assert await in_database(used.count) == len(tasks)
     assert await in_database(used.filter(kind="settle").count) == 1
     tokens = await in_database(used.aggregate, Sum("completion_tokens"), Sum("prompt_tokens"))
     assert sum(tokens.values()) == leaders[0].usage["total_tokens"]
     period = await in_database(budget.periods.get)
     assert period.reserved_calls == 0
-    assert period.spent_calls == (1 if leaders[0].owner_id == bob.pk else 0)
-    # A task that has ended is streamed the same again, and nothing after its end.
-    follower = next(task for task in tasks if task.served_from == "flight")
-    owner = alice if follower.owner_id == alice.pk else bob
-    again = await frames_of(str(follower.pk), owner)
-    assert again.text == follower.text
-    assert await resumed(str(follower.pk), owner, again.last_id or "") == []
-    [last] = await resumed(str(follower.pk), owner, again.logged[-2]["id"])
+    assert period.spent_calls == (1 if leaders[0].owner_id == owner.pk else 0)
+
+
+async def check_replay(task: Task, owner: User) -> None:
+    """A task that has ended is streamed the same again, and nothing after its end."""
+    again = await frames_of(str(task.pk), owner)
+    assert again.text == task.text
+    assert await resumed(str(task.pk), owner, again.last_id or "") == []
+    [last] = await resumed(str(task.pk), owner, again.logged[-2]["id"])
     assert last == again.end
 
 

@@ -123,8 +123,12 @@ def test_spending_and_settling_at_once_never_goes_over_and_adds_up(alice: User) 
     period = budget.periods.get()
     assert max(most_taken) <= limit
     assert limit - 150 < period.spent_tokens <= limit
+    check_that_all_agree(period, accepted)
+
+
+def check_that_all_agree(period: BudgetPeriod, accepted: int) -> None:
+    """The budget's ledger, the usage entries and the tasks' own usage say the same."""
     assert period.reserved_tokens == period.reserved_calls == 0
-    # The budget's ledger, the usage entries and the tasks' own usage say the same.
     _, spent, _ = ledger_sum(period, Kind.SETTLE)
     used = sum(task.usage.get("total_tokens", 0) for task in Task.objects.all())
     entries = LedgerEntry.objects.usage()

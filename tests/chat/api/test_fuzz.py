@@ -174,6 +174,18 @@ def _known(number: int, label: str) -> tuple[dict[str, str], dict[str, Any]]:
     return {"Cookie": cookies, "X-CSRFToken": token}, known
 
 
+#: The same examples in each run.
+_REPEATABLE = hypothesis_settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 def _fuzz(
     operation: Any,
     base_url: str,
@@ -198,15 +210,7 @@ def _fuzz(
     modes = st.sampled_from(list(GenerationMode))
     cases = modes.flatmap(lambda mode: operation.as_strategy(generation_mode=mode))
 
-    @hypothesis_settings(
-        max_examples=EXAMPLES,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
+    @_REPEATABLE
     @given(cases, st.booleans())
     def run(case: Any, is_known: bool) -> None:
         if is_known:

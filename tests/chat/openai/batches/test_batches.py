@@ -65,7 +65,18 @@ async def test_every_line_gets_the_answer_of_its_endpoint(
     moments = ("created_at", "in_progress_at", "finalizing_at", "completed_at")
     times = [batch[name] for name in moments]
     assert times == sorted(times)
-    answered = await lines_of(alice_v1, batch["output_file_id"])
+    await check_answers(alice_v1, batch["output_file_id"])
+    failed = await lines_of(alice_v1, batch["error_file_id"])
+    assert [entry["custom_id"] for entry in failed] == ["line-41", "line-42", "line-43"]
+    assert [entry["response"]["body"]["error"]["param"] for entry in failed] == [
+        *("messages", "temperature", "stream")
+    ]
+    assert {entry["response"]["status_code"] for entry in failed} == {400}
+
+
+async def check_answers(alice_v1: httpx.AsyncClient, file_id: str) -> None:
+    """Of 40 lines, in order, and each as if it had been asked by itself."""
+    answered = await lines_of(alice_v1, file_id)
     assert [entry["custom_id"] for entry in answered] == [f"line-{n}" for n in range(40)]
     assert len({entry["id"] for entry in answered}) == 40
     for entry in answered:
@@ -77,12 +88,6 @@ async def test_every_line_gets_the_answer_of_its_endpoint(
         for name in ("id", "created"):
             body.pop(name)
     assert found == wanted
-    failed = await lines_of(alice_v1, batch["error_file_id"])
-    assert [entry["custom_id"] for entry in failed] == ["line-41", "line-42", "line-43"]
-    assert [entry["response"]["body"]["error"]["param"] for entry in failed] == [
-        *("messages", "temperature", "stream")
-    ]
-    assert {entry["response"]["status_code"] for entry in failed} == {400}
 
 
 async def test_errors_of_lines_are_those_of_the_endpoint(

@@ -97,13 +97,6 @@ async def test_items_become_messages(idle: ResponsesClient) -> None:
         {**CALL, "call_id": "call_2", "arguments": '{"city": "Rome"}'},
         OUTPUT,
         {**OUTPUT, "call_id": "call_2", "output": [{"type": "input_text", "text": "Rain"}]},
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "And this?"},
-                {"type": "input_image", "image_url": "https://example.org/a.png"},
-            ],
-        },
     ]
     response = await idle.create(items, background=True)
     task = await task_of(response)
@@ -126,16 +119,20 @@ async def test_items_become_messages(idle: ResponsesClient) -> None:
         },
         {"role": "tool", "content": "Sunny", "tool_call_id": "call_1"},
         {"role": "tool", "content": "Rain", "tool_call_id": "call_2"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "And this?"},
-                {
-                    "type": "image_url",
-                    "image_url": {"url": "https://example.org/a.png", "detail": "auto"},
-                },
-            ],
-        },
+    ]
+
+
+async def test_parts_of_an_item_become_parts_of_a_message(idle: ResponsesClient) -> None:
+    parts = [
+        {"type": "input_text", "text": "And this?"},
+        {"type": "input_image", "image_url": "https://example.org/a.png"},
+    ]
+    response = await idle.create([{"role": "user", "content": parts}], background=True)
+    image = {"url": "https://example.org/a.png", "detail": "auto"}
+    [message] = (await task_of(response)).messages
+    assert message["content"] == [
+        {"type": "text", "text": "And this?"},
+        {"type": "image_url", "image_url": image},
     ]
 
 
