@@ -291,7 +291,8 @@ async def test_a_problem_that_keeps_a_policy_back_has_its_code(
     await act(Scene.objects.filter(slug=summary["scene"]).update, is_enabled=False)
     assert await _filled(grid, act) == 0
     shown = await act(grid.api, "get", path)
-    assert (shown["note_code"], shown["note_params"]) == ("not_found", {})
+    params = {"rule": "no_such_scene", "name": repr(summary["scene"])}
+    assert (shown["note_code"], shown["note_params"]) == ("not_found", params)
 
 
 async def test_a_policy_looks_once_at_a_table_that_does_not_change(
