@@ -16,7 +16,7 @@ from typing import Protocol
 #: of a processor.
 MANY_EVENTS = 4000
 #: Reads a second that the rests allow.
-READS = 4000
+READS = 2000
 #: A rest is this long at least, or would save few reads; and no longer than this.
 MIN_SECONDS = 0.04
 MAX_SECONDS = 0.4
