@@ -149,14 +149,16 @@ async def test_a_call_that_is_cancelled_in_a_rest_hangs_up(
         assert call.cancelled()
 
 
-def test_connections_rest_while_events_are_many() -> None:
-    """A read of many events counts by its events: they would be as many reads."""
+def test_connections_rest_while_they_would_be_read_very_often() -> None:
     some = Rests()
     event = text_event("a")
     assert not some.may_begin(event, 10)
-    assert not some.may_begin(event, 10.1)
-    assert not some.may_begin(event * MANY_EVENTS, 10.3), "no trickle"
-    assert some.may_begin(event, 10.4)
-    assert not some.may_begin(b"x" * (TRICKLE_BYTES + 1), 10.5)
-    assert some.may_begin(event, 10.5)
-    assert not some.may_begin(event, 11), "few again"
+    assert not some.may_begin(event * MANY_EVENTS, 10.3), "one read of many events"
+    for _ in range(MANY_EVENTS):
+        assert not some.may_begin(event, 10.4)
+    assert some.may_begin(event, 10.6), "many reads"
+    assert not some.may_begin(b"x" * (TRICKLE_BYTES + 1), 10.7), "no trickle"
+    assert some.may_begin(event * 50, 10.7)
+    some.may_begin(event * MANY_EVENTS, 10.8)
+    assert some.may_begin(event, 10.9), "as many events in few reads"
+    assert not some.may_begin(event, 11.5), "few events"
