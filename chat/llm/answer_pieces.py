@@ -62,7 +62,7 @@ class AnswerPieces:
             self._logprobs.append(entry)
 
     def sort(self) -> None:
-        """Tell reasoning in the new texts from text."""
+        """Separate reasoning in the new texts from text."""
         if not self._is_unsorted:
             return
         if self._inline.is_open:

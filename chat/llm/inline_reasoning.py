@@ -17,7 +17,7 @@ _LINE_ENDS = "\r\n"
 
 
 class InlineReasoning(msgspec.Struct, gc=False):
-    """Tells reasoning between tags from the text after them, in pieces that may be cut anywhere.
+    """Separates reasoning between tags from the text after them, however the pieces are cut.
 
     Holds back only what may be the beginning of a tag. Line ends that begin either are removed.
     """

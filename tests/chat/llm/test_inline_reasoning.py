@@ -1,4 +1,4 @@
-"""Reasoning between tags is told from the text as soon as it comes, and never beyond its limit."""
+"""Reasoning between tags is separated from the text as it comes, and never beyond its limit."""
 
 from __future__ import annotations
 

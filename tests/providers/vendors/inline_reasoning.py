@@ -1,4 +1,4 @@
-"""Reasoning in the answer's text, as servers send it that were not told how a model marks it."""
+"""Reasoning in the answer's text, as servers send it that do not know how a model marks it."""
 
 from __future__ import annotations
 
