@@ -26,8 +26,6 @@ class AnswerPieces:
         self.is_cut = False
         #: While it is open, each text of a delta is for `add_delta`.
         self.opening = OpeningTexts()
-        #: Whether new texts may be reasoning, or be the first.
-        self._is_unsorted = True
         self._inline = InlineReasoning()
         self._has_text = False
         self._text_room = limits.text_bytes
@@ -63,13 +61,10 @@ class AnswerPieces:
 
     def sort(self) -> None:
         """Separate reasoning in the new texts from text."""
-        if not self._is_unsorted:
-            return
         if self._inline.is_open:
             self._split()
         if self.text:
             self._has_text = True
-            self._is_unsorted = self._inline.is_open
 
     def close_opening(self) -> None:
         """Something else than text has come: no text repeats others."""
