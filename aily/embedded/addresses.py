@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 #: Role and database of the embedded PostgreSQL.
 DATABASE_NAME = "aily"
@@ -63,9 +63,7 @@ def with_redis_database(url: str, database: int) -> str:
     A `db` in the query wins over one in the path, for redis-py as well, and a unix socket's path
     is its file: so the number is always put into the query.
     """
-    parts = urlsplit(url)
-    query = [(key, value) for key, value in parse_qsl(parts.query) if key != "db"]
-    # Not urlunsplit: it drops the empty host of a unix URL.
-    return (
-        f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode([*query, ('db', str(database))])}"
-    )
+    # Not urlsplit: newer versions of Python refuse a list of Sentinels with an IPv6 address.
+    address, _, query = url.partition("#")[0].partition("?")
+    others = [(key, value) for key, value in parse_qsl(query) if key != "db"]
+    return f"{address}?{urlencode([*others, ('db', str(database))])}"

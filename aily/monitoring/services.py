@@ -121,9 +121,9 @@ def redis_services() -> dict[str, str]:
 
 def _server_of(url: str) -> str:
     """The same for all databases of a server."""
-    parts = urlsplit(url)
     if is_sentinel(url):
         return service_of(url)
+    parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode
 
 import redis
 import redis.asyncio
@@ -30,18 +30,19 @@ class _Service:
     """A parsed URL. `server_url` is redis-py's, with the service in place of the host."""
 
     name: str
+    addresses: str
     server_url: str
     sentinel_urls: list[str]
 
 
 def is_sentinel(url: str) -> bool:
-    return urlsplit(url).scheme in _SCHEMES
+    return url.partition("://")[0] in _SCHEMES
 
 
 def service_of(url: str) -> str:
     """The service's name and the Sentinels' addresses: what identifies a server."""
     service = _parsed(url)
-    return f"{service.name}@{urlsplit(url).netloc.rpartition('@')[2]}"
+    return f"{service.name}@{service.addresses}"
 
 
 def sync_address(url: str) -> tuple[str, dict[str, Any]]:
@@ -154,20 +155,24 @@ class _AsyncMaster(Sentinels):
 # --- URLs ---------------------------------------------------------------------------------------
 def _parsed(url: str) -> _Service:
     """Raises ValueError, which does not quote the URL: it may hold a password."""
-    parts = urlsplit(url)
-    login, _, addresses = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
+    # Not by urllib, which in newer versions of Python refuses a list with an IPv6 address.
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    place, _, query = rest.partition("?")
+    netloc, _, path = place.partition("/")
+    login, _, addresses = netloc.rpartition("@")
+    name, _, database = path.strip("/").partition("/")
     if not name or not addresses or not (database or "0").isdecimal():
         raise ValueError(_FORM)
-    options = dict(parse_qsl(parts.query))
+    options = dict(parse_qsl(query))
     user, password = options.pop("sentinel_username", ""), options.pop("sentinel_password", "")
-    scheme = _SCHEMES[parts.scheme]
+    scheme = _SCHEMES[scheme]
     tls = {key: value for key, value in options.items() if key.startswith("ssl_")}
     options.setdefault("db", database or "0")
     credentials = f"{login}@" if login else ""
     sentinel_login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
     return _Service(
         name,
+        addresses,
         f"{scheme}://{credentials}{name}?{urlencode(options)}",
         [
             f"{scheme}://{sentinel_login}{_host_and_port(address)}?{urlencode(tls)}"

@@ -138,8 +138,11 @@ def _issuer_places(issuer: str) -> Iterator[str]:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Origin and path of a URL, without the last slash."""
-    parts = urlsplit(url)
+    """Origin and path of a URL, without the last slash. Raises ToolFault."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _unusable(url) from None
     return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
 
 
@@ -163,7 +166,11 @@ def _check_url(url: str) -> None:
     try:
         check_server_url(url)
     except ValidationError:
-        raise _fault(f"it names a URL that cannot be used: {url[:200]}") from None
+        raise _unusable(url) from None
+
+
+def _unusable(url: str) -> ToolFault:
+    return _fault(f"it names a URL that cannot be used: {url[:200]}")
 
 
 def _fault(reason: str) -> ToolFault:

@@ -52,3 +52,12 @@ def test_another_redis_database_is_on_the_same_server(url: str, kept: dict[str, 
     client = redis.Redis.from_url(with_redis_database(url, 7))
 
     assert client.get_connection_kwargs() == {**kept, "db": 7}
+
+
+def test_another_redis_database_behind_the_same_sentinels() -> None:
+    url = "redis+sentinel://me:p%40ss@one,[::1]:5000/master/1?db=2&sentinel_password=x"
+
+    assert (
+        with_redis_database(url, 7)
+        == "redis+sentinel://me:p%40ss@one,[::1]:5000/master/1?sentinel_password=x&db=7"
+    )

@@ -132,3 +132,4 @@ def test_the_login_is_the_servers_and_the_database_the_last_word() -> None:
 
 def test_a_server_is_told_by_its_service_and_its_sentinels() -> None:
     assert service_of("redis+sentinel://me:secret@one,two/master/1?db=2") == "master@one,two"
+    assert service_of("redis+sentinel://me:secret@one,[::1]/master") == "master@one,[::1]"

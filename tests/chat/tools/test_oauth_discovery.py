@@ -112,6 +112,12 @@ async def test_a_server_that_is_its_own_issuer(issuer: Issuer) -> None:
         (f"{RESOURCE}/mcp", "x" * 300_000, "larger than"),
         (f"{RESOURCE}/mcp", {"resource": "https://other.example"}, "another resource"),
         (f"{RESOURCE}/mcp", {"resource": "{url}/mcpx"}, "another resource"),
+        (f"{RESOURCE}/mcp", {"resource": "https://[::1"}, "cannot be used"),
+        (
+            f"{RESOURCE}/mcp",
+            {"resource": "{url}/mcp", "authorization_servers": ["https://[::1"]},
+            "cannot be used",
+        ),
         (f"{RESOURCE}/mcp", {"resource": "{url}/mcp"}, "no authorization server"),
         (f"{RESOURCE}/mcp", {"resource": "{url}", "authorization_servers": ["ftp://x"]}, "URL"),
         (AUTHORIZATION, {"issuer": "https://other.example", "token_endpoint": "x"}, "issuer"),
