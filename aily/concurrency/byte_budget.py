@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 
 class ByteBudget:
@@ -35,7 +36,9 @@ class ByteBudget:
                 # Its turn came at the moment in which it was cancelled.
                 self.release(size)
             else:
-                self._waiting.remove((size, turn))
+                # `_let_in` has passed over it if room came since it was cancelled.
+                with suppress(ValueError):
+                    self._waiting.remove((size, turn))
                 self._let_in()
             raise
 

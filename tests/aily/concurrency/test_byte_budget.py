@@ -37,19 +37,20 @@ async def test_what_is_larger_than_the_budget_runs_alone() -> None:
     assert budget.reserved == 1
 
 
-@pytest.mark.parametrize("is_let_in", [False, True])
-async def test_work_that_is_cancelled_takes_no_room(is_let_in: bool) -> None:
+@pytest.mark.parametrize("moment", ["before its turn", "in its turn", "as room comes"])
+async def test_work_that_is_cancelled_takes_no_room(moment: str) -> None:
     budget = ByteBudget(10)
     await budget.reserve(10)
     first, second = (asyncio.ensure_future(budget.reserve(10)) for _ in range(2))
     await _settle()
-    if is_let_in:
-        # In the same moment: the turn is given, and the task has not run since.
+    # Without `_settle` in between, the task has not run since.
+    if moment == "in its turn":
         budget.release(10)
         first.cancel()
     else:
         first.cancel()
-        await _settle()
+        if moment == "before its turn":
+            await _settle()
         budget.release(10)
     await asyncio.wait_for(second, 20)
     assert first.cancelled()
