@@ -26,6 +26,11 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __bool__(self) -> bool:
+        """Whether any runs. `len` may still count one that has just ended: its callback comes in
+        the loop's next turn."""
+        return any(not job.done() for job in self._running)
+
     def spawn(self, work: Coroutine[object, None, None]) -> Job:
         job = asyncio.create_task(work)
         self._running.add(job)

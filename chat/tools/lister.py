@@ -16,7 +16,7 @@ class ToolLister:
         self._jobs = Jobs("listing tools")
 
     def wake(self) -> None:
-        if not len(self._jobs):
+        if not self._jobs:
             self._jobs.spawn(self._round())
 
     def stop(self) -> None:

@@ -54,7 +54,7 @@ class _Holder:
         if wait is not None:
             raise NoSlotError(server.name, wait)
         self._held.setdefault(server.key, set()).add(call_id)
-        if not len(self._jobs):
+        if not self._jobs:
             self._jobs.spawn(self._renew())
 
     async def give_back(self, server: ToolServer, call_id: str) -> None:

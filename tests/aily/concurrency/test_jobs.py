@@ -52,6 +52,25 @@ async def test_a_job_that_breaks_is_logged_and_ends_no_other(
     assert ends == [1, 0]
 
 
+async def test_a_job_that_has_just_ended_is_not_taken_for_one_that_runs() -> None:
+    """What begins a job only while none runs would otherwise begin none, and leave work undone."""
+    jobs = Jobs("the job")
+    seen: list[bool] = []
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+
+    jobs.spawn(work())
+    await asyncio.sleep(0)
+    assert jobs
+    go_on.set()
+    # After the job's last step, and before its callbacks.
+    asyncio.get_running_loop().call_soon(lambda: seen.append(bool(jobs)))
+    await jobs.wait(10)
+    assert seen == [False]
+
+
 async def test_cancelling_spares_the_job_that_asks_for_it() -> None:
     jobs = Jobs("the job")
     waiting = jobs.spawn(asyncio.Event().wait())  # type: ignore[arg-type]
