@@ -92,7 +92,7 @@ class Ends:
         try:
             return await wait.outcome(task_id)
         finally:
-            self._ends.wait_no_more(task_id)
+            self._ends.wait_no_more(task_id, wait.notice)
             for signal, callback in callbacks:
                 signal.unsubscribe(callback)
 

@@ -59,11 +59,28 @@ def test_after_a_lost_connection_all_look_at_their_rows() -> None:
     assert waiter(ends, "b") == [None], "its end may have been lost before it asked"
 
 
+def test_all_requests_that_wait_for_one_task_are_woken() -> None:
+    """As when it was submitted twice with one Idempotency-Key."""
+    ends = UserEnds()
+    gone: list[Notice | None] = []
+    for _ in range(3):
+        ends.enter()
+    first, second = waiter(ends, "a"), waiter(ends, "a")
+    ends.wait("a", gone.append)
+    ends.wait_no_more("a", gone.append)
+    ends.leave()
+    ends.push(end_of("a"))
+    assert (first, second, gone) == ([end_of("a")], [end_of("a")], [])
+    ends.mark_lagging()
+    assert first[1:] == second[1:] == [None]
+
+
 def test_who_waits_no_more_is_not_called() -> None:
     ends = UserEnds()
     ends.enter()
-    heard = waiter(ends, "a")
-    ends.wait_no_more("a")
+    heard: list[Notice | None] = []
+    ends.wait("a", heard.append)
+    ends.wait_no_more("a", heard.append)
     ends.leave()
     ends.push(end_of("a"))
     assert heard == []
