@@ -67,6 +67,8 @@ class Hub:
         self._of_user: _FeedTable = defaultdict(set)
         #: By the user's channel.
         self._ends_of_user: dict[str, UserEnds] = {}
+        #: When the last request left those that a timer is to drop (the loop's time).
+        self._left_at: dict[str, float] = {}
         #: How many feeds need each channel.
         self._channels: dict[str, int] = {}
         self._confirmed: dict[str, asyncio.Future[None]] = {}
@@ -132,14 +134,29 @@ class Hub:
         finally:
             ends.leave()
             if not ends.has_users:
-                asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._drop_ends, channel)
+                self._drop_later(channel)
+
+    def _drop_later(self, channel: str) -> None:
+        """Have a user's ends dropped, unless they are used again. One timer does for all requests
+        that follow each other meanwhile."""
+        loop = asyncio.get_running_loop()
+        if channel not in self._left_at:
+            loop.call_later(_LINGER_SECONDS, self._drop_ends, channel)
+        self._left_at[channel] = loop.time()
 
     def _drop_ends(self, channel: str) -> None:
-        """Give up a user's ends, unless they are used again by now."""
-        ends = self._ends_of_user.get(channel)
-        if ends is not None and not ends.has_users:
-            del self._ends_of_user[channel]
-            self._jobs.spawn(self.unsubscribe({channel}))
+        """Drop a user's ends that nothing has used for long enough."""
+        left_at = self._left_at.pop(channel)
+        if self._ends_of_user[channel].has_users:
+            return
+        loop = asyncio.get_running_loop()
+        seconds = left_at + _LINGER_SECONDS - loop.time()
+        if seconds > 0:
+            self._left_at[channel] = left_at
+            loop.call_later(seconds, self._drop_ends, channel)
+            return
+        del self._ends_of_user[channel]
+        self._jobs.spawn(self.unsubscribe({channel}))
 
     async def aclose(self) -> None:
         """End the subscription. A feed that is entered later begins another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from aily.redis.clients import async_redis
 from chat.eventlog import Feed, FeedPool, Notice, get_hub
 from chat.eventlog.keys import user_channel
 from chat.eventlog.notices import encode_notice
+from tests.clocks import LoopClock
 
 OWNER = 7
 TASK_ID = "0198c0de-9c33-7000-8000-0123456789ab"
@@ -32,6 +34,40 @@ async def test_a_feed_that_is_entered_after_the_hub_was_closed_begins_anew(
             assert notice.frame == frame
         await hub.aclose()
     await hub.aclose()
+
+
+async def test_the_ends_of_a_user_are_kept_for_a_while_after_the_last_request(
+    loop_services: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, clock = get_hub(), LoopClock(monkeypatch)
+    planned: list[float] = []
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def counted(delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        if callback == hub._drop_ends:
+            planned.append(delay)
+        return call_later(delay, callback, *args)
+
+    monkeypatch.setattr(loop, "call_later", counted)
+    async with hub.user_ends(OWNER) as ends:
+        pass
+    clock.advance(9)
+    for _ in range(3):
+        async with hub.user_ends(OWNER) as again:
+            assert again is ends
+    # Ten seconds after the first request, and one after the last.
+    clock.advance(1.5)
+    await asyncio.sleep(0.01)
+    async with hub.user_ends(OWNER) as again:
+        assert again is ends
+    assert len(planned) == 2, "one timer does for all of them"
+    clock.advance(11)
+    await asyncio.sleep(0.01)
+    clock.advance(11)
+    await asyncio.sleep(0.01)
+    async with hub.user_ends(OWNER) as other:
+        assert other is not ends
 
 
 async def test_a_feed_waits_for_no_longer_than_its_timeout() -> None:
