@@ -76,8 +76,9 @@ class Deployment:
     learnt_output: LearntOutput = field(default_factory=LearntOutput)
     #: Whether it could be called as of the last claim: neither is it paused nor its breaker open.
     is_usable: bool = True
-    #: Claimed, and not given back yet.
-    slots: int = 0
+    #: Tasks that were claimed, and whose slots are not given back yet. No number: a task may be
+    #: claimed twice, and the slots of a claim whose reply was lost are given back all the same.
+    slots: set[str] = field(default_factory=set)
     #: A claim is under way that may bring tasks for it.
     is_claiming: bool = False
     _released: list[str] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Deployment:
     def is_at_rest(self) -> bool:
         """Whether nothing goes on: no call has a slot or has just ended, and nothing blocks it."""
         takes_nothing = self.is_held or self.weight == 0
-        return not (self.slots > 0 or self._released) and (self.is_usable or takes_nothing)
+        return not (self.slots or self._released) and (self.is_usable or takes_nothing)
 
     @property
     def is_limited(self) -> bool:
@@ -119,14 +120,14 @@ class Deployment:
     def release(self, task_ids: Iterable[str]) -> None:
         """Have the next claim give back the slots of these tasks, which were not called."""
         released = list(task_ids)
-        self.slots -= len(released)
+        self.slots.difference_update(released)
         self._released += released
         if self.is_limited:
             self._used |= dict.fromkeys(released, NOT_CALLED)
 
     def call_ended(self, task_id: str, seconds: float, tokens: int | None) -> None:
         """Have the next claim give back the slot of a call that took so long, and used so much."""
-        self.slots -= 1
+        self.slots.discard(task_id)
         self._released.append(task_id)
         self._seconds.append(seconds)
         if tokens is not None and self.is_limited:
@@ -216,7 +217,7 @@ class Pool:
             # Deleted, or moved to another provider: its calls end, none starts.
             gone = self.deployments[name]
             gone.is_held = True
-            if not (gone.slots > 0 or gone.released or gone.is_claiming):
+            if not (gone.slots or gone.released or gone.is_claiming):
                 del self.deployments[name]
         for name, deployment in loaded.deployments.items():
             if (known := self.deployments.get(name)) is not None:
@@ -236,7 +237,7 @@ class Pool:
         """Store the reply of a claim."""
         for name, found in claim.taken.items():
             self.deployments[name].is_usable = found.is_usable
-            self.deployments[name].slots += len(found.task_ids)
+            self.deployments[name].slots.update(found.task_ids)
         self.has_waiting, self.wait_seconds = claim.left > 0, claim.wait_seconds
         is_unfinished = self.has_waiting or claim.is_counting
         places = self.deployments.values()
