@@ -37,7 +37,17 @@ def reuse_idempotent(
 
 def reuse_refused(batch: Iterable[PendingSubmission]) -> None:
     """`reuse_idempotent` for what was refused: an equal request may have come first meanwhile."""
-    refused = [pending for pending in batch if isinstance(pending.refusal, Problem)]
-    keys = [key for pending in refused if (key := pending.submission.owned_key)]
-    if keys:
+    refused = [
+        pending
+        for pending in batch
+        if isinstance(pending.refusal, Problem) and pending.submission.owned_key
+    ]
+    if not refused:
+        return
+    try:
+        keys = [key for pending in refused if (key := pending.submission.owned_key)]
         reuse_idempotent(refused, find_by_key(keys))
+    except Exception as error:  # noqa: BLE001 - handed to their callers
+        # The rest of the batch may be committed. Of these it is unknown whether they were before.
+        for pending in refused:
+            pending.refuse(error)

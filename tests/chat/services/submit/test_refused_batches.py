@@ -15,9 +15,18 @@ from django.db import DataError, OperationalError
 from accounts.models import User
 from aily.database.threads import in_database
 from chat import accounting
+from chat.exceptions import UnknownModel
 from chat.models import Budget, Conversation, LLMModel, Message, Task
 from chat.services.submission import CompositeRequest
-from chat.services.submit import Accepted, Submission, resolve, store, submit, submit_many
+from chat.services.submit import (
+    Accepted,
+    Submission,
+    idempotency,
+    resolve,
+    store,
+    submit,
+    submit_many,
+)
 
 pytestmark = pytest.mark.usefixtures("loop_services")
 
@@ -71,6 +80,22 @@ async def test_submits_of_the_same_moment_are_accepted_beside_one_that_is_refuse
     assert isinstance(outcomes.pop(), DataError)
     assert {type(outcome) for outcome in outcomes} == {Accepted}
     assert await in_database(Task.objects.count) == 10
+
+
+async def test_what_is_accepted_stays_so_if_the_database_goes_away_after_the_commit(
+    alice: User, bob: User, model: LLMModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the earlier task of a refused request is looked up."""
+
+    def away(*args: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(idempotency, "find_by_key", away)
+    refused = submission(alice, key="mine", model="there-is-none")
+    batch = [submission(bob), refused, submission(alice, model="there-is-none")]
+    outcomes = await in_database(submit_many, batch)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, OperationalError, UnknownModel]
+    assert await in_database(Task.objects.count) == 1
 
 
 async def test_a_refused_turn_leaves_its_conversation_as_it_was(
