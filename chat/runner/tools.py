@@ -197,6 +197,20 @@ class ToolRunner:
             job = self._calls.spawn(self._run(worker_id, call, tools.get(call.id), loaded_at))
             self._running[call.id] = job
             self._by_task[str(call.task_id)].add(call.id)
+            # No `finally` in the job: one that is cancelled before its first step runs nothing.
+            job.add_done_callback(partial(self._forget, call))
+
+    def _forget(self, call: ClaimedCall, job: asyncio.Task[None]) -> None:
+        # One that was put back may have been claimed again by now.
+        if self._running.get(call.id) is not job:
+            return
+        del self._running[call.id]
+        own = self._by_task[str(call.task_id)]
+        own.discard(call.id)
+        if not own:
+            del self._by_task[str(call.task_id)]
+        if len(self._running) >= settings.WORKER_MAX_TOOL_CALLS - 1:
+            self._woken.set()
 
     def _note_full(self, full: NoRoom, freed: int) -> None:
         """Leave a server alone for a while, unless a slot of it was given back since it was asked:
@@ -226,17 +240,8 @@ class ToolRunner:
         self, worker_id: UUID, call: ClaimedCall, tool: Tool | None, loaded_at: float
     ) -> None:
         context.task_id.set(str(call.task_id))
-        try:
-            with surviving("a tool call"):
-                await self._make(worker_id, call, tool, loaded_at)
-        finally:
-            self._running.pop(call.id, None)
-            own = self._by_task[str(call.task_id)]
-            own.discard(call.id)
-            if not own:
-                del self._by_task[str(call.task_id)]
-            if len(self._running) >= settings.WORKER_MAX_TOOL_CALLS - 1:
-                self._woken.set()
+        with surviving("a tool call"):
+            await self._make(worker_id, call, tool, loaded_at)
 
     async def _make(
         self, worker_id: UUID, call: ClaimedCall, tool: Tool | None, loaded_at: float

@@ -16,7 +16,7 @@ from chat.runner import tool_calling
 from chat.runner.runtime import Runtime
 from chat.tools.slots import slot
 from tests.chat.conftest import eventually
-from tests.chat.toolloop.conftest import Plan, calls_of, ended
+from tests.chat.toolloop.conftest import Plan, calls_of, ended, no_calls
 from tests.chat.toolloop.service import ToolService
 
 #: An event loop's connections to Redis.
@@ -100,3 +100,27 @@ async def test_a_call_that_is_about_to_begin_is_not_taken_for_lost(
     assert (task.status, service.begun) == (Status.SUCCEEDED, {"add": 1})
     [call] = await calls_of(task_id)
     assert (call.state, call.runs) == ("succeeded", 1)
+
+
+async def test_a_call_that_is_stopped_before_its_first_step_takes_no_room(
+    worker: Runtime, submit_plan: Plan, service: ToolService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message that ends it, or the loss of the lease, is handled in the same turn of the loop
+    in which it was claimed."""
+    begin, stopped = worker.tools._begin, asyncio.Event()
+
+    async def begin_and_stop(*args: Any) -> None:
+        await begin(*args)
+        if not stopped.is_set():
+            worker.tools.drop_all()
+            stopped.set()
+
+    monkeypatch.setattr(worker.tools, "_begin", begin_and_stop)
+    task_id = await submit_plan('again {"a": 1}')
+    await asyncio.wait_for(stopped.wait(), 30)
+    await no_calls(worker)
+    # By its row it runs here. Twice, as only then it is taken for one that nobody makes.
+    await worker.tools.reconcile()
+    await worker.tools.reconcile()
+    assert (await ended(task_id)).status == Status.SUCCEEDED
+    assert service.begun == {"again": 1}
