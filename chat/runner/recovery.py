@@ -55,17 +55,7 @@ def sweep() -> set[str]:
     else one step raises does not keep the others from being done.
     """
     pools: set[str] = set()
-    steps: list[Callable[[], set[str]]] = [
-        drop_dead_workers,
-        recover,
-        tend_tool_loops,
-        expire,
-        divert,
-        end_disabled,
-        end_stranded,
-        requeue_missing,
-    ]
-    for step in steps:
+    for step in STEPS:
         try:
             pools |= step()
         except RedisUnavailable:
@@ -382,3 +372,16 @@ def _enqueue_missing(tasks: Sequence[Task]) -> set[str]:
             scheduler.enqueue(pool, [entries[task_id] for task_id in missing])
             found.add(pool)
     return found
+
+
+#: Of a sweep, in their order.
+STEPS: Sequence[Callable[[], set[str]]] = (
+    drop_dead_workers,
+    recover,
+    tend_tool_loops,
+    expire,
+    divert,
+    end_disabled,
+    end_stranded,
+    requeue_missing,
+)

@@ -13,6 +13,7 @@ import yaml
 from aily.concurrency.faults import PLACES
 from aily.launcher.programs import BASE_DIR
 from chat.observability.metrics import create_model_series
+from chat.runner import recovery
 
 _WEB = "import aily.routing; from aily.monitoring.process import observe; observe('web')"
 _WORKER = "import aily.worker; from aily.monitoring.process import observe; observe('worker')"
@@ -67,5 +68,6 @@ def test_every_place_of_a_fault_is_known() -> None:
         path for app in ("aily", "chat", "accounts") for path in (BASE_DIR / app).rglob("*.py")
     ]
     places = {place for path in sources for place in named.findall(path.read_text())}
+    places |= {f"sweep: {step.__name__}" for step in recovery.STEPS}
     assert len(places) > 20
     assert places - set(PLACES) == set()
