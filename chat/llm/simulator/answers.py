@@ -13,10 +13,12 @@ from random import Random
 
 from chat.llm.simulator.config import DEFAULT_ANSWER_TOKENS, JsonObject
 from chat.llm.simulator.directives import Directives, parse_directives, without_directives
-from chat.llm.simulator.schemas import asked_before, json_answer, schema_of
+from chat.llm.simulator.schemas import asked_before, json_answer, schema_of, value_of
 from chat.llm.simulator.tool_plan import quoted_results, steps_taken
 
 ECHO_CHARS = 80
+#: Keywords of a schema that not every text fits.
+_TEXT_RULES = frozenset({"const", "enum", "format", "maxLength", "minLength", "pattern"})
 # The seam between tokens: a token is a word's start with the space before it, or a later part.
 _TOKEN = re.compile(r"\s*[^\s]{1,5}|\s+")
 
@@ -252,11 +254,12 @@ def _tool_calls(body: JsonObject, directives: Directives, rng: Random) -> list[S
         return []
     if directives.plan:
         return _planned_calls(body, directives, rng)
-    if directives.tool is None:
+    wanted = _forced_tool(body) if directives.tool is None else directives.tool
+    if wanted is None:
         return []
     functions = [tool.get("function") or {} for tool in body.get("tools") or []]
     for function in functions:
-        if directives.tool in ("", function.get("name")):
+        if wanted in ("", function.get("name")):
             arguments = _tool_arguments(function.get("parameters") or {}, rng)
             call_id = f"call_00_{rng.getrandbits(96):024x}"
             return [SimulatedToolCall(call_id, str(function.get("name")), json.dumps(arguments))]
@@ -278,18 +281,23 @@ def _planned_calls(
     ]
 
 
+def _forced_tool(body: JsonObject) -> str | None:
+    """The function that `tool_choice` says is to be called; "" is the first one, None none."""
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        return str((choice.get("function") or {}).get("name"))
+    return "" if choice == "required" else None
+
+
 def _tool_arguments(schema: JsonObject, rng: Random) -> JsonObject:
-    """Values for every property of a tool's parameters, of the types it asks for."""
-    values: JsonObject = {}
+    """Values for every property of a tool's parameters. Raises ValueError where that would have no
+    end."""
+    values = dict(value_of({**schema, "type": "object"}, rng))
     for name, property_schema in (schema.get("properties") or {}).items():
-        if choices := property_schema.get("enum"):
-            values[name] = rng.choice(choices)
-            continue
-        values[name] = {
-            "integer": rng.randint(1, 9),
-            "number": rng.randint(1, 9) / 2,
-            "boolean": rng.random() < 0.5,
-            "array": [],
-            "object": {},
-        }.get(property_schema.get("type"), f"simulated {name}")
+        if isinstance(property_schema, dict) and _is_any_text(property_schema):
+            values[name] = f"simulated {name}"
     return values
+
+
+def _is_any_text(schema: JsonObject) -> bool:
+    return schema.get("type") == "string" and _TEXT_RULES.isdisjoint(schema)

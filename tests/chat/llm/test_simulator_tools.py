@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from jsonschema import Draft202012Validator
 
 from chat.llm.simulator.directives import parse_directives, without_directives
 from chat.llm.simulator.server import Simulator
@@ -109,6 +110,32 @@ async def test_without_tools_the_answer_is_a_text(
 async def test_a_tool_that_is_not_offered_is_called_as_models_do(simulator: Simulator) -> None:
     messages = [{"role": "user", "content": "[sim:tools=made_up]"}]
     assert _names(await _answer(simulator, messages)) == ["made_up"]
+
+
+_NESTED = {
+    "$defs": {"Place": {"type": "object", "properties": {"rank": {"type": "integer"}}}},
+    "properties": {
+        "where": {"$ref": "#/$defs/Place"},
+        "names": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "word": {"type": "string"},
+    },
+    "required": ["where", "names", "note", "word"],
+}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "go"}}])
+async def test_a_tool_is_called_where_the_request_says_so(
+    simulator: Simulator, choice: Any
+) -> None:
+    tools = [{"type": "function", "function": {"name": "go", "parameters": _NESTED}}]
+    fields = {"tools": tools, "tool_choice": choice, "thinking": {"type": "disabled"}}
+    message = await _answer(simulator, [{"role": "user", "content": "Hello"}], **fields)
+    [call] = message["tool_calls"]
+    assert call["function"]["name"] == "go"
+    arguments = json.loads(call["function"]["arguments"])
+    Draft202012Validator(_NESTED).validate(arguments)
+    assert arguments["word"] == "simulated word"
 
 
 async def test_a_long_result_is_quoted_in_part(simulator: Simulator) -> None:
