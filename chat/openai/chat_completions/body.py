@@ -96,6 +96,7 @@ def _refuse_unsupported(given: Object) -> None:
     for name, message in _UNSUPPORTED.items():
         if given.get(name):
             raise unsupported(message, name)
+    _boolean(given.get("store", False), "store")
     n = given.get("n", 1)
     if n != 1 or isinstance(n, bool):
         raise unsupported("A request has one answer: send it n times for n answers.", "n")

@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from pydantic import JsonValue
+
 from chat.openai.errors import OpenAIError
+from chat.openai.requests import missing
 from chat.services.parameters import Object
+
+_ROLES = ("system", "user", "assistant", "tool")
+#: Fields of which a message has one or more.
+_CONTENTS = ("content", "tool_calls", "refusal")
 
 
 def read_messages(messages: Sequence[object]) -> list[object]:
     """Return the messages with today's roles and tool calls.
 
-    `developer` becomes `system`, which every provider accepts. An assistant's `function_call`
-    becomes a tool call, and the message of the role `function` after it the result of that call.
-    Raises OpenAIError. What is no message at all stays as it is, for the validation to refuse.
+    `developer` becomes `system`, which every provider accepts, and a refusal becomes text. An
+    assistant's `function_call` becomes a tool call, and the message of the role `function` after it
+    the result of that call. Raises OpenAIError. What is no message at all stays as it is, for the
+    validation to refuse.
     """
     read: list[object] = []
     call_id: str | None = None
@@ -37,13 +45,37 @@ def read_messages(messages: Sequence[object]) -> list[object]:
             message = {"role": "tool", "content": message.get("content"), "tool_call_id": call_id}
         elif message.get("role") == "developer":
             message = {**message, "role": "system"}
-        read.append(_without_empty_content(message))
+        _require_content(message, index)
+        read.append(_without_empty_content(_with_refusal_as_text(message)))
     return read
+
+
+def _require_content(message: Object, index: int) -> None:
+    """Raise OpenAIError where a message of a known role has nothing to say."""
+    if message.get("role") in _ROLES and all(message.get(name) is None for name in _CONTENTS):
+        raise missing(f"messages[{index}].content")
 
 
 def _with_tool_call(message: Object, call_id: str) -> Object:
     call = {"id": call_id, "type": "function", "function": message["function_call"]}
     return {**message, "tool_calls": [call]}
+
+
+def _with_refusal_as_text(message: Object) -> Object:
+    """An assistant's refusal, as a client sends back the message that it got, is text to the model:
+    few providers have a field or a part for it."""
+    refusal, content = message.get("refusal"), message.get("content")
+    if isinstance(refusal, str) and content is None and not message.get("tool_calls"):
+        return {**message, "content": refusal, "refusal": None}
+    if isinstance(content, list):
+        return {**message, "content": [_as_text(part) for part in content]}
+    return message
+
+
+def _as_text(part: JsonValue) -> JsonValue:
+    if isinstance(part, dict) and part.get("type") == "refusal" and "refusal" in part:
+        return {"type": "text", "text": part["refusal"]}
+    return part
 
 
 def _without_empty_content(message: Object) -> Object:

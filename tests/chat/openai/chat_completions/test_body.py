@@ -136,7 +136,9 @@ async def test_fields_of_providers_and_of_aily_are_taken_too() -> None:
         ({"messages": "Hello"}, "messages"),
         ({"messages": ["Hello"]}, "messages[0]"),
         ({"messages": [*HELLO, {"role": "king", "content": "x"}]}, "messages[1].role"),
-        ({"messages": [{"role": "user"}]}, "messages[0]"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [*HELLO, {"role": "tool", "tool_call_id": "x"}]}, "messages[1].content"),
+        ({"store": "yes"}, "store"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
             "messages[0].content[0].text",
@@ -236,6 +238,15 @@ async def test_messages_as_sdks_dump_them() -> None:
         ],
     }
     assert tool == result
+
+
+async def test_a_refusal_is_text_to_the_model() -> None:
+    dumped: Any = {"role": "assistant", "content": None, "refusal": "No.", "annotations": []}
+    parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    asked = await read({"messages": [*HELLO, dumped, *HELLO, parts, *HELLO]})
+    _, first, _, second, _ = (message.as_sent() for message in asked.task.messages)
+    assert first == {"role": "assistant", "content": "No."}
+    assert second == {"role": "assistant", "content": [{"type": "text", "text": "No."}]}
 
 
 async def test_functions_become_tools() -> None:
