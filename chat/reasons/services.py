@@ -42,6 +42,7 @@ SENTENCES: Mapping[str, str] = {
     "tool_gone": _("This tool is not available any more: reject its call."),
     "no_such_conversation": _("There is no such conversation."),
     "no_default_model": _("No model is set as default: name one."),
+    "choice_without_tools": _("tool_choice asks for a call, and there are no tools."),
     "no_such_task": _("There is no such task."),
     "no_such_tool_call": _("There is no such tool call."),
     "tool_call_answered": _("This tool call was answered already, or waits no more."),

@@ -51,8 +51,9 @@ def read_tools(given: Object) -> Tools:
     parameters: Object = {}
     if offered:
         parameters["tools"] = [_nested(tool) for tool in offered]
-        if "tool_choice" in given:
-            parameters["tool_choice"] = mode
+    if "tool_choice" in given:
+        # It is about the tools of a scene as well.
+        parameters["tool_choice"] = mode
     return Tools(tools, choice, parameters, hosted)
 
 

@@ -7,14 +7,17 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from aily.problems import InvalidRequest
+from chat.exceptions import because
 from chat.models import Lane, SceneVersion
 from chat.models.ids import tagged_id
 from chat.models.insertion import new_task
+from chat.reasons import Reason
 from chat.rendering.prompt import Messages
 from chat.rendering.template import HeavyWorkError
 from chat.services import prompts
 from chat.services.output_formats import find_format
-from chat.services.parameters import merged
+from chat.services.parameters import Object, merged
 from chat.services.prompts import Prompt
 from chat.services.rendering import render
 from chat.services.submission import EmbeddingsRequest
@@ -25,6 +28,9 @@ from chat.services.submit.pending import (
     Target,
     take_on,
 )
+
+#: Choices that say nothing where there are no tools.
+_CHOICES_WITHOUT_TOOLS = (None, "none", "auto")
 
 
 def build_tasks(batch: Sequence[PendingSubmission]) -> None:
@@ -38,6 +44,9 @@ def _build(pending: PendingSubmission) -> None:
     prompt = _prompt(submission, target)
     given = request.params()
     params = merged(model.params, version.params if version else {}, given)
+    tools = _tools(submission, version)
+    if "tool_choice" in given and not (tools or params.get("tools")):
+        params = _without_choice(params)
     response_format = find_format(params, given, target.scene, version)
     task = new_task(
         id=submission.task_id or tagged_id(),
@@ -54,7 +63,7 @@ def _build(pending: PendingSubmission) -> None:
         messages=prompt.messages,
         history_from=prompt.history_from,
         params=params,
-        tools=_tools(submission, version),
+        tools=tools,
         response_format=response_format,
         metadata=request.metadata,
         webhook_id=target.webhook_id,
@@ -96,6 +105,17 @@ def _tools(submission: Submission, version: SceneVersion | None) -> dict[str, ob
     if version is None or not names:
         return None
     return tool_options(version, names, asks=asks, max_calls=request.max_tool_calls)
+
+
+def _without_choice(params: Object) -> Object:
+    """The parameters of a request that has no tools without its choice of them.
+
+    Raises InvalidRequest where a call was to be made: an answer without one is not what was asked
+    for.
+    """
+    if params.get("tool_choice") not in _CHOICES_WITHOUT_TOOLS:
+        raise because(InvalidRequest, Reason("choice_without_tools"), field="tool_choice")
+    return {name: value for name, value in params.items() if name != "tool_choice"}
 
 
 def _deadline(submission: Submission) -> datetime | None:

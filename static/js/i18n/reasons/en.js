@@ -175,6 +175,7 @@ export default {
   "rule.no_such_role": "There is no role {name}.",
   "rule.no_such_conversation": "There is no such conversation.",
   "rule.no_default_model": "No model is set as default: name one.",
+  "rule.choice_without_tools": "tool_choice asks for a call, and there are no tools.",
   "rule.published_fixed": "A published version does not change. Make a new one.",
   "rule.draft_changed": "Somebody else has just changed this draft; look at it and try again.",
   "rule.published_kept": "A published version is kept: tasks point at it.",

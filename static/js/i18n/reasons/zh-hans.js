@@ -174,6 +174,7 @@ export default {
   "rule.no_such_role": "没有角色 {name}。",
   "rule.no_such_conversation": "没有此对话。",
   "rule.no_default_model": "未设置默认模型：请指定一个。",
+  "rule.choice_without_tools": "tool_choice 要求调用工具，但没有可用的工具。",
   "rule.published_fixed": "已发布的版本不能修改，请新建版本。",
   "rule.draft_changed": "此草稿刚被他人修改，请查看后重试。",
   "rule.published_kept": "已发布的版本不能删除：有任务引用它。",

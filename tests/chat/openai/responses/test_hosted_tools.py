@@ -121,6 +121,14 @@ async def test_a_model_without_a_scene_offers_no_tools(office: Office) -> None:
     assert "scene:" in error["message"]
 
 
+async def test_a_request_may_choose_that_no_tool_is_called(
+    office: Office, service: ToolService
+) -> None:
+    response = await office.ask("response", 'add {"a": 1, "b": 2}', tool_choice="none")
+    assert outputs(response, "mcp_call") == []
+    assert service.calls == []
+
+
 async def test_the_request_narrows_what_the_scene_offers(
     office: Office, service: ToolService
 ) -> None:
