@@ -29,7 +29,7 @@ _PART_FIELDS = ("text", "refusal", "image_url", "input_audio", "file", "video_ur
 
 class ImageURL(Strict):
     url: str = Field(min_length=1, description="https://... or data:image/...;base64,...")
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class VideoURL(Strict):

@@ -76,6 +76,7 @@ def _text(response: Any) -> str:
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"tools": [{"type": "function", "name": "not a name", "parameters": {}}]}, "tools"),
         ({"tools": [_TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": 3}, "temperature"),
         ({"top_p": 2}, "top_p"),
@@ -145,6 +146,21 @@ def test_a_bad_field_is_named(ask: Ask, fields: dict[str, Any], param: str) -> N
             ],
         },
         {"instructions": "Be brief."},
+        {"tool_choice": "none"},
+        {
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "input_image",
+                            "image_url": "data:image/png;base64,aGk=",
+                            "detail": "original",
+                        }
+                    ],
+                }
+            ]
+        },
         {"reasoning": {"effort": "low", "summary": "auto"}},
         {"text": {"format": {"type": "text"}, "verbosity": "low"}},
         {"metadata": {"key": "value"}},
@@ -173,12 +189,14 @@ def test_a_response_says_what_was_asked(ask: Ask) -> None:
         "temperature": 0.5,
         "max_output_tokens": 300,
         "truncation": "auto",
+        "prompt_cache_retention": "24h",
         "tools": [{**_TOOL, "strict": False}],
     }
     body = ask(**fields).json()
-    for name in ("instructions", "metadata", "temperature", "max_output_tokens", "truncation"):
-        assert body[name] == fields[name]
+    openai_schemas.check("Response", body)
     assert body["tools"][0]["name"] == "f"
+    del fields["tools"]
+    assert {name: body[name] for name in fields} == fields
     assert body["object"] == "response"
     assert body["id"].startswith("resp_")
     for name in ("created_at", "completed_at"):

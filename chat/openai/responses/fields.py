@@ -254,6 +254,7 @@ def _echo(model: str, fields: _Fields) -> JsonObject:
         "previous_response_id": fields.previous_response_id,
         # OpenAI's document has no null in these, and Open Responses' wants them in any case.
         "prompt_cache_key": fields.prompt_cache_key or "",
+        "prompt_cache_retention": fields.prompt_cache_retention,
         "presence_penalty": _or(fields.presence_penalty, 0.0),
         "frequency_penalty": _or(fields.frequency_penalty, 0.0),
         "reasoning": {"effort": fields.reasoning.effort, "summary": fields.reasoning.summary},

@@ -32,6 +32,7 @@ _PREFIXES = {
 #: Items of earlier responses that say nothing to the model.
 _SILENT = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response")
 _MAX_ID_CHARS = 256
+_DETAILS = ("auto", "low", "high", "original")
 
 
 def read_items(given: object) -> list[JsonObject]:
@@ -147,8 +148,8 @@ def _part(part: object, param: str, *, is_assistant: bool) -> JsonObject:
 
 def _image(part: JsonObject, param: str) -> JsonObject:
     detail = part.get("detail") or "auto"
-    if detail not in ("auto", "low", "high"):
-        raise _invalid("It is one of auto, low, high.", f"{param}.detail")
+    if detail not in _DETAILS:
+        raise _invalid(f"It is one of {', '.join(_DETAILS)}.", f"{param}.detail")
     if part.get("image_url") is None:
         raise unsupported("Images are given as image_url, also as a data URL.", param)
     url = _text(part, "image_url", param)
