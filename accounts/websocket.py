@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 from urllib.parse import ParseResult
@@ -78,15 +78,17 @@ class OriginRequiredForCookies:
     """ASGI wrapper: a handshake without a key must come from a page of this site, or gets a 403.
 
     Browsers send the session cookie with a socket that any page opens, and no same-origin rule
-    stops them. A key is only sent by a client that has it.
+    stops them. A key is only sent by a client that has it. `keys_alone`: paths that take no
+    cookie, and refuse a handshake without a key themselves.
     """
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, keys_alone: Collection[str] = ()) -> None:
         self.app = app
+        self._keys_alone = keys_alone
 
     async def __call__(self, scope: Scope, receive: object, send: object) -> None:
         app = self.app
-        if bearer_key(scope) is None:
+        if bearer_key(scope) is None and scope["path"] not in self._keys_alone:
             app = _SiteOriginValidator(app, _site_origins(_header(scope, b"host")))
         await app(scope, receive, send)
 

@@ -121,7 +121,7 @@ for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
 larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)
 body_limits = BodyLimits(identify_websocket)
-_sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns))
+_sockets = OriginRequiredForCookies(URLRouter(websocket_urlpatterns), [openai.SOCKET_PATH])
 routes = ProtocolTypeRouter(
     {
         "http": LimitedBodies(

@@ -18,6 +18,8 @@ from chat.openai.responses import endpoints as responses
 PREFIX = "/v1"
 EMBEDDINGS_PATH = f"{PREFIX}/embeddings"
 _RESPONSES = f"{PREFIX}/responses"
+#: Of the WebSocket as well, which takes API keys alone.
+SOCKET_PATH = _RESPONSES
 _RESPONSE = f"{_RESPONSES}/{{response_id}}"
 _FILES = f"{PREFIX}/files"
 _FILE = f"{_FILES}/{{file_id}}"

@@ -11,6 +11,7 @@ from accounts.authentication import Identity
 from accounts.bearer import KeyCaller
 from accounts.socket_consumer import CLOSE_TOO_MANY, SocketConsumer
 from accounts.websocket import bearer_key
+from aily.observability.context import request_id
 from aily.observability.metrics import frame_received
 from aily.problems import Problem
 from aily.rest.json_input import decode_json
@@ -56,8 +57,7 @@ class ResponsesConsumer(SocketConsumer):
         self.is_closed = True
         error = _REFUSALS.get(code, _UNAVAILABLE)
         headers = [
-            (name.lower().encode(), value.encode())
-            for name, value in {"Content-Type": JSON_TYPE, **error.headers}.items()
+            (name.lower().encode(), value.encode()) for name, value in _headers_of(error).items()
         ]
         start = {"type": "websocket.http.response.start", "status": int(error.status)}
         await self.flow.send({**start, "headers": headers})
@@ -118,6 +118,13 @@ class ResponsesConsumer(SocketConsumer):
     def end(self) -> None:
         if self.lanes is not None:
             self.lanes.cancel()
+
+
+def _headers_of(error: OpenAIError) -> dict[str, str]:
+    headers = {"Content-Type": JSON_TYPE, "x-request-id": request_id.get(), **error.headers}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
 
 
 def _object(data: str | bytes) -> JsonObject:

@@ -25,9 +25,10 @@ SLOW = "Slowly [sim:tokens=2000,tps=50]"
 class Socket:
     """A client of the socket."""
 
-    def __init__(self, secret: str | None) -> None:
+    def __init__(self, secret: str | None, origin: str | None = "http://localhost") -> None:
         headers = [(b"authorization", f"Bearer {secret}".encode())] if secret else []
-        headers.append((b"origin", b"http://localhost"))
+        if origin is not None:
+            headers.append((b"origin", origin.encode()))
         headers.append((b"host", b"localhost"))
         self.asgi = WebsocketCommunicator(routes, "/v1/responses", headers)
 
@@ -197,14 +198,18 @@ async def test_there_is_a_limit_of_lanes(socket: Socket, monkeypatch: pytest.Mon
 
 
 # --- Handshake and close ------------------------------------------------------------------------
+@pytest.mark.parametrize("origin", ["http://localhost", "http://elsewhere.example", None])
 @pytest.mark.parametrize("secret", [None, "nonsense"])
 async def test_a_handshake_without_a_key_is_refused(
-    model: LLMModel, loop_services: None, secret: str | None
+    model: LLMModel, loop_services: None, secret: str | None, origin: str | None
 ) -> None:
-    socket = Socket(secret)
+    socket = Socket(secret, origin)
     await socket.asgi.send_input({"type": "websocket.connect"})
     start = await socket.asgi.receive_output()
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+    headers = dict(start["headers"])
+    assert headers[b"x-request-id"]
+    assert headers[b"www-authenticate"] == b"Bearer"
     body = await socket.asgi.receive_output()
     assert b"invalid_api_key" in body["body"]
 
