@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from accounts.access.permissions import PermissionSet, permission_sets
 from aily.database.threads import in_database
-from chat.models import LLMModel, Scene
+from chat.models import Deployment, LLMModel, Scene
 from chat.openai.callers import caller_of
 from chat.openai.errors import JSON_TYPE, unknown_model
 from chat.openai.scenes import SCENE_PREFIX
@@ -61,8 +61,13 @@ def _find(owner_id: int, name: str) -> dict[str, object] | None:
             return None
         described = {"description": scene.description, "variables": version.variables_schema}
         return {**_scene(scene), **described}
-    model = LLMModel.objects.with_deployments().filter(is_enabled=True, name=name).first()
-    return _model(model) if model is not None and _may_use(permissions, model) else None
+    model = LLMModel.objects.select_related("provider").filter(is_enabled=True, name=name).first()
+    # Read for a model that is not there as well: another query would tell that it is.
+    further = list(Deployment.objects.select_related("provider").filter(model__name=name))
+    if model is None:
+        return None
+    model.further_deployments = further
+    return _model(model) if _may_use(permissions, model) else None
 
 
 def _may_use(permissions: PermissionSet, row: LLMModel | Scene) -> bool:
