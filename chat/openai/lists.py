@@ -56,8 +56,9 @@ class Page:
         return {
             "object": "list",
             "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
+            # OpenAI's document has no null here.
+            "first_id": data[0]["id"] if data else "",
+            "last_id": data[-1]["id"] if data else "",
             "has_more": len(found) > self.limit,
         }
 

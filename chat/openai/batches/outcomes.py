@@ -63,19 +63,24 @@ def line_of(batch: Batch, row: EndedRow, task: Task | None) -> tuple[bool, Itera
 
 
 def _pieces(batch: Batch, row: EndedRow, body: Iterator[bytes]) -> Iterator[bytes]:
-    yield _head(batch, row) + _response_head(row, HTTPStatus.OK)
+    yield _head(batch, row) + _response_head(batch, row, HTTPStatus.OK)
     for piece in body:
         yield one_line(piece)
     yield b'},"error":null}\n'
 
 
 def _head(batch: Batch, row: EndedRow) -> bytes:
-    name = f"batch_req_{batch.run_id.hex}{row.number:05x}"
+    name = f"batch_req_{_line_id(batch, row)}"
     return b'{"id":%b,"custom_id":%b' % (_encode(name), one_line(_encode(row.key)))
 
 
-def _response_head(row: EndedRow, status: int) -> bytes:
-    request_id = f"req_{row.task_id.hex}" if row.task_id else ""
+def _line_id(batch: Batch, row: EndedRow) -> str:
+    return f"{batch.run_id.hex}{row.number:05x}"
+
+
+def _response_head(batch: Batch, row: EndedRow, status: int) -> bytes:
+    # A line that was refused became no task: it is named by its place in the batch.
+    request_id = f"req_{row.task_id.hex if row.task_id else _line_id(batch, row)}"
     return b',"response":{"status_code":%d,"request_id":%b,"body":' % (status, _encode(request_id))
 
 
@@ -111,5 +116,5 @@ def _failed(batch: Batch, row: EndedRow, task: Task | None) -> bytes:
 
 
 def _with_error(batch: Batch, row: EndedRow, error: OpenAIError) -> bytes:
-    body = one_line(_encode(error.body()))
-    return _head(batch, row) + _response_head(row, error.status) + body + b'},"error":null}\n'
+    head = _head(batch, row) + _response_head(batch, row, error.status)
+    return head + one_line(_encode(error.body())) + b'},"error":null}\n'

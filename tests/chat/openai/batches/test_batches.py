@@ -106,6 +106,9 @@ async def test_errors_of_lines_are_those_of_the_endpoint(
         single = await alice_v1.post("/chat/completions", json=json.loads(line(0, **body))["body"])
         assert entry["response"]["status_code"] == single.status_code
         assert entry["response"]["body"] == single.json()
+    names = {entry["response"]["request_id"] for entry in failed}
+    assert len(names) == 3
+    assert all(name.startswith("req_") for name in names)
 
 
 async def test_responses_come_whole(alice_v1: httpx.AsyncClient, worker: Runtime) -> None:

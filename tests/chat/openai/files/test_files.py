@@ -174,6 +174,10 @@ async def test_files_are_listed_a_page_at_a_time(alice_v1: httpx.AsyncClient) ->
     assert ([file["id"] for file in page["data"]], page["has_more"]) == (made[:2], True)
     page = (await alice_v1.get("/files", params={**query, "after": page["last_id"]})).json()
     assert ([file["id"] for file in page["data"]], page["has_more"]) == (made[2:], False)
+    query["after"] = page["last_id"]
+    page = (await alice_v1.get("/files", params=query)).json()
+    check("ListFilesResponse", page)
+    assert (page["data"], page["has_more"]) == ([], False)
     for wrong in ({"limit": 10_001}, {"order": "up"}, {"after": "file-1"}):
         answer = await alice_v1.get("/files", params=wrong)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(wrong)))
