@@ -42,9 +42,3 @@ class Vectors(msgspec.Struct, frozen=True):
         size = self.bytes_each
         starts = range(0, len(self.floats), size)
         return [b64encode(self.floats[start : start + size]).decode() for start in starts]
-
-    def as_numbers(self) -> list[list[float]]:
-        """Each vector as the exact numbers of its 32-bit floats."""
-        size = self.bytes_each
-        starts = range(0, len(self.floats), size)
-        return [little_endian(self.floats[start : start + size]).tolist() for start in starts]

@@ -107,8 +107,9 @@ class EmbeddedPostgres:
         except psycopg.OperationalError as error:
             return str(error).strip()
 
-    def create_database(self, name: str = addresses.DATABASE_NAME) -> None:
+    def create_database(self) -> None:
         """Create the database when it is missing. Raises psycopg.Error."""
+        name = addresses.DATABASE_NAME
         with self._connect() as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             if known.fetchone() is None:

@@ -7,13 +7,12 @@ from chat.accounting.budgets import (
     in_force_query,
     reserve,
 )
-from chat.accounting.ledger import NearEnd, close_ledger
+from chat.accounting.ledger import close_ledger
 from chat.accounting.loops import StepCosts, free_while_waiting, reserve_step, reserve_turns
 from chat.accounting.tokens import Tokens, bound_completion
 
 __all__ = [
     "BudgetsInForce",
-    "NearEnd",
     "StepCosts",
     "Tokens",
     "bound_completion",

@@ -12,7 +12,7 @@ from chat.eventlog.appends import (
 )
 from chat.eventlog.ends import UserEnds
 from chat.eventlog.feeds import Feed, FeedPool
-from chat.eventlog.hub import Hub, Source, get_hub
+from chat.eventlog.hub import Source, get_hub
 from chat.eventlog.listeners import announce_listener
 from chat.eventlog.notices import Notice
 from chat.eventlog.reads import FIRST_PAGE, last_events, next_count, read
@@ -26,7 +26,6 @@ __all__ = [
     "Appended",
     "Feed",
     "FeedPool",
-    "Hub",
     "LogWriter",
     "LogWriters",
     "Notice",

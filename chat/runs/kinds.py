@@ -6,7 +6,7 @@ The engine knows `Run`, `RunRow` and this interface. A kind is registered under 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -143,10 +143,6 @@ class RunKind:
 
     def announce(self, run: Run, event: str) -> None:
         """Called in the transaction that changes the run's state: make its deliveries."""
-
-    def summary_of(self, payload: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue]:
-        """A row's payload as columns of a table of results."""
-        return payload or {}
 
 
 _kinds: dict[str, RunKind] = {}

@@ -101,16 +101,10 @@ def held_by_staff(place: Place | None) -> Place:
     return Place(place.position if place else None, None, WaitingFor("staff"))
 
 
-def place_of(pool: str, task_id: str) -> Place | None:
-    """A task's place; of one that is not in the ready set what blocks its pool, or None.
-
-    Raises RedisUnavailable.
-    """
-    return places_of([(pool, task_id)])[0]
-
-
 def places_of(tasks: Sequence[tuple[str, str]]) -> list[Place | None]:
-    """`place_of` for many (pool, task id), in one round trip."""
+    """The place of each (pool, task id); of one that is not in the ready set what blocks its pool,
+    or None. Raises RedisUnavailable.
+    """
     pipe = sync_redis().pipeline(transaction=False)
     _read_places(pipe, tasks)
     return _to_places(tasks, pipe.execute())

@@ -11,10 +11,9 @@ from pydantic import JsonValue
 from aily.problems import InvalidRequest
 from chat.exceptions import because
 from chat.reasons import Reason
-from chat.tables.models import Field, View
+from chat.tables.models import View
 from chat.tables.names import rows_table
 from chat.tables.queries.aggregates import Aggregate, Grouping, aggregate_columns, compile_groups
-from chat.tables.queries.catalogue import operands_of
 from chat.tables.queries.filters import compile_filter, without_fields
 from chat.tables.queries.operands import Operands
 from chat.tables.queries.pages import Query
@@ -48,19 +47,6 @@ class ViewParts:
 
 def parts_of(view: View) -> ViewParts:
     return ViewParts(view.filter, view.sorts, view.groups, view.aggregates, view.collation)
-
-
-def query_of_view(view: View, fields: Sequence[Field], *, is_strict: bool = False) -> Query:
-    """The rows of a stored view, for jobs that read all of them.
-
-    What it says of fields that were deleted is left out; with `is_strict` that raises
-    InvalidRequest, as there would be more rows than its author saw.
-    """
-    operands = operands_of(fields)
-    parts = parts_of(view)
-    if not is_strict:
-        parts, _ = without_deleted(parts, operands)
-    return compile_parts(view.table_id, operands, parts).query
 
 
 def compile_stored(table_id: int, operands: Operands, parts: ViewParts) -> ViewQuery:

@@ -19,7 +19,6 @@ from chat.models.transitions.attempts import (
 from chat.models.transitions.queued import (
     DivertedTask,
     EndedWithoutCall,
-    QueuedTask,
     cancel_queued,
     cancel_waiting,
     clear_not_before,
@@ -45,7 +44,6 @@ __all__ = [
     "CancelledCall",
     "DivertedTask",
     "EndedWithoutCall",
-    "QueuedTask",
     "RecoveredTask",
     "Route",
     "StartedTask",

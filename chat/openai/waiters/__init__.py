@@ -10,7 +10,7 @@ dies without a word is found by its missing heartbeat. While Redis is away no re
 again, and a dropped one's task is cancelled at once.
 """
 
-from chat.openai.waiters.keeper import Keeper, get_keeper
+from chat.openai.waiters.keeper import get_keeper
 from chat.openai.waiters.registry import Waiter, fingerprint
 
-__all__ = ["Keeper", "Waiter", "fingerprint", "get_keeper"]
+__all__ = ["Waiter", "fingerprint", "get_keeper"]

@@ -67,15 +67,15 @@ class Group:
 
 
 def compile_groups(
-    statement: Statement, groups: Sequence[Grouping], collation: str, path: str = "groups"
+    statement: Statement, groups: Sequence[Grouping], collation: str
 ) -> list[SortKey]:
     """The keys that rows are grouped by, in the order of the groups. Raises InvalidRequest."""
     if len(groups) > MAX_GROUP_FIELDS:
         raise because(
-            InvalidRequest, Reason.of("too_many_groupings", limit=MAX_GROUP_FIELDS), field=path
+            InvalidRequest, Reason.of("too_many_groupings", limit=MAX_GROUP_FIELDS), field="groups"
         )
     return [
-        _group_key(statement, group, collation, f"{path}.{index}")
+        _group_key(statement, group, collation, f"groups.{index}")
         for index, group in enumerate(groups)
     ]
 

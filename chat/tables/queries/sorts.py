@@ -79,17 +79,15 @@ def check_collation(collation: str) -> None:
         raise because(InvalidRequest, Reason("collation_missing"), field="collation")
 
 
-def compile_sorts(
-    statement: Statement, sorts: JsonValue, collation: str = "", path: str = "sorts"
-) -> list[SortKey]:
+def compile_sorts(statement: Statement, sorts: JsonValue, collation: str = "") -> list[SortKey]:
     """The keys of the order, the row's id at the end. Raises InvalidRequest naming the place."""
     if not isinstance(sorts, list):
-        raise because(InvalidRequest, Reason("not_list"), field=path)
+        raise because(InvalidRequest, Reason("not_list"), field="sorts")
     if len(sorts) > MAX_SORTS:
-        raise because(InvalidRequest, Reason.of("too_many_sorts", limit=MAX_SORTS), field=path)
+        raise because(InvalidRequest, Reason.of("too_many_sorts", limit=MAX_SORTS), field="sorts")
     keys: dict[str, SortKey] = {}
     for index, sort in enumerate(sorts):
-        key = _compile(statement, sort, collation, f"{path}.{index}")
+        key = _compile(statement, sort, collation, f"sorts.{index}")
         # A field that was named before is sorted by already.
         keys.setdefault(key.name, key)
         if key.name == BY_ID.name:

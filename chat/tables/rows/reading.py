@@ -57,11 +57,10 @@ class StoredRow:
         return {field.key: to_json(self.cells.get(field.pk)) for field in fields}
 
 
-def selected_columns(fields: Iterable[Field], prefix: str = "") -> sql.Composed:
+def selected_columns(fields: Iterable[Field]) -> sql.Composed:
     """The columns of these fields for a SELECT after others: each with a comma before it."""
-    name = (prefix,) if prefix else ()
     return sql.SQL("").join(
-        sql.SQL(", {}").format(sql.Identifier(*name, field.column)) for field in fields
+        sql.SQL(", {}").format(sql.Identifier(field.column)) for field in fields
     )
 
 

@@ -26,6 +26,7 @@ from chat.llm.errors import (
 )
 from chat.llm.simulator.server import Simulator
 from chat.llm.types import Embeddings, EmbeddingsRequest, TimeLimits, Upstream
+from chat.vectors import Vectors, little_endian
 from tests.chat.llm.calls import RawProvider, raw_provider, response, upstream
 from tests.chat.llm.conftest import StartSimulator
 from tests.chat.llm.recorder import running_recorder
@@ -72,15 +73,21 @@ def as_json(content: bytes) -> bytes:
     return response(content, kind="application/json")
 
 
+def as_numbers(vectors: Vectors) -> list[list[float]]:
+    size = vectors.bytes_each
+    starts = range(0, len(vectors.floats), size)
+    return [little_endian(vectors.floats[start : start + size]).tolist() for start in starts]
+
+
 # --- The simulator ------------------------------------------------------------------------------
 async def test_vectors_come_in_the_order_of_the_inputs(
     client: ProviderClient, simulator: Simulator
 ) -> None:
     both = await embed(client, simulator.url)
     again = await embed(client, simulator.url)
-    [second] = (await embed(client, simulator.url, ["two"])).vectors.as_numbers()
+    [second] = as_numbers((await embed(client, simulator.url, ["two"])).vectors)
     assert both.vectors == again.vectors
-    assert both.vectors.as_numbers()[1] == second
+    assert as_numbers(both.vectors)[1] == second
     assert (both.vectors.count, both.vectors.dimensions) == (2, 256)
     assert math.isclose(sum(number * number for number in second), 1, abs_tol=1e-5)
     assert both.usage.prompt_tokens == both.usage.total_tokens > 0
@@ -91,7 +98,7 @@ async def test_texts_with_words_in_common_are_similar(
     client: ProviderClient, simulator: Simulator
 ) -> None:
     texts = ["the cat sat on the mat", "a cat on a mat", "prices of rented houses rise"]
-    first, near, far = (await embed(client, simulator.url, texts)).vectors.as_numbers()
+    first, near, far = as_numbers((await embed(client, simulator.url, texts)).vectors)
 
     def similarity(one: list[float], other: list[float]) -> float:
         return sum(a * b for a, b in zip(one, other, strict=True))
@@ -208,14 +215,14 @@ _ANSWERS = {
 async def test_vendors_answer_in_several_forms(client: ProviderClient, form: str) -> None:
     async with raw_provider(as_json(b"\n\n" + _ANSWERS[form])) as provider:
         answer = await embed(client, provider.url)
-    assert answer.vectors.as_numbers() == [FIRST, SECOND]
+    assert as_numbers(answer.vectors) == [FIRST, SECOND]
     assert answer.usage.prompt_tokens == 4
 
 
 async def test_a_compressed_answer_is_read(client: ProviderClient) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n"
     async with raw_provider(head + gzip.compress(_ANSWERS["base64"])) as provider:
-        assert (await embed(client, provider.url)).vectors.as_numbers() == [FIRST, SECOND]
+        assert as_numbers((await embed(client, provider.url)).vectors) == [FIRST, SECOND]
 
 
 _BAD: list[tuple[str, bytes, type[ProviderError], str]] = [

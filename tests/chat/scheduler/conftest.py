@@ -10,7 +10,7 @@ import pytest
 from aily.redis.clients import sync_redis
 from chat import scheduler
 from chat.models import Lane
-from chat.scheduler import Claim, DeploymentClaim, DeploymentKey, Entry, Probe
+from chat.scheduler import Claim, DeploymentClaim, DeploymentKey, Entry, Place, Probe
 
 LEASE_SECONDS = 60
 #: The name of the only deployment of a pool.
@@ -34,6 +34,11 @@ def _loop_services(loop_services: None) -> None:
 
 def entries(owner: int, count: int, lane: Lane = Lane.NORMAL, name: str = "") -> list[Entry]:
     return [Entry(f"{name}{owner}.{number}", lane, owner) for number in range(count)]
+
+
+def place_of(pool: str, task_id: str) -> Place | None:
+    [place] = scheduler.places_of([(pool, task_id)])
+    return place
 
 
 def own(pool: str) -> DeploymentKey:

@@ -11,7 +11,7 @@ from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Claim, DeploymentClaim, Entry, Fault, breakers
 from chat.scheduler.keys import deployment_keys
-from tests.chat.scheduler.conftest import claim_for, entries
+from tests.chat.scheduler.conftest import claim_for, entries, place_of
 
 CAPS = {"0.1": 50, "1.2": 20, "2.3": 5}
 
@@ -97,7 +97,7 @@ async def test_a_429_pauses_one_deployment_alone(pool: str) -> None:
     claimed = await claim_for(pool, three())
     assert sizes(claimed) == {"0.1": 0, "1.2": 20, "2.3": 5}
     assert [taken.is_usable for taken in claimed.taken.values()] == [False, True, True]
-    place = scheduler.place_of(pool, "1.199")
+    place = place_of(pool, "1.199")
     assert place is not None
     assert place.waiting_for is None, "others take tasks"
 
@@ -113,7 +113,7 @@ async def test_a_pool_is_blocked_while_all_of_its_deployments_are(pool: str) -> 
     for name in CAPS:
         await fail(pool, name, "throttled", Fault.THROTTLED)
     assert (await claim_for(pool, three())).task_ids == []
-    place = scheduler.place_of(pool, "1.0")
+    place = place_of(pool, "1.0")
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "pause"

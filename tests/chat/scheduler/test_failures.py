@@ -16,7 +16,7 @@ from chat.models import Lane
 from chat.scheduler import Fault, Probe, breakers
 from chat.scheduler.claims import ProbeKind
 from chat.scheduler.keys import deployment_keys
-from tests.chat.scheduler.conftest import OWN, claim, entries, own
+from tests.chat.scheduler.conftest import OWN, claim, entries, own, place_of
 
 CAP = 40
 
@@ -179,7 +179,7 @@ async def test_a_pause_from_before_the_setting_was_lowered_is_cut_short(pool: st
 async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: str) -> None:
     running = await fill(pool)
     await throttle(pool, "1.0", retry_after=60)
-    place = scheduler.place_of(pool, f"1.{CAP}")
+    place = place_of(pool, f"1.{CAP}")
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "pause"
@@ -191,7 +191,7 @@ async def test_a_lifted_pause_lets_tasks_go_at_once_and_wakes_the_workers(pool: 
         assert scheduler.lift_pause(own(pool))
         assert pubsub.get_message(timeout=20)["data"] == pool.encode()
     assert not scheduler.lift_pause(own(pool))
-    place = scheduler.place_of(pool, f"1.{CAP}")
+    place = place_of(pool, f"1.{CAP}")
     assert place is not None
     assert place.waiting_for is None
     assert (await claim(pool, cap=CAP, released=running)).task_ids
@@ -279,7 +279,7 @@ async def test_a_breaker_stops_its_pool_and_places_say_so(pool: str) -> None:
     scheduler.enqueue(pool, entries(1, 3))
     await open_breaker(pool)
     assert (await claim(pool, cap=CAP)).task_ids == []
-    place = scheduler.place_of(pool, "1.0")
+    place = place_of(pool, "1.0")
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "breaker"
@@ -295,7 +295,7 @@ async def test_a_half_open_breaker_lets_one_probe_through(pool: str) -> None:
     assert await probe(pool, "1.7", "failed") == ["1.7"]
     assert (await claim(pool, "other", cap=CAP)).may_probe == {}
     assert await probe(pool, "1.0") == []
-    place = scheduler.place_of(pool, "1.0")
+    place = place_of(pool, "1.0")
     assert place is not None
     assert (place.eta_seconds, place.waiting_for) == (None, WaitingFor("breaker", None))
 
@@ -381,7 +381,7 @@ async def test_a_breaker_that_is_closed_by_hand_forgets_what_failed(pool: str) -
     await claim(pool, cap=CAP)
     assert scheduler.close_breaker(own(pool))
     assert not scheduler.close_breaker(own(pool))
-    place = scheduler.place_of(pool, "1.0")
+    place = place_of(pool, "1.0")
     assert place is not None
     assert (place.eta_seconds, place.waiting_for) == (0.0, None)
     assert await fail(pool, "task-last") == 0

@@ -15,7 +15,7 @@ from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import NOT_CALLED, Claim, DeploymentClaim, Entry, claims
 from chat.scheduler.keys import deployment_keys
-from tests.chat.scheduler.conftest import OWN, claim_for, entries, own
+from tests.chat.scheduler.conftest import OWN, claim_for, entries, own, place_of
 
 #: Buckets of the window: a minute and up to half a second.
 BUCKETS = 242
@@ -109,7 +109,7 @@ async def test_a_waiting_task_says_until_when_and_the_worker_is_told(pool: str) 
     pass_seconds(pool, 20)
     claimed = await claim(pool, requests_per_minute=100)
     assert claimed.wait_seconds == pytest.approx(40.5, abs=1)
-    place = scheduler.place_of(pool, claimed.task_ids[0] if claimed.task_ids else "1.100")
+    place = place_of(pool, claimed.task_ids[0] if claimed.task_ids else "1.100")
     assert place is not None
     assert place.waiting_for is not None
     assert place.waiting_for.kind == "limit"
@@ -121,7 +121,7 @@ async def test_another_deployment_takes_what_one_has_no_minute_for(pool: str) ->
     both = [DeploymentClaim("0.1", 50, requests_per_minute=10), DeploymentClaim("1.1", 30)]
     claimed = await claim_for(pool, both)
     assert [len(taken.task_ids) for taken in claimed.taken.values()] == [10, 30]
-    place = scheduler.place_of(pool, "1.299")
+    place = place_of(pool, "1.299")
     assert place is not None
     assert place.waiting_for is None
 

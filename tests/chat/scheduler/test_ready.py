@@ -10,7 +10,7 @@ from chat import scheduler
 from chat.models import Lane
 from chat.scheduler import Entry, ready
 from chat.scheduler.keys import deployment_keys, pool_keys
-from tests.chat.scheduler.conftest import LEASE_SECONDS, claim, entries, own
+from tests.chat.scheduler.conftest import LEASE_SECONDS, claim, entries, own, place_of
 
 
 async def test_interactive_goes_before_normal_and_normal_before_batch(pool: str) -> None:
@@ -53,10 +53,10 @@ async def test_places_count_from_one_and_move_up(pool: str) -> None:
     _, must_ring = scheduler.enqueue(pool, entries(1, 1, name="more"))
     assert not must_ring, "one ring is enough until somebody has looked"
     await claim(pool, want=2)
-    place = scheduler.place_of(pool, "1.2")
+    place = place_of(pool, "1.2")
     assert place is not None
     assert place.position == 1
-    assert scheduler.place_of(pool, "1.0") is None
+    assert place_of(pool, "1.0") is None
     _, must_ring = scheduler.enqueue(pool, entries(3, 1))
     assert must_ring, "it was answered, so the next news has to ring again"
 
@@ -87,7 +87,7 @@ async def test_the_eta_is_the_position_over_the_rate_at_which_calls_end(pool: st
     places, _ = scheduler.enqueue(pool, entries(1, 6))
     assert {place.eta_seconds for place in places} == {0.0}
     await claim(pool, cap=4, want=4, mean_seconds=8.0)
-    place = scheduler.place_of(pool, "1.5")
+    place = place_of(pool, "1.5")
     assert place is not None
     assert (place.position, place.eta_seconds) == (2, 4.0)
 

@@ -15,8 +15,9 @@ from accounts.models import User
 from aily.redis.clients import async_redis
 from aily.redis.guarded import AsyncGuardedPool
 from chat.models import LLMModel, Status
-from chat.openai.waiters import Keeper, Waiter, fingerprint, keys, registry
+from chat.openai.waiters import Waiter, fingerprint, keys, registry
 from chat.openai.waiters import keeper as keeper_module
+from chat.openai.waiters.keeper import Keeper
 from tests.chat.conftest import Submit, eventually, row
 
 DIGEST = fingerprint(1, "/v1/chat/completions", b"{}")
