@@ -41,7 +41,7 @@ class SocketConsumer(AsyncConsumer):
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         # Not the base class's: a channel-layer channel a socket would cost two subscriptions and a
-        # queue, and the hub does its work for a whole process (figures in ARCHITECTURE.md).
+        # queue, and the hub does its work for a whole process (figures in docs/decisions/hub.md).
         self.scope = scope
         begin_request(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
         self.flow = FlowControl(send)

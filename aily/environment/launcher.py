@@ -52,7 +52,7 @@ class LauncherVariables:
 def default_web_processes() -> int:
     """Half as many as cores: the other half is for workers and servers.
 
-    One more costs CPU if cores are short: submits that arrive in two processes make batches of half
-    the size (figures in ARCHITECTURE.md).
+    One more gains little if cores are short: submits that arrive in two processes make batches of
+    half the size (figures in docs/performance.md).
     """
     return max((os.cpu_count() or 1) // 2, 1)

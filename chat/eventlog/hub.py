@@ -2,7 +2,7 @@
 
 A follower is given the frames of notices while it keeps up. Where some were dropped, because it is
 slow or the connection broke, its feed is marked as lagging, and it reads the log instead.
-Measured against a channel-layer channel a socket: see ARCHITECTURE.md.
+Measured against a channel-layer channel a socket: docs/decisions/hub.md.
 """
 
 from __future__ import annotations
