@@ -104,7 +104,9 @@ def price_at(model: LLMModel, at: datetime) -> Price:
 
 
 def _priced(model: LLMModel) -> list[Deployment]:
-    return [place for place in model.deployments.all() if place.input_price is not None]
+    return [
+        deployment for deployment in model.deployments.all() if deployment.input_price is not None
+    ]
 
 
 def _precedence(price: ModelPrice) -> tuple[bool, date, int]:

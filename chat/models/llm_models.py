@@ -238,7 +238,7 @@ class LLMModel(models.Model):
     @property
     def is_simulated(self) -> bool:
         """Whether one of its deployments makes answers up."""
-        return any(place.provider.is_simulated for place in self.all_deployments())
+        return any(deployment.provider.is_simulated for deployment in self.all_deployments())
 
     def structured_output_at(self, provider: Provider) -> StructuredOutput | None:
         """How the model is asked for an answer that fits a JSON Schema, at a provider of one of its

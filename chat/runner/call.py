@@ -170,7 +170,7 @@ class Call:
 
     async def _with_tools(self, request: ChatRequest, tools: str) -> ChatRequest:
         """The request with the tools that the model may call, and the steps so far."""
-        # Who uses no tools loads none of this.
+        # Imported here: a process without tools loads none of this.
         from chat.toolloop.loop import load_loop
 
         loop = self.loop = await retry_until_database_returns(

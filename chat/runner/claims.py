@@ -179,15 +179,15 @@ class Claimer:
 
     async def _take(self, pool: Pool, limit: int, probe: Probe | None = None) -> scheduler.Claim:
         """Claim up to `limit` tasks, and give back the slots of calls that have ended."""
-        ended = [(place, place.take_ended()) for place in pool.deployments.values()]
+        ended = [(deployment, deployment.take_ended()) for deployment in pool.deployments.values()]
         may_be_preferred = limit > 0 and self._has_room_to_spare()
-        for place, _ in ended:
-            place.is_claiming = True
+        for deployment, _ in ended:
+            deployment.is_claiming = True
         try:
             claimed = await scheduler.claim(
                 pool.name,
                 str(self._held.worker_id),
-                [place.claim(calls) for place, calls in ended],
+                [deployment.claim(calls) for deployment, calls in ended],
                 want=limit,
                 lease_seconds=settings.WORKER_LEASE_SECONDS,
                 probe=probe,
@@ -195,8 +195,8 @@ class Claimer:
             )
         except BaseException:
             pool.is_at_rest = False
-            for place, calls in ended:
-                place.put_back(calls)
+            for deployment, calls in ended:
+                deployment.put_back(calls)
             raise
         else:
             pool.note_claim(claimed)
@@ -204,8 +204,8 @@ class Claimer:
                 pool.is_preferred = may_be_preferred and not claimed.left
             return claimed
         finally:
-            for place, _ in ended:
-                place.is_claiming = False
+            for deployment, _ in ended:
+                deployment.is_claiming = False
 
     def _has_room_to_spare(self) -> bool:
         return len(self._calls) < FEW_CALLS and self._cpu.read() < SPARE_CPU_SHARE
@@ -260,8 +260,8 @@ class Claimer:
             started.sort(key=lambda task: task.lane)
             pool.started += len(started)
             pool.started_for_people += sum(task.lane != Lane.BATCH for task in started)
-            for place, task in enumerate(started):
-                if task.lane == Lane.BATCH and place % BULK_STARTS == BULK_STARTS - 1:
+            for index, task in enumerate(started):
+                if task.lane == Lane.BATCH and index % BULK_STARTS == BULK_STARTS - 1:
                     # What has come for other calls takes its turn in between.
                     await asyncio.sleep(0)
                 task_id = str(task.id)

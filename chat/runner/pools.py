@@ -202,12 +202,14 @@ class Pool:
     @property
     def is_held(self) -> bool:
         """Whether nothing is claimed: staff have stopped the model, or all of its deployments."""
-        return self.is_model_held or all(place.is_held for place in self.deployments.values())
+        return self.is_model_held or all(
+            deployment.is_held for deployment in self.deployments.values()
+        )
 
     @property
     def is_alone(self) -> bool:
         """Whether a single deployment takes tasks: a failure of that blocks the pool."""
-        return sum(not place.is_held for place in self.deployments.values()) <= 1
+        return sum(not deployment.is_held for deployment in self.deployments.values()) <= 1
 
     def update(self, loaded: Pool) -> None:
         """Take over what was read from the database."""
@@ -230,8 +232,11 @@ class Pool:
 
     def _settings(self) -> list[tuple[str, int, int, bool]]:
         """What a claim stores of its deployments' settings."""
-        places = self.deployments.items()
-        return [(name, place.cap, place.weight, place.is_held) for name, place in places]
+        deployments = self.deployments.items()
+        return [
+            (name, deployment.cap, deployment.weight, deployment.is_held)
+            for name, deployment in deployments
+        ]
 
     def note_claim(self, claim: Claim) -> None:
         """Store the reply of a claim."""
@@ -240,14 +245,19 @@ class Pool:
             self.deployments[name].slots.update(found.task_ids)
         self.has_waiting, self.wait_seconds = claim.left > 0, claim.wait_seconds
         is_unfinished = self.has_waiting or claim.is_counting
-        places = self.deployments.values()
-        self.is_at_rest = not is_unfinished and all(place.is_at_rest for place in places)
+        deployments = self.deployments.values()
+        self.is_at_rest = not is_unfinished and all(
+            deployment.is_at_rest for deployment in deployments
+        )
 
     def has_other(self, tried: Iterable[str]) -> bool:
         """Whether a deployment that is not among these could be called now."""
         return any(
-            place.is_usable and not place.is_held and place.weight > 0 and name not in tried
-            for name, place in self.deployments.items()
+            deployment.is_usable
+            and not deployment.is_held
+            and deployment.weight > 0
+            and name not in tried
+            for name, deployment in self.deployments.items()
         )
 
 
@@ -267,7 +277,9 @@ class Pools:
 
     @property
     def deployments(self) -> Mapping[DeploymentKey, Deployment]:
-        return {place.key: place for pool in self for place in pool.deployments.values()}
+        return {
+            deployment.key: deployment for pool in self for deployment in pool.deployments.values()
+        }
 
     def of_model(self, model_id: int) -> Pool | None:
         """The pool of a model, None where this worker does not know it yet."""

@@ -94,7 +94,7 @@ def declare_dead() -> int:
 
 def _all_deployment_keys() -> list[DeploymentKey]:
     models = LLMModel.objects.with_deployments()
-    return [place.key for model in models for place in model.all_deployments()]
+    return [deployment.key for model in models for deployment in model.all_deployments()]
 
 
 def recover() -> set[str]:
@@ -190,7 +190,7 @@ def go_on(changed: Sequence[LoopState]) -> set[str]:
     """
     if not changed:
         return set()
-    # Who uses no tools loads none of this.
+    # Imported here: a process without tools loads none of this.
     from chat.toolloop import events
 
     try:
@@ -210,7 +210,7 @@ def announce_questions() -> int:
         if task_ids:
             accounting.free_while_waiting(task_ids)
     if task_ids:
-        # Who uses no tools loads none of this.
+        # Imported here: a process without tools loads none of this.
         from chat.toolloop import events
 
         try:
@@ -269,7 +269,7 @@ def _blocked_models() -> list[int]:
     """The models of which no deployment can be called for a while."""
     models = list(LLMModel.objects.with_deployments())
     deployments = {model.pk: model.all_deployments() for model in models}
-    keys = [place.key for of_model in deployments.values() for place in of_model]
+    keys = [deployment.key for of_model in deployments.values() for deployment in of_model]
     paused, opened = scheduler.blocks(keys)
     long = {key for key, pause in paused.items() if pause.seconds_left > DIVERT_SECONDS}
     return [
@@ -278,8 +278,8 @@ def _blocked_models() -> list[int]:
         if model.paused_at is not None
         or not model.is_offered
         or all(
-            place.is_held or place.key in long or place.key in opened
-            for place in deployments[model.pk]
+            deployment.is_held or deployment.key in long or deployment.key in opened
+            for deployment in deployments[model.pk]
         )
     ]
 

@@ -49,7 +49,7 @@ class Slots:
         """
         starting = set(self._calls.starting)
         deployments = self._pools.deployments
-        known = {key: {*place.released, *starting} for key, place in deployments.items()}
+        known = {key: {*deployment.released, *starting} for key, deployment in deployments.items()}
         for task_id, call in self._calls.by_task.items():
             known.setdefault(call.deployment.key, set()).add(task_id)
         try:

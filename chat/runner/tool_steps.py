@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def with_tool_calls(call: Call, loop: ToolLoop, step: NextStep) -> NextStep:
     """What is to become of the task, where its answer asks for tool calls. The log's text must have
     been flushed."""
-    # Who uses no tools loads none of this.
+    # Imported here: a process without tools loads none of this.
     from chat.toolloop.loop import TOOL_LIMIT, Attempt
 
     completion = call.state.completion

@@ -185,7 +185,7 @@ class ToolRunner:
             self._woken.set()
 
     async def _begin(self, worker_id: UUID, claimed: Sequence[ClaimedCall]) -> None:
-        # Who uses no tools loads none of this.
+        # Imported here: a process without tools loads none of this.
         from chat.runner.tool_calling import load_tools
 
         loaded_at = time.monotonic()

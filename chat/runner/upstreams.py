@@ -42,7 +42,7 @@ def _pool(model: LLMModel, rows: Sequence[Row], upstreams: Mapping[int, Upstream
         name=model.pool,
         model_id=model.pk,
         model=model.name,
-        deployments={place.key[1]: place for place in deployments},
+        deployments={deployment.key[1]: deployment for deployment in deployments},
         is_model_held=model.paused_at is not None or not model.is_offered,
     )
 

@@ -163,9 +163,9 @@ def _load_scenes(wanted: Collection[str]) -> dict[str, str]:
 def _load_models(wanted: Collection[str]) -> dict[str, str]:
     """All models, deployments and providers as JSON, whatever their version is called."""
     models = list(LLMModel.objects.with_deployments())
-    deployments = [place for model in models for place in model.further_deployments]
+    deployments = [deployment for model in models for deployment in model.further_deployments]
     called: list[LLMModel | Deployment] = [*models, *deployments]
-    providers = {place.provider_id: place.provider for place in called}
+    providers = {deployment.provider_id: deployment.provider for deployment in called}
     return dict.fromkeys(wanted, _document([*providers.values(), *called]))
 
 
@@ -203,12 +203,12 @@ def _models(document: str) -> list[LLMModel]:
     models = [row for row in instances if isinstance(row, LLMModel)]
     deployments = [row for row in instances if isinstance(row, Deployment)]
     called: list[LLMModel | Deployment] = [*models, *deployments]
-    for place in called:
-        place.provider = providers[place.provider_id]
+    for deployment in called:
+        deployment.provider = providers[deployment.provider_id]
     for model in models:
         model.further_deployments = [row for row in deployments if row.model_id == model.pk]
-        for place in model.further_deployments:
-            place.model = model
+        for deployment in model.further_deployments:
+            deployment.model = model
     return models
 
 

@@ -154,7 +154,7 @@ def find_call(owner_id: int, task_id: UUID, call_id: UUID) -> ToolCall | None:
 
 async def _check(owner_id: int, call: ToolCall, arguments: dict[str, object]) -> None:
     """Check the user's arguments by the tool's schema. Raises InvalidRequest."""
-    # Who uses no tools loads none of this.
+    # Imported here: a process without tools loads none of this.
     from chat.tools.calling import check_arguments
     from chat.tools.offers import load_tool
     from chat.tools.results import ToolFault

@@ -33,9 +33,9 @@ class Command(OperatorCommand):
         except ProviderError as error:
             self.stdout.write(f"{provider.name}: {error}")
             return False
-        places = [model.own_deployment for model in provider.models.filter(is_enabled=True)]
-        places += provider.deployments.filter(model__is_enabled=True).select_related("model")
-        wanted = {place.called for place in places}
+        deployments = [model.own_deployment for model in provider.models.filter(is_enabled=True)]
+        deployments += provider.deployments.filter(model__is_enabled=True).select_related("model")
+        wanted = {deployment.called for deployment in deployments}
         self.stdout.write(f"{provider.name}: it answers, and lists {len(offered)} models")
         # Some serve more than they list, so that this alone is no failure.
         for name in sorted(wanted - set(offered)):

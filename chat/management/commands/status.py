@@ -94,7 +94,11 @@ def _lines(status: QueueStatus) -> Iterator[str]:
     several = [model for model in status.models if len(model.deployments) > 1 or _is_limited(model)]
     if several:
         yield ""
-        rows = [_deployment_row(model, place) for model in several for place in model.deployments]
+        rows = [
+            _deployment_row(model, deployment)
+            for model in several
+            for deployment in model.deployments
+        ]
         yield from _table(_DEPLOYMENT_HEADER, rows)
     yield ""
     workers = [_worker_row(worker) for worker in status.workers]
@@ -150,14 +154,17 @@ def _model_state(model: ModelStatus, status: QueueStatus) -> str:
 
 
 def _is_limited(model: ModelStatus) -> bool:
-    return any(place.requests_per_minute or place.tokens_per_minute for place in model.deployments)
+    return any(
+        deployment.requests_per_minute or deployment.tokens_per_minute
+        for deployment in model.deployments
+    )
 
 
-def _deployment_row(model: ModelStatus, place: DeploymentStatus) -> tuple[str, ...]:
-    is_known = place.slots is not None and place.limit is not None
+def _deployment_row(model: ModelStatus, deployment: DeploymentStatus) -> tuple[str, ...]:
+    is_known = deployment.slots is not None and deployment.limit is not None
     limits = (
-        (place.requests, place.requests_per_minute, "requests"),
-        (place.tokens, place.tokens_per_minute, "tokens"),
+        (deployment.requests, deployment.requests_per_minute, "requests"),
+        (deployment.tokens, deployment.tokens_per_minute, "tokens"),
     )
     used = [
         f"{'?' if count is None else count}/{limit} {unit}"
@@ -165,23 +172,25 @@ def _deployment_row(model: ModelStatus, place: DeploymentStatus) -> tuple[str, .
         if limit
     ]
     return (
-        f"{model.name}@{place.name}",
-        place.provider,
-        str(place.weight),
-        f"{place.slots}/{place.limit} of {place.cap}" if is_known else f"?/{place.cap}",
+        f"{model.name}@{deployment.name}",
+        deployment.provider,
+        str(deployment.weight),
+        f"{deployment.slots}/{deployment.limit} of {deployment.cap}"
+        if is_known
+        else f"?/{deployment.cap}",
         ", ".join(used) or _NEVER,
-        _deployment_state(place),
+        _deployment_state(deployment),
     )
 
 
-def _deployment_state(place: DeploymentStatus) -> str:
-    if place.weight == 0:
+def _deployment_state(deployment: DeploymentStatus) -> str:
+    if deployment.weight == 0:
         return "takes no tasks"
     states = []
-    if place.breaker not in (None, "closed"):
-        states.append("left alone" if place.breaker == "open" else "being tried")
-    if place.pause_seconds:
-        states.append(f"paused for {place.pause_seconds:.0f} s")
+    if deployment.breaker not in (None, "closed"):
+        states.append("left alone" if deployment.breaker == "open" else "being tried")
+    if deployment.pause_seconds:
+        states.append(f"paused for {deployment.pause_seconds:.0f} s")
     return ", ".join(states) or "open"
 
 

@@ -71,7 +71,7 @@ async def load_context(owner_id: int, name: str) -> list[PromptMessage]:
         )
     turns: list[PromptMessage] = []
     if task.tools is not None:
-        # Who uses no tools loads none of this.
+        # Imported here: a process without tools loads none of this.
         from chat.toolloop.turns import load_turns
 
         turns = (await in_database(load_turns, task.pk)).messages()

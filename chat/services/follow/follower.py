@@ -338,7 +338,7 @@ class _Follower:
 
 
 def _restore_tool_events(task_id: UUID) -> None:
-    # Who uses no tools loads none of this.
+    # Imported here: a process without tools loads none of this.
     from chat.toolloop import events
 
     events.publish([task_id])

@@ -96,7 +96,7 @@ def _tools(submission: Submission, version: SceneVersion | None) -> dict[str, ob
     offered = version.tools if version is not None else []
     if not offered and not request.named_tools and not request.require_approval:
         return None
-    # Who uses no tools loads none of this.
+    # Imported here: a process without tools loads none of this.
     from chat.services.tool_limits import tool_options
     from chat.tools.offers import narrowed
 

@@ -68,10 +68,10 @@ async def test_a_task_whose_ring_was_lost_runs_all_the_same(
     assert (await row(task_id)).status == Status.SUCCEEDED
     # And then the pool comes to rest again, with its slot given back.
     await until(lambda: pool.is_at_rest)
-    [place] = pool.deployments.values()
-    assert not place.slots
-    assert not place.released
-    assert not sync_redis().hgetall(scheduler.keys.deployment_keys(place.key).in_use)
+    [deployment] = pool.deployments.values()
+    assert not deployment.slots
+    assert not deployment.released
+    assert not sync_redis().hgetall(scheduler.keys.deployment_keys(deployment.key).in_use)
 
 
 async def test_a_pool_comes_to_rest_after_a_task_that_was_claimed_twice(
@@ -117,10 +117,10 @@ async def test_a_pool_with_a_call_is_not_at_rest_after_the_reply_of_a_claim_was_
     await in_database(recovery.sweep)
     resting.wake(pool.name)
     await until(lambda: simulator.stats.in_flight == 1)
-    [place] = pool.deployments.values()
+    [deployment] = pool.deployments.values()
     pool.woken.set()
-    await until(lambda: not (place.released or pool.woken.is_set()))
-    assert place.slots == {task_id}
+    await until(lambda: not (deployment.released or pool.woken.is_set()))
+    assert deployment.slots == {task_id}
     assert not pool.is_at_rest
     await frames_of(task_id, alice)
     await until(lambda: pool.is_at_rest)
