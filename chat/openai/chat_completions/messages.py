@@ -16,8 +16,6 @@ from chat.openai.requests import missing
 from chat.services.parameters import Object
 
 _ROLES = ("system", "user", "assistant", "tool")
-#: Fields of which a message has one or more.
-_CONTENTS = ("content", "tool_calls", "refusal")
 
 
 def read_messages(messages: Sequence[object]) -> list[object]:
@@ -52,7 +50,9 @@ def read_messages(messages: Sequence[object]) -> list[object]:
 
 def _require_content(message: Object, index: int) -> None:
     """Raise OpenAIError where a message of a known role has nothing to say."""
-    if message.get("role") in _ROLES and all(message.get(name) is None for name in _CONTENTS):
+    texts = (message.get("content"), message.get("refusal"))
+    says_something = message.get("tool_calls") or any(text is not None for text in texts)
+    if message.get("role") in _ROLES and not says_something:
         raise missing(f"messages[{index}].content")
 
 

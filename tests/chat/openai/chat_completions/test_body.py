@@ -138,6 +138,7 @@ async def test_fields_of_providers_and_of_aily_are_taken_too() -> None:
         ({"messages": [*HELLO, {"role": "king", "content": "x"}]}, "messages[1].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [*HELLO, {"role": "tool", "tool_call_id": "x"}]}, "messages[1].content"),
+        ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages[0].content"),
         ({"store": "yes"}, "store"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
