@@ -32,6 +32,7 @@ from django.utils.translation import gettext_lazy as _
 from guardian.models import GroupObjectPermission
 
 from accounts.access.menus import save_item
+from accounts.access.permission_labels import permission_label
 from accounts.access.permissions import find_permissions, permissions_on
 from accounts.delegation import (
     ALLOWANCE_FIELDS,
@@ -58,23 +59,6 @@ def actor_of(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
-
-
-#: Names of Django's own permissions, by the beginning of their codenames.
-_ACTIONS = {
-    "add": _("Can add %(model)s"),
-    "change": _("Can change %(model)s"),
-    "delete": _("Can delete %(model)s"),
-    "view": _("Can view %(model)s"),
-}
-
-
-def permission_label(permission: Permission) -> str:
-    """Return the permission's name in the language of the page: its row has the English one."""
-    action, _underscore, model = permission.codename.partition("_")
-    if action in _ACTIONS and model == permission.content_type.model:
-        return str(_ACTIONS[action]) % {"model": permission.content_type.name}
-    return gettext(permission.name)
 
 
 class _PermissionsField(ModelMultipleChoiceField):  # type: ignore[type-arg]

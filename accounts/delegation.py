@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group, Permission
 from django.utils.translation import gettext as _
 
 from accounts.access.grants import ROLES, USERS, Grants
+from accounts.access.permission_labels import permission_text
 from accounts.access.permissions import SHARED_BY_OWNERS, PermissionSet, permissions_of
 from accounts.audit import current_identity
 from accounts.models import User
@@ -133,7 +134,7 @@ def require_control(actor: Actor, user: User) -> None:
         raise Forbidden(_("Only a superuser changes a superuser."))
     if lacking := _first_lacking(actor.permissions, _granted_to(user.pk)):
         message = _("This user may do what you may not: %(permission)s.")
-        raise Forbidden(message % {"permission": lacking})
+        raise Forbidden(message % {"permission": permission_text(lacking)})
 
 
 def require_all_of_role(actor: Actor, role: Group) -> None:
@@ -142,11 +143,11 @@ def require_all_of_role(actor: Actor, role: Group) -> None:
         return
     if lacking := _first_lacking(actor.permissions, _granted_by(role.pk)):
         message = _("The role %(role)s grants what you do not have: %(permission)s.")
-        raise Forbidden(message % {"role": role.name, "permission": lacking})
+        raise Forbidden(message % {"role": role.name, "permission": permission_text(lacking)})
 
 
 def require_permission_of(actor: Actor, name: str, object_pk: str | None) -> None:
     """Raise Forbidden if the actor lacks the permission, on the object or on all of them."""
     if not actor.permissions.allows(name, object_pk):
         message = _("You cannot give what you do not have: %(permission)s.")
-        raise Forbidden(message % {"permission": name})
+        raise Forbidden(message % {"permission": permission_text(name)})

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
+from accounts.access.permission_labels import permission_text
 from accounts.delegation import (
     ALLOWANCE_FIELDS,
     POWER_FIELDS,
@@ -215,7 +216,7 @@ def protect_restriction(model: type[Model]) -> None:
             return
         if sender._base_manager.filter(pk=instance.pk, is_restricted=True).exists():  # noqa: SLF001
             message = _("You cannot give everybody what you do not have: %(permission)s.")
-            raise Forbidden(message % {"permission": use}, field="is_restricted")
+            raise Forbidden(message % {"permission": permission_text(use)}, field="is_restricted")
 
     pre_save.connect(check, sender=model, weak=False)
 

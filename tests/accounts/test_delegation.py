@@ -164,7 +164,7 @@ def test_a_page_of_the_admin_says_why_not(cast: Cast) -> None:
     client.cookies["django_language"] = "zh-hans"
     refused = ATTACKS["admin_grants_ones_role_the_use_of_a_scene"].attempt(client, cast)
     assert refused is not None
-    assert "不能授予您没有的权限：chat.use_scene。" in refused.content.decode()
+    assert "不能授予您没有的权限：可以使用场景（chat.use_scene）。" in refused.content.decode()
 
 
 def test_a_superuser_gives_everything_and_changes_everybody(cast: Cast, client: Client) -> None:
