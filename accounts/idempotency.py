@@ -42,7 +42,7 @@ def parse_key(header: str | None) -> str | None:
     key = bare_key(header)
     if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         message = "An idempotency key has 1 to 255 printable characters."
-        raise InvalidRequest(message, field=FIELD)
+        raise InvalidRequest(message, field=FIELD, params={"rule": "idempotency_key"})
     return key
 
 
@@ -115,6 +115,7 @@ def _lock(owner_id: int, key: str) -> None:
             "A request with this idempotency key is still running.",
             field=FIELD,
             retry_after_seconds=1,
+            params={"rule": "key_in_use"},
         )
 
 
@@ -141,6 +142,7 @@ def _replay(stored: IdempotencyRecord, digest: str) -> HttpResponse:
             "This request was carried out before, and the secret it made was shown then. It cannot "
             "be shown again: delete what was made, and make another with a new idempotency key.",
             field=FIELD,
+            params={"rule": "secret_shown"},
         )
     return _response(stored.status, stored.body)
 

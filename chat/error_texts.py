@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 
+from accounts.access.permission_labels import permission_text
 from chat.reasons import SENTENCES
 
 #: Texts of the codes that rows keep.
@@ -48,6 +49,7 @@ TEXTS: Mapping[str, str] = {
     "provider_invalid_response": _("The provider sent something that is no answer."),
     "provider_empty": _("The provider's answer is empty."),
     # Of tool servers and their tools.
+    "delivery_failed": _("It could not be delivered."),
     "tools_unlisted": _("The tools cannot be listed."),
     "tool_unusable": _("The tool cannot be offered."),
     # Why runs are in their state, and transfers have failed.
@@ -123,7 +125,10 @@ def error_text(
 
 def _of_rule(params: Mapping[str, object]) -> str:
     """The sentence of a rule; empty if there is none, or a parameter of it was not stored."""
-    sentence = SENTENCES.get(str(params.get("rule", "")))
+    rule = str(params.get("rule", ""))
+    sentence = SENTENCES.get(rule)
+    if rule == "permission" and "permission" in params:
+        params = {"permission": permission_text(str(params["permission"]))}
     try:
         return gettext(sentence) % params if sentence else ""
     except KeyError:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
+from aily.rest.schema_rules import rule_of
 from chat.events import EventId
 from chat.models.tool_calls import REASON_CHARS
 from chat.services.parameters import Object, Strict, path_of
@@ -173,12 +174,12 @@ def parse_frame(data: str | bytes) -> Frame:
     try:
         return _adapter.validate_python(decode_json(data))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         # The first part of a location is the frame's type, which the client has sent.
         path = path_of([part for part in first["loc"] if not _is_tag(part)])
         if first["type"].startswith("union_tag"):
             path = "type"
-        raise InvalidRequest(first["msg"], field=path or None) from error
+        raise InvalidRequest(first["msg"], field=path or None, params=rule_of(first)) from error
 
 
 def _is_tag(part: int | str) -> bool:

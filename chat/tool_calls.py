@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NotRequired, Required, TypedDict, cast
 
+from chat.reasons import Reason, ReasonError
+
 if TYPE_CHECKING:
     # Rendering processes load this module, and need no pydantic.
     from pydantic import JsonValue
@@ -70,14 +72,14 @@ def is_result(message: PromptMessage) -> bool:
     return message.get("role") == "tool"
 
 
-class UnpairedError(ValueError):
+class UnpairedError(ReasonError):
     """A call without a result, or a result without its call.
 
     `index` is the message's; None: the call was made before the first one.
     """
 
-    def __init__(self, message: str, index: int | None, field: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Reason, index: int | None, field: str) -> None:
+        super().__init__(reason)
         self.index = index
         self.field = field
 
@@ -93,7 +95,7 @@ def check_pairs(messages: Sequence[PromptMessage], awaited: Iterable[str] = ()) 
         if is_result(message):
             call_id = str(message.get("tool_call_id"))
             if not missing[call_id]:
-                raise UnpairedError(_no_call(call_id), index, "tool_call_id")
+                raise UnpairedError(_about("result_without_call", call_id), index, "tool_call_id")
             missing[call_id] -= 1
             continue
         _require_none(missing, caller)
@@ -103,14 +105,8 @@ def check_pairs(messages: Sequence[PromptMessage], awaited: Iterable[str] = ()) 
 
 def _require_none(missing: Counter[str], caller: int | None) -> None:
     for call_id in missing.elements():
-        raise UnpairedError(_no_result(call_id), caller, "tool_calls")
+        raise UnpairedError(_about("call_without_result", call_id), caller, "tool_calls")
 
 
-def _no_call(call_id: str) -> str:
-    return f"No tool call before this message has the id {call_id[:200]!r}."
-
-
-def _no_result(call_id: str) -> str:
-    return (
-        f"The tool call {call_id[:200]!r} must be followed by its result, a message of role tool."
-    )
+def _about(name: str, call_id: str) -> Reason:
+    return Reason.of(name, id=repr(call_id[:200]))

@@ -40,7 +40,8 @@ def set_roles(user: User, role_ids: Sequence[int]) -> None:
     """Give `user` these roles and no others. Raises InvalidRequest."""
     roles = Role.objects.filter(pk__in=role_ids)
     if missing := set(role_ids) - {role.pk for role in roles}:
-        raise InvalidRequest(f"There is no role {min(missing)}.", field="roles")
+        params = {"rule": "no_such_role", "name": str(min(missing))}
+        raise InvalidRequest(f"There is no role {min(missing)}.", field="roles", params=params)
     user.groups.set(roles)
 
 
@@ -64,7 +65,8 @@ def _set_permissions(role: Role, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         if name not in found:
             message = f"There is no permission {name!r}."
-            raise InvalidRequest(message, field=f"permissions.{index}")
+            params = {"rule": "no_such_permission", "name": repr(name)}
+            raise InvalidRequest(message, field=f"permissions.{index}", params=params)
     role.permissions.set(found.values())
 
 
@@ -93,9 +95,14 @@ def _find_object(index: int, grant: Mapping[str, str]) -> Model:
     kind = OBJECT_KINDS.get(grant["permission"])
     if kind is None:
         known = ", ".join(sorted(OBJECT_KINDS))
-        raise InvalidRequest(f"This must be one of {known}.", field=f"objects.{index}.permission")
+        raise InvalidRequest(
+            f"This must be one of {known}.",
+            field=f"objects.{index}.permission",
+            params={"rule": "one_of", "values": known},
+        )
     row = kind.find(grant["object"])
     if row is None:
         message = f"There is no {kind} {grant['object']!r}."
-        raise InvalidRequest(message, field=f"objects.{index}.object")
+        params = {"rule": "no_such_one"}
+        raise InvalidRequest(message, field=f"objects.{index}.object", params=params)
     return row

@@ -21,6 +21,7 @@ from aily.rest.etags import if_match
 from aily.rest.openapi import example
 from aily.rest.pages import Page, matching, ordered
 from aily.rest.requests import CreatedBetween, Moment, RequestSchema
+from aily.rest.schema_rules import refused_value
 from aily.rest.writes import change
 
 router = Router(tags=["accounts"])
@@ -47,7 +48,7 @@ class KeyIn(KeyPatch):
     @classmethod
     def _in_the_future(cls, value: datetime | None) -> datetime | None:
         if value is not None and value <= timezone.now():
-            raise ValueError("must lie in the future")
+            raise refused_value("This must lie in the future.", {"rule": "future_time"})
         return value
 
 

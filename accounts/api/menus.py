@@ -95,7 +95,9 @@ class ItemPatch(RequestSchema):
         if self.parent is not None:
             fields["parent"] = MenuItem.objects.filter(pk=self.parent).first()
             if fields["parent"] is None:
-                raise InvalidRequest(f"There is no menu item {self.parent}.", field="parent")
+                message = f"There is no menu item {self.parent}."
+                params = {"rule": "no_such_menu_item", "id": str(self.parent)}
+                raise InvalidRequest(message, field="parent", params=params)
         return fields
 
 

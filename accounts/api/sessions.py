@@ -61,7 +61,8 @@ class PasswordIn(RequestSchema):
 def _session_user(request: AuthenticatedRequest) -> User:
     """Return the logged-in user, with all fields. Raises Forbidden for a key."""
     if request.auth.api_key is not None:
-        raise Forbidden("An API key cannot do this. Log in.")
+        message = "An API key cannot do this. Log in."
+        raise Forbidden(message, params={"rule": "not_by_key"})
     return User.objects.get(pk=request.auth.user.pk)
 
 
@@ -95,7 +96,8 @@ def end_session(request: AuthenticatedRequest, session_id: int) -> Status[None]:
     if not chosen:
         raise Http404
     if chosen[0].session_key == request.session.session_key:
-        raise Conflict("This is the session that you are using. Log out instead.")
+        message = "This is the session that you are using. Log out instead."
+        raise Conflict(message, params={"rule": "own_session"})
     end_sessions(user.pk, chosen)
     return Status(204, None)
 
@@ -105,13 +107,15 @@ def set_password(request: AuthenticatedRequest, payload: PasswordIn) -> Status[N
     """This session stays, under a new cookie; all others end."""
     user = _session_user(request)
     if not user.has_usable_password():
-        raise Conflict("You log in by a login provider, and have no password here.")
+        message = "You log in by a login provider, and have no password here."
+        raise Conflict(message, params={"rule": "no_password"})
     if not is_own_password(request, user, payload.old_password.get_secret_value()):
-        raise InvalidRequest("This is not your password.", field="old_password")
+        params = {"rule": "wrong_password"}
+        raise InvalidRequest("This is not your password.", field="old_password", params=params)
     password = payload.new_password.get_secret_value()
     try:
         validate_password(password, user)
     except ValidationError as error:
-        raise ValidationError({"new_password": error.messages}) from None
+        raise ValidationError({"new_password": error}) from None
     change_password(request, user, password)
     return Status(204, None)

@@ -126,7 +126,7 @@ def _set_password(user: User, password: SecretStr | None) -> None:
     try:
         validate_password(password.get_secret_value(), user)
     except ValidationError as error:
-        raise ValidationError({"password": error.messages}) from None
+        raise ValidationError({"password": error}) from None
     user.set_password(password.get_secret_value())
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,15 +40,18 @@ def decode_json(data: bytes | str) -> object:
 
 def _invalid(data: bytes | str, error: Exception) -> InvalidRequest:
     if isinstance(error, RecursionError):
-        return InvalidRequest("This is not valid JSON: nested too deeply")
+        message = "This is not valid JSON: nested too deeply"
+        return InvalidRequest(message, params={"rule": "too_deep"})
     try:
         # Python's own parser accepts lone surrogates and NaN, so their field can be found.
         found = _first_refused(json.loads(data))
     except (ValueError, RecursionError):
         found = None
     if found is None:
-        return InvalidRequest(f"This is not valid JSON: {error}")
-    return InvalidRequest(f"This is not valid JSON: {found[1]}", field=found[0])
+        return InvalidRequest(f"This is not valid JSON: {error}", params={"rule": "not_json"})
+    field, unstorable = found
+    message = f"This is not valid JSON: {unstorable.sentence}"
+    return InvalidRequest(message, field=field, params=unstorable.params)
 
 
 def _refuse_what_cannot_be_stored(value: object) -> None:
@@ -64,9 +68,9 @@ def _refuse_what_cannot_be_stored(value: object) -> None:
                 # Lists of tokens have hundreds of thousands of numbers, which all can be stored.
                 if not _HARMLESS.issuperset(map(type, item)):
                     below.extend(item)
-            elif _reason(item) is not None:
-                field, reason = _first_refused(value) or (None, _reason(item))
-                raise InvalidRequest(str(reason), field=field)
+            elif (unstorable := _unstorable(item)) is not None:
+                field, first = _first_refused(value) or (None, unstorable)
+                raise InvalidRequest(first.sentence, field=field, params=first.params)
         level = below
     raise _too_deep()
 
@@ -88,20 +92,33 @@ def _refuse_deep_nesting(value: object) -> None:
 
 
 def _too_deep() -> InvalidRequest:
-    return InvalidRequest(f"This JSON is nested more than {MAX_DEPTH} levels deep.")
+    message = f"This JSON is nested more than {MAX_DEPTH} levels deep."
+    return InvalidRequest(message, params={"rule": "more_levels", "limit": str(MAX_DEPTH)})
 
 
-def _reason(item: object) -> str | None:
+class _Unstorable(NamedTuple):
+    sentence: str
+    params: dict[str, str]
+
+
+_NULL_CHARACTER = _Unstorable(
+    "Text must not contain the character U+0000.", {"rule": "null_character"}
+)
+_HALF_CHARACTER = _Unstorable("Text has half a surrogate pair.", {"rule": "half_character"})
+_NOT_FINITE = _Unstorable("A number is out of range.", {"rule": "number_too_large"})
+
+
+def _unstorable(item: object) -> _Unstorable | None:
     """Why a string or number cannot be stored; None: it can.
 
     Half a surrogate pair and infinity only come from Python's own parser.
     """
     if isinstance(item, str):
         if "\0" in item:
-            return "Text must not contain the character U+0000."
-        return None if item.isascii() or _is_unicode(item) else "Text has half a surrogate pair."
+            return _NULL_CHARACTER
+        return None if item.isascii() or _is_unicode(item) else _HALF_CHARACTER
     if isinstance(item, float) and not math.isfinite(item):
-        return "A number is out of range."
+        return _NOT_FINITE
     return None
 
 
@@ -113,14 +130,14 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _first_refused(value: object, path: str = "") -> tuple[str | None, str] | None:
+def _first_refused(value: object, path: str = "") -> tuple[str | None, _Unstorable] | None:
     """The first wrong field, such as `messages.0.content`, and why; None: there is none."""
-    if (reason := _reason(value)) is not None:
-        return path or None, reason
+    if (unstorable := _unstorable(value)) is not None:
+        return path or None, unstorable
     for name, item in _members(value):
-        if (reason := _reason(name)) is not None:
+        if (unstorable := _unstorable(name)) is not None:
             # A name that cannot be sent back: the error names its object.
-            return path or None, reason
+            return path or None, unstorable
         if found := _first_refused(item, f"{path}.{name}" if path else str(name)):
             return found
     return None

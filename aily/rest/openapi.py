@@ -51,6 +51,11 @@ _PROBLEM_SCHEMA: JsonObject = {
                 "properties": {
                     "field": {"type": "string", "examples": ["name"]},
                     "message": {"type": "string", "examples": ["Field required"]},
+                    "params": {
+                        "description": "The `rule` that the field breaks, and its `limit`.",
+                        "type": "object",
+                        "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+                    },
                 },
                 "required": ["field", "message"],
             },

@@ -39,6 +39,7 @@ from aily.problems import (
     Unexpected,
 )
 from aily.rest.openapi import PROBLEM_TYPE
+from aily.rest.schema_rules import rule_of, rule_of_model
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def _respond(
     code: str,
     title: str,
     detail: str,
-    errors: Sequence[Mapping[str, str]] = (),
+    errors: Sequence[Mapping[str, object]] = (),
     details: Mapping[str, object] | None = None,
 ) -> HttpResponse:
     body = _document(request.path, status, code, title, detail, errors, details)
@@ -73,7 +74,7 @@ def _document(
     code: str,
     title: str,
     detail: str,
-    errors: Sequence[Mapping[str, str]] = (),
+    errors: Sequence[Mapping[str, object]] = (),
     details: Mapping[str, object] | None = None,
 ) -> str:
     """The body of a response, which is counted by its code."""
@@ -152,10 +153,13 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     return render_status(request, error.status_code, error.message)
 
 
-def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, str]]) -> HttpResponse:
+def _wrong_fields(request: HttpRequest, errors: Sequence[Mapping[str, object]]) -> HttpResponse:
     detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
     code, title = InvalidRequest.code, InvalidRequest.title
-    return _respond(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, title, detail, errors)
+    # As the field of a problem is the first one's, so is the rule.
+    params = errors[0].get("params") if errors else None
+    details = {"params": params} if params else None
+    return _respond(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, title, detail, errors, details)
 
 
 def _field_path(location: Sequence[str | int]) -> str:
@@ -175,29 +179,29 @@ def _field_path(location: Sequence[str | int]) -> str:
 
 
 def _schema_error(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    return _wrong_fields(
-        request,
-        [
-            {
-                "field": _field_path(item["loc"])[:MAX_FIELD_CHARS],
-                "message": item["msg"][:MAX_MESSAGE_CHARS],
-            }
-            for item in error.errors[:MAX_ERRORS]
-        ],
-    )
+    return _wrong_fields(request, [_wrong_field(item) for item in error.errors[:MAX_ERRORS]])
+
+
+def _wrong_field(item: Mapping[str, Any]) -> dict[str, object]:
+    named: dict[str, object] = {
+        "field": _field_path(item["loc"])[:MAX_FIELD_CHARS],
+        "message": item["msg"][:MAX_MESSAGE_CHARS],
+    }
+    rule = rule_of(item)
+    return {**named, "params": rule} if rule else named
 
 
 def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpResponse:
     if not hasattr(error, "error_dict"):
         return _wrong_fields(request, [{"field": "body", "message": " ".join(error.messages)}])
     errors = [
-        {"field": "body" if field == "__all__" else field, "message": message}
-        for field, messages in error.message_dict.items()
-        for message in messages
+        _wrong_model_field("body" if field == "__all__" else field, item)
+        for field, items in error.error_dict.items()
+        for item in items
     ]
     codes = {item.code for items in error.error_dict.values() for item in items}
     if codes & {"unique", "unique_together"}:
-        detail = " ".join(item["message"] for item in errors)
+        detail = " ".join(str(item["message"]) for item in errors)
         taken = {"params": {"rule": "name_taken"}} if "unique" in codes else None
         return _respond(
             request, Conflict.status, Conflict.code, Conflict.title, detail, errors, taken
@@ -205,9 +209,16 @@ def _model_error(request: HttpRequest, error: ModelValidationError) -> HttpRespo
     return _wrong_fields(request, errors)
 
 
+def _wrong_model_field(field: str, error: ModelValidationError) -> dict[str, object]:
+    named: dict[str, object] = {"field": field, "message": " ".join(error.messages)}
+    rule = rule_of_model(str(error.code), error.params or {})
+    return {**named, "params": rule} if rule else named
+
+
 def _unreadable_form(request: HttpRequest, error: MultiPartParserError) -> HttpResponse:
     reason = str(error)[:MAX_MESSAGE_CHARS]
-    return render_problem(request, InvalidRequest(f"This form cannot be read: {reason}"))
+    message = f"This form cannot be read: {reason}"
+    return render_problem(request, InvalidRequest(message, params={"rule": "unreadable_form"}))
 
 
 def _still_used(request: HttpRequest, error: ProtectedError | RestrictedError) -> HttpResponse:
@@ -250,10 +261,16 @@ def add_exception_handlers(api: NinjaAPI) -> None:
         Http404: respond_with(NotFound("There is no such thing, or it is not yours.")),
         PermissionDenied: respond_with(Forbidden("You may not do this.")),
         RequestDataTooBig: respond_with(TooLarge("The request body is too large.")),
-        TooManyFieldsSent: respond_with(InvalidRequest("This form has too many fields.")),
-        TooManyFilesSent: respond_with(InvalidRequest("This form has too many files.")),
+        TooManyFieldsSent: respond_with(
+            InvalidRequest("This form has too many fields.", params={"rule": "form_fields"})
+        ),
+        TooManyFilesSent: respond_with(
+            InvalidRequest("This form has too many files.", params={"rule": "form_files"})
+        ),
         MultiPartParserError: _unreadable_form,
-        UnreadablePostError: respond_with(InvalidRequest("The request ends in the middle.")),
+        UnreadablePostError: respond_with(
+            InvalidRequest("The request ends in the middle.", params={"rule": "request_cut"})
+        ),
         ProtectedError: _still_used,
         RestrictedError: _still_used,
         IntegrityError: _integrity_error,

@@ -31,7 +31,11 @@ class _UnknownParameters(ParamModel):
     ) -> dict[str, Any]:
         for name, values in request.GET.lists():
             if len(values) > 1 and name in cls.known - cls.lists:
-                raise InvalidRequest("This is given more than once.", field=f"query.{name}")
+                raise InvalidRequest(
+                    "This is given more than once.",
+                    field=f"query.{name}",
+                    params={"rule": "given_twice"},
+                )
         return {name: "" for name in request.GET if name not in cls.known}
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 from aily.problems import InvalidRequest, UnsupportedMediaType
 from aily.rest.json_input import decode_json
 from aily.rest.openapi import JsonObject
+from aily.rest.schema_rules import refused_value
 
 
 class RequestSchema(Schema):
@@ -34,7 +35,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is out of range") from None
+        raise refused_value("This time is out of range.", {"rule": "time_range"}) from None
 
 
 #: A point in time, with its offset from UTC; converted, as PostgreSQL does not take every offset.
@@ -66,5 +67,6 @@ class StrictParser(Parser):
         for name, values in data.lists():
             if any("\0" in value for value in values):
                 message = "Text must not contain the character U+0000."
-                raise InvalidRequest(message, field=f"query.{name}")
+                params = {"rule": "null_character"}
+                raise InvalidRequest(message, field=f"query.{name}", params=params)
         return super().parse_querydict(data, list_fields, request)

@@ -37,7 +37,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("disabled reason"))
     def why_disabled(self, endpoint: WebhookEndpoint) -> str:
-        return shown_sentence(endpoint.disabled_reason, outcomes.UNREACHED)
+        return shown_sentence(endpoint.disabled_reason)
 
     @admin.action(description=_("Disable selected endpoints"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
@@ -67,7 +67,7 @@ class DeliveryAdmin(LargeTable, ReadOnlyAdmin):
 
     @admin.display(description=_("error"))
     def failure(self, delivery: Delivery) -> str:
-        return shown_sentence(delivery.error, outcomes.answered(delivery.response_status))
+        return shown_sentence(delivery.error, code="delivery_failed")
 
     @admin.action(description=_("Send selected deliveries again"), permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:

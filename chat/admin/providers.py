@@ -27,6 +27,7 @@ from chat.admin.pauses import (
     lift_pauses,
     pause_rows,
 )
+from chat.error_texts import error_text
 from chat.models import Deployment, LLMModel, Provider
 from chat.services import providers
 from chat.services.parameters import parameter_errors
@@ -208,7 +209,9 @@ class LLMModelForm(DeploymentForm):
         if not isinstance(params, dict):
             raise ValidationError(gettext("This must be a JSON object."))
         if errors := parameter_errors(params):
-            raise ValidationError([f"{name}: {message}" for name, message in errors])
+            raise ValidationError(
+                [f"{name}: {error_text('', message, rule)}" for name, message, rule in errors]
+            )
         return params
 
 

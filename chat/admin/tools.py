@@ -283,7 +283,7 @@ class ToolAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("problem"))
     def why_unusable(self, tool: Tool) -> str:
-        return shown_sentence(tool.problem, listing.LONG_DESCRIPTION, code="tool_unusable")
+        return shown_sentence(tool.problem, code="tool_unusable")
 
     @admin.display(description=_("changes"))
     def changes(self, tool: Tool) -> str:

@@ -15,6 +15,8 @@ from aily.rest.json_input import one_line
 from aily.web.connections import connections
 from aily.web.shutdown import shutdown_event
 from chat.events import START, EventId
+from chat.exceptions import because
+from chat.reasons import Reason
 from chat.services.follow import follow
 from chat.services.pieces import Followed
 
@@ -38,7 +40,7 @@ def cursor_of(request: HttpRequest, after: str | None) -> EventId:
     try:
         return EventId.parse(value)
     except ValueError:
-        raise InvalidRequest('An event id looks like "2-17".', field=field) from None
+        raise because(InvalidRequest, Reason("event_id"), field=field) from None
 
 
 class _EventStream(StreamingHttpResponse):

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
+from aily.rest.schema_rules import refused_value
+from chat.reasons import Reason
+from chat.services.refused_values import refused
 
 MAX_CONDITIONS = 8
 MAX_CONDITION_CHARS = 1_000
@@ -25,12 +28,12 @@ _Object = dict[str, JsonValue]
 def _parse(condition: str) -> list[_Object]:
     """Objects of which the metadata must contain one. Raises ValueError."""
     if len(condition) > MAX_CONDITION_CHARS:
-        raise ValueError(f"has more than {MAX_CONDITION_CHARS} characters")
+        raise refused(Reason.of("too_many_characters", limit=MAX_CONDITION_CHARS))
     if condition.startswith("{"):
         return [_parse_object(condition)]
     name, separator, text = condition.partition(":")
     if not name or not separator:
-        raise ValueError("must look like name:value, or be a JSON object")
+        raise refused(Reason("condition_text"))
     values: list[JsonValue] = [text, *_other_than_text(text)]
     return [{name: value} for value in values]
 
@@ -39,9 +42,9 @@ def _parse_object(condition: str) -> _Object:
     try:
         wanted = decode_json(condition)
     except InvalidRequest as error:
-        raise ValueError(error.message) from None
+        raise refused_value(error.message, error.params) from None
     if not isinstance(wanted, dict) or not wanted:
-        raise ValueError("must be a JSON object with a value")
+        raise refused(Reason("condition_text"))
     return wanted
 
 

@@ -224,8 +224,8 @@ class ModelPatch(RequestSchema):
     def given(self) -> dict[str, object]:
         """The fields of the request, its provider looked up. Raises InvalidRequest."""
         fields = self.dict(exclude_unset=True)
-        for name, message in parameter_errors(self.params):
-            raise InvalidRequest(message, field=f"params.{name}".rstrip("."))
+        for error in parameter_errors(self.params):
+            raise InvalidRequest(error.message, field=error.field, params=error.params)
         if "provider" in fields:
             fields["provider"] = referenced(
                 Provider.objects.filter(name=self.provider).first(),

@@ -97,12 +97,13 @@ def _refuse_unknown(request: HttpRequest) -> None:
     known = set(RunForm.model_fields)
     for name, values in request.POST.lists():
         if name not in known:
-            raise InvalidRequest("There is no such field.", field=name)
+            params = {"rule": "additionalProperties"}
+            raise InvalidRequest("There is no such field.", field=name, params=params)
         if len(values) > 1:
-            raise InvalidRequest("This is given more than once.", field=name)
+            raise because(InvalidRequest, Reason("given_twice"), field=name)
     for name, files in request.FILES.lists():
         if name != "file" or len(files) > 1:
-            raise InvalidRequest("Send one file, as `file`.", field=name)
+            raise because(InvalidRequest, Reason("one_file"), field=name)
 
 
 def _new_run(payload: RunForm, file: UploadedFile) -> NewRun:
@@ -132,7 +133,7 @@ def _object(field: str, text: str) -> dict[str, Any]:
     try:
         value = decode_json(text)
     except InvalidRequest as problem:
-        raise InvalidRequest(problem.message, field=field) from None
+        raise InvalidRequest(problem.message, field=field, params=problem.params) from None
     if not isinstance(value, dict):
         raise because(InvalidRequest, Reason("not_object"), field=field)
     return value

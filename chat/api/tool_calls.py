@@ -19,6 +19,7 @@ from chat.models.ids import ais_own, is_own
 from chat.models.tool_calls import REASON_CHARS, ToolCall
 from chat.reasons import Reason
 from chat.services.parameters import Strict
+from chat.services.refused_values import refused
 from chat.services.tool_approvals import approve, find_call, reject
 
 router = Router(tags=["tasks"])
@@ -49,11 +50,11 @@ class DecisionIn(Strict):
     @model_validator(mode="after")
     def _fits_the_decision(self) -> "DecisionIn":
         if self.decision == "reject" and self.arguments is not None:
-            raise ValueError("arguments are for approving")
+            raise refused(Reason("arguments_approve"))
         if self.input is not None and (self.decision == "reject" or self.arguments is not None):
-            raise ValueError("input is for approving, and without arguments")
+            raise refused(Reason("input_approves"))
         if self.decision == "approve" and self.reason:
-            raise ValueError("a reason is for rejecting")
+            raise refused(Reason("reason_rejects"))
         return self
 
 

@@ -35,6 +35,7 @@ from chat.accounting.reports import (
 from chat.api.metadata import METADATA_FILTER, MetadataFilter, with_metadata
 from chat.api.references import referenced
 from chat.api.task_lists import MAX_ID
+from chat.exceptions import because
 from chat.models import LedgerEntry
 from chat.models.metadata import MAX_LABEL_NAME_CHARS
 from chat.reasons import Reason
@@ -71,17 +72,17 @@ class UsageFilter(Schema):
         try:
             first = self.first or last - timedelta(days=DEFAULT_DAYS - 1)
         except OverflowError:
-            raise InvalidRequest("This day is too long ago.", field="query.to") from None
+            raise because(InvalidRequest, Reason("early_day"), field="query.to") from None
         if not 0 <= (last - first).days < MAX_DAYS or last == date.max:
-            message = f"`from` to `to` must be 1 to {MAX_DAYS} days."
-            raise InvalidRequest(message, field="query.from")
+            raise because(
+                InvalidRequest, Reason.of("day_range", limit=MAX_DAYS), field="query.from"
+            )
         return first, last
 
     def group(self) -> Combinable:
         """What to group by. Raises InvalidRequest."""
         if (self.group_by == "metadata") != (self.metadata_key is not None):
-            message = "`group_by=metadata` and `metadata_key` go together."
-            raise InvalidRequest(message, field="query.metadata_key")
+            raise because(InvalidRequest, Reason("metadata_key"), field="query.metadata_key")
         return label(self.metadata_key) if self.metadata_key else GROUPS[self.group_by]
 
     def apply(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
@@ -188,8 +189,8 @@ def get_usage(request: AuthenticatedRequest, filters: Query[UsageFilter]) -> dic
     try:
         items = usage_by(filters.apply(in_days(entries, first, last)), group)
     except TooManyGroupsError:
-        message = f"These are more than {MAX_GROUPS} groups: ask for fewer days, or filter."
-        raise InvalidRequest(message, field="query.group_by") from None
+        reason = Reason.of("too_many_groups", limit=MAX_GROUPS)
+        raise because(InvalidRequest, reason, field="query.group_by") from None
     return {
         "first": first,
         "last": last,

@@ -135,7 +135,8 @@ class Deliverer:
         try:
             await loop.run_in_executor(self._mailers, mail.send, message)
         except OSError as error:
-            return Outcome(delivery, is_delivered=False, error=f"{type(error).__name__}: {error}")
+            reason = Reason.of("mail_not_sent", detail=f"{type(error).__name__}: {error}")
+            return Outcome(delivery, is_delivered=False, error=str(reason))
         return Outcome(delivery, is_delivered=True)
 
 

@@ -15,6 +15,7 @@ import httpcore
 
 from chat.delivery import addresses
 from chat.llm.transport.connections import tls_context
+from chat.reasons import Reason, ReasonError
 
 #: Bound from the look-up of the name to the response's headers.
 TIMEOUT_SECONDS = 15
@@ -32,8 +33,8 @@ class Response:
     headers: dict[str, str]
 
 
-class RequestFailedError(Exception):
-    """There was no response; the message says why."""
+class RequestFailedError(ReasonError):
+    """There was no response; the reason says why."""
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -99,13 +100,12 @@ class WebhookClient:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self._post(target, all_headers, body)
         except TimeoutError as error:
-            raise RequestFailedError(f"no response within {TIMEOUT_SECONDS} s") from error
+            raise RequestFailedError(Reason.of("no_response", seconds=TIMEOUT_SECONDS)) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-            raise RequestFailedError(_message_of(error)) from error
+            reason = Reason.of("connection_failed", detail=str(error) or type(error).__name__)
+            raise RequestFailedError(reason) from error
         except OSError as error:
-            raise RequestFailedError(
-                f"the name cannot be resolved: {_message_of(error)}"
-            ) from error
+            raise RequestFailedError(Reason.of("unresolved_name", host=parsed.host)) from error
 
     async def _post(self, url: httpcore.URL, headers: Headers, body: bytes) -> Response:
         async with self._pool.stream("POST", url, headers=headers, content=body) as response:
@@ -125,7 +125,3 @@ async def _read_some(response: httpcore.Response) -> None:
         read_bytes += len(chunk)
         if read_bytes >= BODY_BYTES:
             return
-
-
-def _message_of(error: Exception) -> str:
-    return str(error) or type(error).__name__

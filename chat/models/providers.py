@@ -231,4 +231,4 @@ def _check(field: str, check: Callable[[T], None], value: T) -> None:
     try:
         check(value)
     except ValidationError as error:
-        raise ValidationError({field: error.messages}) from error
+        raise ValidationError({field: error}) from error

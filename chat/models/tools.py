@@ -173,7 +173,7 @@ class ToolServer(models.Model):
             try:
                 check_header_name(self.key_header)
             except ValidationError as error:
-                raise ValidationError({"key_header": error.messages}) from error
+                raise ValidationError({"key_header": error}) from error
         if self.auth == ToolServerAuth.OAUTH:
             self._check_oauth()
         if self.auth != ToolServerAuth.NONE and not self.encrypted_secret:
@@ -187,7 +187,7 @@ class ToolServer(models.Model):
         try:
             check_server_url(self.oauth_token_url)
         except ValidationError as error:
-            raise ValidationError({"oauth_token_url": error.messages}) from error
+            raise ValidationError({"oauth_token_url": error}) from error
 
     @property
     def pool(self) -> str:
@@ -218,7 +218,7 @@ class ToolServer(models.Model):
         try:
             check_secret(secret)
         except ValidationError as error:
-            raise ValidationError({"secret": error.messages}) from error
+            raise ValidationError({"secret": error}) from error
         self.encrypted_secret = encrypt(secret, _PURPOSE) if secret else ""
         # The last characters show which it is; of a short one they would give too much away.
         self.secret_hint = f"…{secret[-4:]}" if len(secret) >= 16 else "…" if secret else ""
@@ -366,7 +366,7 @@ class Tool(models.Model):
         try:
             check_own_tool_name(self.name)
         except ValidationError as error:
-            raise ValidationError({"name": error.messages}) from error
+            raise ValidationError({"name": error}) from error
         if not self.method:
             raise ValidationError({"method": _("A tool over HTTP needs a method.")})
         try:

@@ -2,7 +2,7 @@
 
 The name is `rule` among the `params` of the error's body, so that a client can show the sentence in
 its own language; pages of the admin translate it by gettext. Pure data: rendering imports no
-Django. Rules of JSON Schema that variables break are in chat/rendering/rules.py.
+Django. Which keyword of a JSON Schema variables break is found in chat/rendering/rules.py.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chat.reasons import prompts, runs, services, tables
+from chat.reasons import keywords, prompts, requests, runs, services, tables
 
 #: Parameters may quote templates and values, which may be as long as a request.
 MAX_PARAM_CHARS = 300
 
+SUBJECTS = (
+    prompts.SENTENCES,
+    tables.SENTENCES,
+    runs.SENTENCES,
+    services.SENTENCES,
+    keywords.SENTENCES,
+    requests.SENTENCES,
+)
 #: By name, which is of one subject. Parameters are texts.
 SENTENCES: Mapping[str, str] = {
-    **prompts.SENTENCES,
-    **tables.SENTENCES,
-    **runs.SENTENCES,
-    **services.SENTENCES,
+    name: sentence for sentences in SUBJECTS for name, sentence in sentences.items()
 }
 
 

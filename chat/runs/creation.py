@@ -121,10 +121,8 @@ def insert_run(run: Run) -> None:
         with transaction.atomic():
             run.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(
-            "A request with this idempotency key is still running.",
-            field="Idempotency-Key",
-            retry_after_seconds=1,
+        raise because(
+            Conflict, Reason("key_in_use"), field="Idempotency-Key", retry_after_seconds=1
         ) from None
 
 

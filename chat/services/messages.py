@@ -16,7 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from chat.reasons import Reason
 from chat.services.parameters import Object, ShortText, Strict, kind
+from chat.services.refused_values import refused
 from chat.tool_calls import Part, PromptMessage
 
 T = TypeVar("T")
@@ -64,8 +66,8 @@ class ContentPart(Strict):
     def _fits_the_type(cls, value: T, info: ValidationInfo) -> T:
         kind_of_part = info.data.get("type")
         if kind_of_part is not None and (value is None) == (info.field_name == kind_of_part):
-            verb = "needs this field" if value is None else "has no such field"
-            raise ValueError(f"a part of the type {kind_of_part} {verb}")
+            rule = "part_needs_field" if value is None else "part_without_field"
+            raise refused(Reason.of(rule, type=kind_of_part))
         return value
 
 
@@ -119,22 +121,22 @@ class ChatMessage(Strict):
     @classmethod
     def _are_an_assistants(cls, value: T, info: ValidationInfo) -> T | None:
         if value and info.data.get("role", "assistant") != "assistant":
-            raise ValueError("only an assistant's message has tool calls")
+            raise refused(Reason("assistants_calls"))
         return value or None
 
     @field_validator("tool_call_id")
     @classmethod
     def _is_a_tools(cls, value: T, info: ValidationInfo) -> T:
         if info.data.get("role") == "tool" and value is None:
-            raise ValueError("a tool's message names the call that it answers")
+            raise refused(Reason("result_names_call"))
         if info.data.get("role", "tool") != "tool" and value is not None:
-            raise ValueError("only a tool's message names a call")
+            raise refused(Reason("only_results_name_calls"))
         return value
 
     @model_validator(mode="after")
     def require_content(self) -> Self:
         if self.content is None and not self.tool_calls and self.refusal is None:
-            raise ValueError("content is required")
+            raise refused(Reason("content_required"))
         return self
 
     def as_sent(self) -> PromptMessage:

@@ -6,7 +6,7 @@ One vocabulary for all three: what a request may not say, no scene is published 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import msgspec
 from pydantic import (
@@ -22,10 +22,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from aily.rest.schema_rules import Params, rule_of
+from chat.reasons import Reason
 from chat.rendering.json_schema import SchemaRefusedError, check_bounds, is_small
 from chat.rendering.output import OutputSchema
+from chat.services.refused_values import refused
 from chat.structured.formats import OutputFormat, asks_for_schema
 
 MAX_EXTRA_BYTES = 65_536
@@ -166,9 +169,9 @@ class ExtraBody(KnownParameters):
     def _is_bounded(self) -> Self:
         for name in self.model_extra or ():
             if name in OWN_FIELDS or len(name) > MAX_NAME_CHARS:
-                raise ValueError(f"the field {name[:MAX_NAME_CHARS]} cannot be set here")
+                raise refused(Reason.of("own_field", name=name[:MAX_NAME_CHARS]))
         if len(msgspec.json.encode(self.fields())) > MAX_EXTRA_BYTES:
-            raise ValueError(f"these fields have more than {MAX_EXTRA_BYTES} bytes")
+            raise refused(Reason.of("more_bytes", limit=MAX_EXTRA_BYTES))
         return self
 
     def fields(self) -> Object:
@@ -199,8 +202,20 @@ _NAMES = tuple(KnownParameters.model_fields)
 _SAMPLING = frozenset(Sampling.model_fields)
 
 
-def parameter_errors(params: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
-    """What is wrong with the parameters of a scene or model: fields and messages."""
+class ParameterError(NamedTuple):
+    """What is wrong with a parameter. `params`: for a text in another language, if there is one."""
+
+    name: str
+    message: str
+    params: Params
+
+    @property
+    def field(self) -> str:
+        return f"params.{self.name}".rstrip(".")
+
+
+def parameter_errors(params: Mapping[str, JsonValue]) -> list[ParameterError]:
+    """What is wrong with the parameters of a scene or model."""
     try:
         Sampling.model_validate(params)
     except ValidationError as error:
@@ -208,7 +223,7 @@ def parameter_errors(params: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
     return _schema_errors(flat(params).get("response_format"))
 
 
-def _schema_errors(response_format: JsonValue) -> list[tuple[str, str]]:
+def _schema_errors(response_format: JsonValue) -> list[ParameterError]:
     """What is wrong with a small JSON Schema; a large one is checked when a task is submitted."""
     if not isinstance(response_format, dict) or not asks_for_schema(response_format):
         return []
@@ -218,19 +233,22 @@ def _schema_errors(response_format: JsonValue) -> list[tuple[str, str]]:
         if is_small(schema):
             OutputSchema(schema)
     except SchemaRefusedError as error:
-        return [("response_format.json_schema.schema", str(error))]
+        name = "response_format.json_schema.schema"
+        return [ParameterError(name, str(error), error.reason.as_params())]
     return []
 
 
-def _errors(error: ValidationError) -> list[tuple[str, str]]:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(path_of(detail["loc"]), _words(detail["type"], detail["msg"])) for detail in details]
+def _errors(error: ValidationError) -> list[ParameterError]:
+    details = error.errors(include_url=False, include_input=False)
+    return [_parameter_error(detail) for detail in details]
 
 
-def _words(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "There is no such parameter. What only your provider knows belongs into extra_body."
-    return message.removeprefix("Value error, ")
+def _parameter_error(detail: ErrorDetails) -> ParameterError:
+    name = path_of(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        reason = Reason("no_such_parameter")
+        return ParameterError(name, str(reason), reason.as_params())
+    return ParameterError(name, detail["msg"].removeprefix("Value error, "), rule_of(detail))
 
 
 def flat(params: Mapping[str, JsonValue]) -> Object:

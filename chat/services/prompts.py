@@ -11,6 +11,7 @@ import msgspec
 from django.conf import settings
 
 from aily.problems import InvalidRequest, TooLarge
+from chat.exceptions import because
 from chat.models import Message
 from chat.models.conversations import UserTurn
 from chat.models.ids import tagged_id
@@ -132,7 +133,7 @@ def _checked(messages: Messages, awaited: list[str]) -> list[str]:
     except UnpairedError as error:
         positions = [index for index, message in enumerate(messages) if not _instructs(message)]
         place = "" if error.index is None else f".{positions[error.index]}.{error.field}"
-        raise InvalidRequest(str(error), field=f"messages{place}") from None
+        raise because(InvalidRequest, error.reason, field=f"messages{place}") from None
     return awaited
 
 

@@ -49,9 +49,10 @@ def validate_version(version: SceneVersion, editor: User | None = None) -> dict[
     for name, max_bytes in _MAX_BYTES.items():
         if exceeds(getattr(version, name), max_bytes):
             raise InvalidTemplate.because(Reason.of("too_many_bytes", limit=max_bytes), field=name)
-    for name, message in parameter_errors(version.params):
-        reason = Reason.of("parameter", detail=message)
-        raise InvalidTemplate.because(reason, field=f"params.{name}".rstrip("."))
+    for error in parameter_errors(version.params):
+        reason = Reason.of("parameter", detail=error.message)
+        params = error.params or reason.as_params()
+        raise InvalidTemplate(str(reason), field=error.field, params=params)
     if version.model is not None and version.model.capability != TaskKind.CHAT:
         raise _no_chat_model(version.model.name, "model")
     if version.output_schema and "response_format" in flat(version.params):

@@ -19,9 +19,11 @@ from pydantic import (
 from aily.rest.json_input import exceeds
 from aily.rest.openapi import example
 from chat.models import TaskKind
+from chat.reasons import Reason
 from chat.services.embedding_input import EmbeddingInput, check_result_size
 from chat.services.messages import ChatMessage
 from chat.services.parameters import Object, Sampling, ShortText, Strict
+from chat.services.refused_values import refused
 
 LaneName = Literal["interactive", "normal", "batch"]
 #: Maximum size of `metadata` as JSON: lists of tasks contain it.
@@ -30,7 +32,7 @@ MAX_METADATA_BYTES = 16_384
 
 def _check_size(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if metadata and exceeds(metadata, MAX_METADATA_BYTES):
-        raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes of JSON")
+        raise refused(Reason.of("more_bytes", limit=MAX_METADATA_BYTES))
     return metadata
 
 
@@ -185,13 +187,13 @@ class CompositeRequest(TaskOptions, WithTools):
     @model_validator(mode="after")
     def has_a_prompt(self) -> Self:
         if self.scene is None and self.messages is None:
-            raise ValueError("scene or messages is required")
+            raise refused(Reason("scene_or_messages"))
         if self.scene is None and self.variables:
-            raise ValueError("variables need a scene")
+            raise refused(Reason("variables_of_scene"))
         if self.scene is None and self.version is not None:
-            raise ValueError("version needs a scene")
+            raise refused(Reason("version_of_scene"))
         if self.replaces is not None and self.conversation_id is None:
-            raise ValueError("replaces needs a conversation_id")
+            raise refused(Reason("replaces_in_conversation"))
         return self
 
 

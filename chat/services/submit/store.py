@@ -91,7 +91,7 @@ def _problem_of(error: Exception) -> Problem | None:
             )
         case IntegrityError() if "unique_owner_idempotency_key" in str(error):
             # Of an equal request at the same moment; `reuse_refused` finds its task.
-            return Conflict("A request with this idempotency key has just been accepted.")
+            return because(Conflict, Reason("key_just_used"))
         case IntegrityError() if "chat_task_conversation_id" in str(error):
             return because(NotFound, Reason("no_such_conversation"), field="conversation_id")
     return None

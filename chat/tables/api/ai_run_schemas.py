@@ -13,6 +13,8 @@ from pydantic import Field, JsonValue, model_validator
 from aily.rest.openapi import example
 from aily.rest.requests import Moment, RequestSchema
 from chat.api.run_schemas import EstimateOut, RunItem, StartName
+from chat.reasons import Reason
+from chat.services.refused_values import refused
 from chat.tables.ai.runs import MAX_CHAINED, NewAiRun
 from chat.tables.ai.selection import MAX_NAMED_ROWS, Scope
 from chat.tables.api.ai_field_schemas import CLIENT, MAX_RUN_ROWS, Money
@@ -79,9 +81,9 @@ class RunIn(RequestSchema):
     @model_validator(mode="after")
     def tries_or_starts(self) -> RunIn:
         if self.try_rows and self.start:
-            raise ValueError("try some rows first, or start: not both")
+            raise refused(Reason("try_or_start"))
         if self.try_rows and self.also:
-            raise ValueError("try one AI field at a time")
+            raise refused(Reason("try_one"))
         return self
 
     def new(self) -> NewAiRun:

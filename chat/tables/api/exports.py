@@ -109,7 +109,8 @@ async def get_export_file(request: AuthenticatedRequest, export_id: UUID) -> Str
     """The file of an export that is done, until it expires. Streamed."""
     job = await in_database(_load_readable, request, export_id)
     if job.state != TransferState.DONE:
-        raise Conflict(f"This export is {job.state}.", field="state", retry_after_seconds=1)
+        reason = Reason.of("export_state", state=job.state)
+        raise because(Conflict, reason, field="state", retry_after_seconds=1)
     file = job.file
     if file is None or (file.expires_at is not None and file.expires_at < timezone.now()):
         raise because(NotFound, Reason("export_expired"))

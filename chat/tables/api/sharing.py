@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from accounts.authentication import AuthenticatedRequest
 from aily.rest.openapi import example
 from aily.rest.requests import RequestSchema
+from chat.reasons import Reason
+from chat.services.refused_values import refused
 from chat.tables import sharing
 from chat.tables.permissions import Access, get_table
 
@@ -30,7 +32,7 @@ class ShareIn(RequestSchema):
     @model_validator(mode="after")
     def _names_one(self) -> "ShareIn":
         if (self.user is None) == (self.role is None):
-            raise ValueError("Name either a user or a role.")
+            raise refused(Reason("user_or_role"))
         return self
 
 

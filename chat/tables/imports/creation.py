@@ -21,8 +21,9 @@ from aily.problems import (
     LimitReached,
     TooLarge,
 )
-from chat.exceptions import EmptyFile, PackedFile
+from chat.exceptions import EmptyFile, PackedFile, because
 from chat.models.files import PIECE_BYTES, FileWriter
+from chat.reasons import Reason
 from chat.runs.reading.encodings import EncodingDetector, refuse_packed
 from chat.runs.reading.records import FileError
 from chat.tables.fields import check_name
@@ -96,10 +97,8 @@ def _publish(job: Import, writer: FileWriter) -> None:
             job.file = writer.publish(PURPOSE, timezone.now() + KEPT)
             job.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(
-            "A request with this idempotency key is still running.",
-            field="Idempotency-Key",
-            retry_after_seconds=1,
+        raise because(
+            Conflict, Reason("key_in_use"), field="Idempotency-Key", retry_after_seconds=1
         ) from None
 
 

@@ -2,6 +2,13 @@
 
 import { parseExactly, stringify } from "./json.js";
 
+/**
+ * @typedef {object} FieldError
+ * @property {string} field
+ * @property {string} message
+ * @property {Record<string, string|number>} [params]
+ */
+
 /** A refused request: `code` for programs, `message` for people, `field` names the bad input,
  * `params` are for a text in another language. */
 export class ApiError extends Error {
@@ -11,15 +18,17 @@ export class ApiError extends Error {
    * @param {string} [error.message]
    * @param {string} [error.field]
    * @param {Record<string, string|number>} [error.params]
+   * @param {FieldError[]} [error.errors] of each wrong field
    * @param {number} [error.status] of the HTTP answer
    * @param {number} [error.retry_after_seconds] when the same request may be accepted
    */
-  constructor({ code, message, field, params, status, retry_after_seconds }) {
+  constructor({ code, message, field, params, errors, status, retry_after_seconds }) {
     super(message ?? "");
     this.name = "ApiError";
     this.code = code;
     this.field = field;
     this.params = params;
+    this.errors = errors;
     this.status = status;
     this.retryAfterSeconds = retry_after_seconds;
   }
@@ -134,6 +143,7 @@ export function refusal(response, payload) {
     message: payload?.detail ?? payload?.title ?? "",
     field: payload?.errors?.[0]?.field,
     params: payload?.params,
+    errors: payload?.errors,
     retry_after_seconds: Number.isNaN(retryAfter) ? undefined : retryAfter,
   });
 }

@@ -71,3 +71,26 @@ def test_who_may_only_look_may_not_act(admin: Client, staff: User, alice: User) 
     form = {"action": "disable", "_selected_action": [str(endpoint.pk)]}
     admin.post("/admin/chat/webhookendpoint/", form)
     assert WebhookEndpoint.objects.get().is_active
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("No response came within 15 s.", "在 15 秒内没有收到响应。"),
+        ("The name a.example cannot be resolved.", "无法解析主机名 a.example。"),
+        ("The endpoint answered 500.", "端点返回了 500。"),
+        ("as an earlier version wrote it", "未能送达。"),
+    ],
+)
+def test_what_a_delivery_has_failed_of_is_in_the_language_of_the_page(
+    admin: Client, alice: User, model: LLMModel, stored: str, shown: str
+) -> None:
+    make_endpoint(alice, "https://hooks.example/")
+    end_task(alice, model)
+    Delivery.objects.update(error=stored)
+    pages = [
+        admin.get("/admin/chat/delivery/", headers={"Accept-Language": language}).content.decode()
+        for language in ("en", "zh-hans")
+    ]
+    assert stored in pages[0]
+    assert shown in pages[1]

@@ -148,8 +148,7 @@ class WorkshopPage {
   async #fail(error) {
     const field = NAMES.find((name) => error.field === name || error.field?.startsWith(`${name}.`));
     if (field) {
-      const message = error.code === "not_json" ? t("form.not_json") : detail(error).text;
-      this.#errors = { ...this.#errors, [field]: message };
+      this.#errors = { ...this.#errors, [field]: fieldText(error, field) };
     } else if (error.code === "precondition_failed") {
       await this.#readTheirs(error);
     } else if (error.code !== "invalid_form") {
@@ -219,8 +218,7 @@ class WorkshopPage {
       const error = /** @type {any} */ (caught);
       this.#prompt = null;
       this.#promptRefusal = t("workshop.broken");
-      const message = error.code === "not_json" ? t("form.not_json") : detail(error).text;
-      if (NAMES.includes(error.field)) errors = { [error.field]: message };
+      if (NAMES.includes(error.field)) errors = { [error.field]: fieldText(error, error.field) };
       else this.#request.error = error;
     }
     this.#errors = errors;
@@ -397,4 +395,12 @@ class WorkshopPage {
         : nothing}
     `;
   }
+}
+
+/** What is wrong with a field, or with a part of it. @param {any} error @param {string} field */
+function fieldText(error, field) {
+  if (error.code === "not_json") return t("form.not_json");
+  const { text } = detail(error);
+  const part = error.field.slice(field.length + 1);
+  return part ? t("error.of_field", { field: part, message: text }) : text;
 }
