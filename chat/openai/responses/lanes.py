@@ -29,7 +29,7 @@ from chat.openai.responses.memory import Memory
 from chat.openai.responses.objects import JsonObject
 from chat.openai.responses.replay import follow_events, resumed_events
 from chat.openai.waiters import Waiter, get_keeper
-from chat.services.submit import submit
+from chat.services.submit import Accepted, submit
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Lanes:
         self._send = send
         self._memory = Memory(caller.owner_id)
         self._jobs = Jobs("a lane of a socket")
+        self._drops = Jobs("dropping a response")
         self._waiting: dict[str | None, deque[tuple[JsonObject, int]]] = {}
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._workload = Workload(MAX_WAITING, MAX_WAITING_BYTES)
@@ -118,17 +119,31 @@ class Lanes:
         await self._stream(prepared, lane)
 
     async def _stream(self, prepared: Prepared, lane: str | None) -> None:
-        accepted = await submit(prepared.submission(self._caller))
-        await anote_write(self._caller.owner_id)
+        accepted = await self._submit(prepared)
         facts, owner_id = prepared.facts(accepted.task_id), self._caller.owner_id
         is_new = accepted.waits_alone
         events = follow_events(facts, owner_id, is_streamed=True, is_new=is_new)
         async with _held(accepted.task_id, owner_id) as task, aclosing(events):
+            await anote_write(owner_id)
             async for event in events:
                 task.is_answered = event.is_last
                 if event.is_last:
                     self._remember(prepared, event.fields["response"])
                 await self._send(_in_lane(event.body(), lane))
+
+    async def _submit(self, prepared: Prepared) -> Accepted:
+        """Submit the task. If the socket is closed meanwhile, it is accepted all the same, and
+        dropped: it would run for nobody."""
+        submitting = asyncio.ensure_future(submit(prepared.submission(self._caller)))
+        try:
+            return await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            submitting.add_done_callback(self._drop_accepted)
+            raise
+
+    def _drop_accepted(self, submitting: asyncio.Future[Accepted]) -> None:
+        if not submitting.cancelled() and submitting.exception() is None:
+            self._drops.spawn(_drop(submitting.result().task_id, self._caller.owner_id))
 
     async def _resume(
         self, call: ResponseCall, answers: Sequence[Answer], lane: str | None
@@ -167,6 +182,11 @@ def _held(task_id: str, owner_id: int) -> AcceptedTask:
     waiter = Waiter(secrets.token_hex(16), UUID(task_id), owner_id)
     get_keeper().hold(waiter)
     return AcceptedTask(task_id, is_new=True, waiter=waiter)
+
+
+async def _drop(task_id: str, owner_id: int) -> None:
+    async with _held(task_id, owner_id):
+        pass
 
 
 def _in_lane(frame: JsonObject, lane: str | None) -> JsonObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from chat.models import LLMModel, StoredResponse, Task
 from chat.openai.responses import lanes, memory
 from chat.openai.responses.socket import CLOSE_SERVICE_RESTART, MAX_BAD_FRAMES
 from chat.runner.runtime import Runtime
+from chat.services.submit import Accepted, Submission, submit
 from tests.chat.openai.responses.client import TERMINAL_TYPES, deltas_of, numbers, text_of
 from tests.communicators import WebsocketCommunicator
 from tests.waiting import eventually
@@ -146,6 +148,30 @@ async def test_a_closed_socket_ends_what_is_being_made(
     while (await socket.receive())["type"] != "response.output_text.delta":
         pass
     await socket.asgi.disconnect()
+
+    async def cancelled() -> bool:
+        return (await in_database(Task.objects.get)).status == "cancelled"
+
+    await eventually(cancelled)
+
+
+async def test_what_is_accepted_as_its_socket_is_closed_is_cancelled(
+    socket: Socket, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DROPPED_REQUEST_SECONDS = 0
+    committed, closed = asyncio.Event(), asyncio.Event()
+
+    async def slow_submit(submission: Submission) -> Accepted:
+        accepted = await submit(submission)
+        committed.set()
+        await closed.wait()
+        return accepted
+
+    monkeypatch.setattr(lanes, "submit", slow_submit)
+    await socket.create("Hello")
+    await asyncio.wait_for(committed.wait(), 20)
+    await socket.asgi.disconnect()
+    closed.set()
 
     async def cancelled() -> bool:
         return (await in_database(Task.objects.get)).status == "cancelled"
