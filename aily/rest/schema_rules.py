@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 Params = dict[str, str | float]
 
 #: The type of an error that a validator raises with a rule.
-_REFUSED = "aily_refused"
+REFUSED = "aily_refused"
 #: What pydantic calls the bound of each kind of error, beside the keyword that has this bound.
 _BOUNDS: Mapping[str, tuple[str, str]] = {
     "string_too_long": ("maxLength", "max_length"),
@@ -90,7 +90,7 @@ _MODEL_PLAIN: Mapping[str, str] = {
 
 def refused_value(sentence: str, params: Mapping[str, str | float]) -> PydanticCustomError:
     """What a validator of a schema raises: `params` name the rule, and what its text needs."""
-    return PydanticCustomError(_REFUSED, "{sentence}", {**params, "sentence": sentence})
+    return PydanticCustomError(REFUSED, "{sentence}", {**params, "sentence": sentence})
 
 
 def rule_of(error: Mapping[str, Any]) -> Params:
@@ -99,7 +99,7 @@ def rule_of(error: Mapping[str, Any]) -> Params:
     `error` is one of pydantic's `errors()`, with its context.
     """
     kind, context = str(error["type"]), error.get("ctx") or {}
-    if kind == _REFUSED:
+    if kind == REFUSED:
         return {name: value for name, value in context.items() if name != "sentence"}
     if kind in _PLAIN:
         return {"rule": _PLAIN[kind]}

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from aily.rest.schema_rules import REFUSED
 from chat.openai.errors import OpenAIError, param_of, unknown_model
 from chat.openai.scenes import SCENE_PREFIX
 from chat.services.parameters import ExtraBody, Object, path_of
@@ -115,7 +116,7 @@ class _Extra(BaseModel):
 
 # --- Errors -------------------------------------------------------------------------------------
 #: Codes that OpenAI's errors have, by the beginning of pydantic's types.
-_CODES = {"missing": "missing_required_parameter", "value_error": None}
+_CODES = {"missing": "missing_required_parameter", "value_error": None, REFUSED: None}
 _MAX_MESSAGE_CHARS = 1_000
 
 

@@ -293,3 +293,10 @@ async def test_allowed_tools_that_allow_nothing_are_refused(allowed: Any) -> Non
     with pytest.raises(OpenAIError) as error:
         await read({"tools": [TOOL, OTHER], "tool_choice": choice})
     assert (error.value.param or "").startswith("tool_choice.allowed_tools")
+
+
+async def test_what_a_rule_of_ours_refuses_has_no_code_of_openais() -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "weather"}}]
+    with pytest.raises(OpenAIError) as caught:
+        await read({"messages": [{"role": "user", "content": "Hello", "tool_calls": calls}]})
+    assert (caught.value.code, caught.value.param) == (None, "messages[0].tool_calls")
