@@ -88,6 +88,44 @@ def test_a_term_has_one_translation_in_all_apps(language: str) -> None:
     assert {text: found for text, found in translations.items() if len(found) > 1} == {}
 
 
+#: Other words for what has a term.
+_OTHER_WORDS = {
+    "账号": "账户",
+    "邮箱": "邮件地址",
+    "供应商": "提供商",
+    "秘钥": "密钥",
+    "登陆": "登录",
+    "注销": "退出登录",
+}
+_HALF_WIDTH = re.compile(r"[一-鿿](?:[,;!?(]|[.:](?:\s|$))|\)[一-鿿]")
+#: What is not written in sentences: a header, the first line of a CSV file.
+_NO_SENTENCES = ("名称: 值", "行,字段,值,原因")
+
+
+def _chinese() -> Iterator[tuple[str, str]]:
+    """All texts, with the catalogue that each is in."""
+    for app, domain in CATALOGUES:
+        for message in read_catalogue(app, domain, "zh-hans"):
+            if message.id:
+                yield f"{app} {domain}", _first(message.string)
+    for path in sorted(ROOT.glob("static/js/i18n/**/zh-hans.js")):
+        for double, single in re.findall(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'', path.read_text()):
+            yield str(path.relative_to(ROOT)), double or single
+
+
+def test_a_thing_has_one_name_in_chinese_and_sentences_its_punctuation() -> None:
+    texts = list(_chinese())
+    assert len(texts) > 3000
+    found = [(place, text, word) for place, text in texts for word in _OTHER_WORDS if word in text]
+    assert found == []
+    wrong = [
+        (place, text)
+        for place, text in texts
+        if _HALF_WIDTH.search(text) and not any(known in text for known in _NO_SENTENCES)
+    ]
+    assert wrong == []
+
+
 # --- Nothing bypasses the catalogues ------------------------------------------------------------
 def _templates() -> Iterator[Path]:
     for app in ("accounts", "aily", "chat"):

@@ -100,7 +100,7 @@ export default {
   "tables.kind.select": "单选",
   "tables.kind.multi_select": "多选",
   "tables.kind.url": "网址",
-  "tables.kind.email": "邮箱",
+  "tables.kind.email": "邮件地址",
   "tables.kind.json": "JSON 数据",
   "tables.kind.link": "关联表格",
   "tables.kind": "类型",
