@@ -39,13 +39,14 @@ from aily.web.body_limits import (  # noqa: E402
     upload_bytes,
 )
 from aily.web.chunked_forms import MeasuringHandler  # noqa: E402
-from aily.web.turns import RequestTurns  # noqa: E402
+from aily.web.turns import LargeBodyTurns, RequestTurns  # noqa: E402
 from chat.api.key_requests import KeyRequests  # noqa: E402
 from chat.mcp_server import routes as mcp  # noqa: E402
 from chat.mcp_server.errors import error_form as mcp_error_form  # noqa: E402
 from chat.openai import routes as openai  # noqa: E402
 from chat.openai.errors import error_form  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from chat.services.prompts import max_request_bytes  # noqa: E402
 
 
 class KnownPaths:
@@ -88,10 +89,12 @@ class HTTPRouter:
     def __init__(self, django: ASGI3Application) -> None:
         self._django = RequestTurns(django, counted_name)
         waiting = cast("ASGIApp", RequestTurns(django, counted_name, may_wait=True))
-        self._key_requests = cast("ASGI3Application", KeyRequests(waiting))
-        self._openai = cast("ASGI3Application", openai.application)
-        #: For all but POSTs: these have limits of their own, and wait for answers.
-        self._openai_in_turn = RequestTurns(self._openai, counted_name, may_wait=True)
+        key_requests = cast("ASGI3Application", KeyRequests(waiting))
+        self._key_requests = LargeBodyTurns(key_requests, counted_name)
+        application = cast("ASGI3Application", openai.application)
+        #: POSTs have limits of their own, and wait for answers.
+        self._openai = LargeBodyTurns(application, counted_name)
+        self._openai_in_turn = RequestTurns(application, counted_name, may_wait=True)
 
     def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -117,6 +120,13 @@ error_forms[_MCP] = mcp_error_form
 larger_bodies.update(openai.larger_bodies)
 for path in ("/api/llmchat/runs", f"{openai.PREFIX}/files"):
     larger_bodies[path] = partial(upload_bytes, "RUN_MAX_FILE_BYTES")
+for path in (
+    *(f"{_TASKS}request", f"{_TASKS}request/stream", f"{openai.PREFIX}/chat/completions"),
+    *(f"{openai.PREFIX}/responses", f"{openai.PREFIX}/responses/input_tokens"),
+):
+    larger_bodies[path] = max_request_bytes
+for end in ("/api", "/stream"):
+    larger_bodies_between[f"{_TASKS}prompts/", end] = max_request_bytes
 # Imports into a table, and imports that create one.
 larger_bodies_between["/api/tables/", "/imports"] = partial(upload_bytes, "IMPORT_MAX_BYTES")
 create_series(LoginMethod.values, LoginOutcome.values)

@@ -12,7 +12,15 @@ MAX_TASKS_IN_FLIGHT = env.integer("MAX_TASKS_IN_FLIGHT", default=20_000)
 MAX_QUEUED_PER_USER = env.integer("MAX_QUEUED_PER_USER", default=20_000)
 MAX_QUEUED = env.integer("MAX_QUEUED", default=200_000)
 POSITION_CHECK_SECONDS = env.seconds("POSITION_CHECK_SECONDS", default=15, maximum=3600)
-PROMPT_MAX_BYTES = env.integer("PROMPT_MAX_BYTES", default=262_144, minimum=1, maximum=GIBIBYTE)
+# Of all messages as JSON, files and images included: a screenshot has hundreds of KiB.
+PROMPT_MAX_BYTES = env.integer("PROMPT_MAX_BYTES", default=4_194_304, minimum=1, maximum=2**26)
+PARAMETERS_MAX_BYTES = env.integer(
+    "PARAMETERS_MAX_BYTES", default=262_144, minimum=1, maximum=GIBIBYTE
+)
+# Memory of one worker process for prompts of more than 256 KiB; more calls wait for it, in order.
+WORKER_MAX_PROMPT_BYTES = env.integer(
+    "WORKER_MAX_PROMPT_BYTES", default=268_435_456, minimum=1, maximum=2**40
+)
 # Of one request for embeddings: its input as JSON, its inputs, and all vectors of the answer as
 # 32-bit floats. These are kept for so many seconds, in which a repeated request gets them again.
 EMBEDDINGS_MAX_INPUT_BYTES = env.integer(
@@ -45,9 +53,9 @@ OUTPUT_CHECK_SECONDS = env.seconds("OUTPUT_CHECK_SECONDS", default=5, maximum=60
 # Tokens of a prompt with its history, whose oldest messages are left out first where it is longer.
 # 3 bytes count as a token.
 CONVERSATION_MAX_TOKENS = env.integer("CONVERSATION_MAX_TOKENS", default=64_000, minimum=1)
-DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(
-    "REQUEST_MAX_BYTES", default=1_048_576, minimum=1, maximum=GIBIBYTE
-)
+REQUEST_MAX_BYTES = env.integer("REQUEST_MAX_BYTES", default=1_048_576, minimum=1, maximum=GIBIBYTE)
+# Django's own limit: the largest of those that aily/web/body_limits.py holds before.
+DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_MAX_BYTES + 2 * PROMPT_MAX_BYTES
 WEBSOCKET_FRAME_MAX_BYTES = env.integer(
     "WEBSOCKET_FRAME_MAX_BYTES", default=262_144, minimum=1, maximum=2**24
 )

@@ -126,7 +126,7 @@ def upload_bytes(setting: str) -> int:
 
 def _limit_of(path: str) -> int:
     """Largest body of a known caller. Daphne gives the path with its query."""
-    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    limit: int = settings.REQUEST_MAX_BYTES
     path = path.partition("?")[0]
     if (larger := larger_bodies.get(path)) is not None:
         return max(larger(), limit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -35,6 +35,10 @@ MAX_AT_ONCE = 3
 TURN_SECONDS = 2.0
 #: Requests of one caller that may wait for their turn.
 MAX_WAITING = 1000
+#: Parsed, a larger body takes several times its size of memory: a caller's are read in turn.
+LARGE_BODY_BYTES = 262_144
+#: Key of the scope of a request with such a body: its turn.
+_BODY_TURN = "aily.body_turn"
 #: The name under which a request's caller is counted, by its headers; None: it is not counted.
 Identify = Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[str | None]]
 
@@ -114,6 +118,12 @@ def lines() -> Lines:
     return Lines()
 
 
+@per_loop
+def _lines_of_bodies() -> Lines:
+    """The running loop's requests with large bodies."""
+    return Lines()
+
+
 class RequestTurns:
     """ASGI wrapper of an application, for HTTP.
 
@@ -136,12 +146,14 @@ class RequestTurns:
         if caller is None:
             await self._app(scope, receive, send)
             return
+        line = self._lines()
         try:
-            await lines().enter(caller)
+            await line.enter(caller)
         except LimitReached as problem:
             await refuse(problem, scope, send)
             return
-        turn = Turn(lines(), caller, is_short=self._may_wait)
+        turn = Turn(line, caller, is_short=self._may_wait)
+        self._note(scope, turn)
 
         async def send_and_end(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":
@@ -152,3 +164,48 @@ class RequestTurns:
             await self._app(scope, receive, send_and_end)
         finally:
             turn.end()
+
+    def _lines(self) -> Lines:
+        return lines()
+
+    def _note(self, scope: HTTPScope, turn: Turn) -> None:
+        pass
+
+
+class LargeBodyTurns(RequestTurns):
+    """`RequestTurns` for requests with large bodies alone, which are not read before their turn.
+
+    The turn ends with the head of the response, or once `end_body_turn` is called.
+    """
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if has_large_body(cast("HTTPScope", scope)["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _lines(self) -> Lines:
+        return _lines_of_bodies()
+
+    def _note(self, scope: HTTPScope, turn: Turn) -> None:
+        cast("dict[str, object]", scope)[_BODY_TURN] = turn
+
+
+def has_large_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """By its declared length, or as it has none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return not value.isdigit() or int(value) > LARGE_BODY_BYTES
+        if name == b"transfer-encoding":
+            return True
+    return False
+
+
+def end_body_turn(scope: Mapping[str, object]) -> None:
+    """Let the caller's next large body be read: what this request asks for is stored, and its body
+    forgotten, though its response may be long in coming."""
+    turn = scope.get(_BODY_TURN)
+    if isinstance(turn, Turn):
+        turn.end()

@@ -36,6 +36,7 @@ from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
 from aily.rest.problem_documents import problem_document
 from aily.web.connections import connections
+from aily.web.turns import end_body_turn
 from chat.api.event_streams import server_sent_event
 from chat.api.shown_tasks import ended_task_json
 from chat.api.task_schemas import TaskAccepted, TaskOut
@@ -67,20 +68,25 @@ class _Target:
     scene: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     """A request that is answered here."""
 
     caller: KeyCaller
-    body: CompositeRequest
+    #: None once it is submitted: its answer may be minutes in coming, and a prompt has megabytes.
+    body: CompositeRequest | None
     idempotency_key: str | None
     #: The parameter `sync`.
     sync: bool | None
 
-    def submission(self, lane: Lane) -> Submission:
+    def take_submission(self, lane: Lane) -> Submission:
+        """Return what is to be submitted, and forget it."""
+        body, self.body = self.body, None
+        if body is None:
+            raise RuntimeError("this request was submitted already")
         return Submission(
             owner_id=self.caller.owner_id,
-            request=self.body,
+            request=body,
             default_lane=Lane.named(self.caller.key.lane, lane),
             idempotency_key=self.idempotency_key,
             api_key_id=self.caller.key.pk,
@@ -110,6 +116,7 @@ class KeyRequests:
         if call is None:
             await self._django(scope, _replayed(content, receive), send)
             return
+        del content
         scope[USER_ID] = call.caller.owner_id
         exchange = Exchange(scope, send)
         exchange.route = target.route
@@ -180,11 +187,12 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
 # --- Responses ----------------------------------------------------------------------------------
 async def _submit(call: _Call, request: Request, exchange: Exchange) -> Response:
     if not must_wait(call.sync):
-        accepted = await submit(call.submission(Lane.NORMAL))
+        accepted = await submit(call.take_submission(Lane.NORMAL))
         return _json_response(202, _shown(TaskAccepted, accepted), accepted)
     owner_id = call.caller.owner_id
     async with ends_of(owner_id) as ends:
-        accepted = await submit(call.submission(Lane.INTERACTIVE))
+        accepted = await submit(call.take_submission(Lane.INTERACTIVE))
+        end_body_turn(request.scope)
         async with lost_credentials(call.caller) as lost:
             has_ended = await ends_in_time(ends, accepted, lost)
     if has_ended and (shown := await ended_task_json(owner_id, accepted.task_id)) is not None:
@@ -215,7 +223,7 @@ _renderer = JSONRenderer()
 async def _stream(call: _Call, request: Request, exchange: Exchange) -> Response:
     with ExitStack() as resources:
         resources.enter_context(connections().opened(call.caller.owner_id))
-        accepted = await submit(call.submission(Lane.INTERACTIVE))
+        accepted = await submit(call.take_submission(Lane.INTERACTIVE))
         return EventStreamResponse(
             _events(accepted, call.caller.owner_id),
             lost_credentials(call.caller),

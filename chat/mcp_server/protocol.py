@@ -230,7 +230,7 @@ class Manager:
         self._sessions = StreamableHTTPSessionManager(
             _make_server(),
             stateless=True,
-            max_request_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            max_request_body_size=settings.REQUEST_MAX_BYTES,
         )
         self._is_ready = asyncio.Event()
         self._running = asyncio.create_task(self._run())

@@ -118,6 +118,9 @@ class Task(models.Model):
     )
     # Of embeddings none: their input is one of the parameters, as in the provider's request.
     messages = models.JSONField(help_text="The rendered prompt, as sent to the provider.")
+    prompt_bytes = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Of its messages as JSON; 0: not counted."
+    )
     history_from = models.UUIDField(
         null=True,
         help_text="The first message of the conversation that was sent, where older ones were not.",

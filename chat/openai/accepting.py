@@ -16,6 +16,7 @@ from accounts.idempotency import FIELD, parse_key
 from aily.database.threads import in_database
 from aily.redis.rates import Rate
 from aily.web.interruptions import Interruption
+from aily.web.turns import end_body_turn
 from chat.models import Lane
 from chat.openai.callers import Caller
 from chat.openai.errors import TryAgainError
@@ -99,18 +100,44 @@ class AcceptedTask:
         await get_keeper().drop(self.waiter, grace)
 
 
-async def accept(
+@dataclass(slots=True)
+class Incoming:
+    """What a request asks for, until its task is accepted.
+
+    Then nothing of it is kept: the answer may be minutes in coming, and a prompt has megabytes.
+    """
+
+    body: bytes
+    task: TaskRequest | None
+    response: ResponseDraft | None = None
+
+    def take(self) -> tuple[bytes, TaskRequest, ResponseDraft | None]:
+        """Return its parts, and forget them."""
+        body, task, response = self.body, self.task, self.response
+        if task is None:
+            raise RuntimeError("this request was taken already")
+        self.body, self.task, self.response = b"", None, None
+        return body, task, response
+
+
+async def accept(request: Request, caller: Caller, incoming: Incoming) -> AcceptedTask:
+    """Submit the task, or find that of the request which this one repeats. Raises Problem.
+
+    `incoming` is empty then. An Idempotency-Key names the request that is repeated. Without one, a
+    client that says it tries again gets the task of a dropped request with the same body.
+    """
+    accepted = await _accept(request, caller, *incoming.take())
+    end_body_turn(request.scope)
+    return accepted
+
+
+async def _accept(
     request: Request,
     caller: Caller,
     body: bytes,
     task: TaskRequest,
-    response: ResponseDraft | None = None,
+    response: ResponseDraft | None,
 ) -> AcceptedTask:
-    """Submit the task, or find that of the request which this one repeats. Raises Problem.
-
-    An Idempotency-Key names the request that is repeated. Without one, a client that says it tries
-    again gets the task of a dropped request with the same body.
-    """
     key = parse_key(request.headers.get(FIELD))
     digest = "" if key else fingerprint(caller.api_key_id, request.scope["path"], body)
     if digest and _is_retry(request):

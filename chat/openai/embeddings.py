@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -23,6 +24,7 @@ from aily.database.threads import in_database
 from aily.http.bodies import decode_body, read_body
 from chat.events import TaskCompleted
 from chat.models.vectors import VectorsSize, read_floats, size_of
+from chat.openai.accepting import Incoming
 from chat.openai.callers import Caller, caller_of
 from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError
@@ -38,11 +40,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingsCall:
+class VectorsForm:
+    """In which form vectors are to come."""
+
+    model: str
+    encoding_format: str
+
+
+class EmbeddingsCall(NamedTuple):
     """What a caller asks for, and in which form the vectors are to come."""
 
     task: EmbeddingsRequest
-    encoding_format: str
+    form: VectorsForm
 
 
 def max_body_bytes() -> int:
@@ -55,14 +64,19 @@ async def create_embeddings(request: Request) -> Response:
     """Make the vectors of an input, and wait for them."""
     began = perf_counter()
     caller = await caller_of(request)
-    body = await read_body(request)
-    asked = read_call(decode_body(request, body), request.headers)
-    task, end = await run_to_end(request, caller, body, asked.task)
+    incoming, form = await _read(request)
+    task, end = await run_to_end(request, caller, incoming)
     with naming(task):
-        response = await _answer(asked, end, caller)
+        response = await _answer(form, end, caller)
     response.headers.update(task.headers())
     response.headers["openai-processing-ms"] = str(round((perf_counter() - began) * 1000))
     return response
+
+
+async def _read(request: Request) -> tuple[Incoming, VectorsForm]:
+    body = await read_body(request)
+    task, form = read_call(decode_body(request, body), request.headers)
+    return Incoming(body, task), form
 
 
 def read_call(body: object, headers: Mapping[str, str]) -> EmbeddingsCall:
@@ -72,7 +86,8 @@ def read_call(body: object, headers: Mapping[str, str]) -> EmbeddingsCall:
     if not isinstance(encoding_format, str) or encoding_format not in _WRITERS:
         raise invalid_value("There are the formats float and base64.", "encoding_format")
     fields = {**given, **run_options(headers, given)}
-    return EmbeddingsCall(embeddings_request(fields), encoding_format)
+    task = embeddings_request(fields)
+    return EmbeddingsCall(task, VectorsForm(task.model, encoding_format))
 
 
 # --- The answer ---------------------------------------------------------------------------------
@@ -81,9 +96,9 @@ _HEAD = b'{"object":"list","data":['
 _Write = Callable[[bytes], bytes]
 
 
-async def _answer(asked: EmbeddingsCall, end: TaskCompleted, caller: Caller) -> Response:
-    write = _WRITERS[asked.encoding_format]
-    tail = _tail(asked.task.model, end.usage)
+async def _answer(form: VectorsForm, end: TaskCompleted, caller: Caller) -> Response:
+    write = _WRITERS[form.encoding_format]
+    tail = _tail(form.model, end.usage)
     sent = end.result["embeddings"]
     if sent is not None:
         items = _items(0, [write(b64decode(vector)) for vector in sent])
@@ -112,20 +127,18 @@ async def _parts(
     yield tail
 
 
-def stored_answer(
-    asked: EmbeddingsCall, task_id: UUID, usage: Mapping[str, int]
-) -> Iterator[bytes]:
+def stored_answer(form: VectorsForm, task_id: UUID, usage: Mapping[str, int]) -> Iterator[bytes]:
     """The answer of an ended task, in parts, for a thread. Raises OpenAIError if it was deleted."""
     size = size_of(task_id)
     if size is None:
         raise _deleted()
-    return _stored_parts(asked, task_id, size, usage)
+    return _stored_parts(form, task_id, size, usage)
 
 
 def _stored_parts(
-    asked: EmbeddingsCall, task_id: UUID, size: VectorsSize, usage: Mapping[str, int]
+    form: VectorsForm, task_id: UUID, size: VectorsSize, usage: Mapping[str, int]
 ) -> Iterator[bytes]:
-    write = _WRITERS[asked.encoding_format]
+    write = _WRITERS[form.encoding_format]
     bytes_each = FLOAT_BYTES * size.dimensions
     count = max(PART_BYTES // bytes_each, 1)
     yield _HEAD
@@ -133,7 +146,7 @@ def _stored_parts(
         floats = read_floats(task_id, first * bytes_each, count * bytes_each)
         starts = range(0, len(floats), bytes_each)
         yield _items(first, [write(floats[start : start + bytes_each]) for start in starts])
-    yield _tail(asked.task.model, usage)
+    yield _tail(form.model, usage)
 
 
 def _items(first: int, vectors: Iterable[bytes]) -> bytes:

@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from starlette.requests import Request
 
 from chat.events import TaskCompleted
-from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, accept
+from chat.openai.accepting import TASK_ID_HEADER, AcceptedTask, Incoming, accept
 from chat.openai.callers import Caller
 from chat.openai.errors import OpenAIError
 from chat.openai.task_errors import error_of
-from chat.services.submission import TaskRequest
 from chat.services.waiting import ends_of
 
 
 async def run_to_end(
-    request: Request, caller: Caller, body: bytes, asked: TaskRequest
+    request: Request, caller: Caller, incoming: Incoming
 ) -> tuple[AcceptedTask, TaskCompleted]:
     """Submit the task, or find that of the request which this one repeats, and wait for its end.
 
@@ -25,7 +24,7 @@ async def run_to_end(
     task, where it has failed, did not end in time, or must not be waited for any longer.
     """
     async with ends_of(caller.owner_id) as ends:
-        task = await accept(request, caller, body, asked)
+        task = await accept(request, caller, incoming)
         with naming(task):
             end = await task.wait_for_end(ends, request, caller)
             if not isinstance(end.event, TaskCompleted):

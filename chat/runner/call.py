@@ -33,7 +33,7 @@ from chat.llm.types import (
 )
 from chat.models import Status, TaskKind
 from chat.models.task_states import REFUSAL, is_held_to_schema
-from chat.models.transitions import StartedTask
+from chat.models.transitions import LARGE_PROMPT_BYTES, StartedTask, load_messages
 from chat.runner.attempt import AttemptState, Stop
 from chat.runner.pools import Deployment, Pool
 from chat.runner.storage import retry_until_database_returns
@@ -45,6 +45,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+#: Copies of a large prompt that its call has: the row's, the request's, and the one that is sent.
+PROMPT_COPIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What all calls of a process may take of it for large prompts, and for vectors."""
+
+    prompts: ByteBudget
+    vectors: ByteBudget
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One running attempt. `state` is what came of it, `log` has its text."""
@@ -54,8 +66,7 @@ class Call:
     deployment: Deployment
     client: ProviderClient
     writer: LogWriter
-    #: Of all calls of this process for embeddings.
-    vector_room: ByteBudget
+    memory: Memory
     #: Of a probe: called when the first text comes, which shows that the provider works again.
     on_first_text: Callable[[], None] | None = None
     #: Whether its success has been counted.
@@ -74,8 +85,8 @@ class Call:
     #: The asyncio task that waits for the provider, while it does.
     _asking: asyncio.Task[None] | None = field(default=None, init=False)
     _read_delay: ReadDelay = field(init=False)
-    #: Bytes of `vector_room` that the call has.
-    _reserved: int = field(default=0, init=False)
+    #: What the call has reserved, and of which budget.
+    _reserved: tuple[ByteBudget, int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.task_id = str(self.task.id)
@@ -155,20 +166,32 @@ class Call:
             state.error = error
 
     async def _chat(self) -> Completion:
+        messages = await self._messages()
         if settings.LOG_PROMPTS:
-            logger.info("prompt: %s", self.task.messages)
+            logger.info("prompt: %s", messages)
         request = ChatRequest(
             model=self.deployment.upstream_model,
-            messages=msgspec.Raw(self.task.messages.encode()),
+            messages=msgspec.Raw(messages.encode()),
             params=msgspec.json.decode(self.task.params),
             user_id=f"u{self.task.owner_id}",
             traceparent=tracing.traceparent(),
         )
         if self.task.tools is not None:
-            request = await self._with_tools(request, self.task.tools)
+            request = await self._with_tools(request, messages, self.task.tools)
         return await self._complete(request)
 
-    async def _with_tools(self, request: ChatRequest, tools: str) -> ChatRequest:
+    async def _messages(self) -> str:
+        """The task's messages as JSON; large ones once there is memory for them."""
+        task = self.task
+        if task.prompt_bytes <= LARGE_PROMPT_BYTES:
+            return task.messages
+        await self._reserve(self.memory.prompts, PROMPT_COPIES * task.prompt_bytes)
+        messages = await retry_until_database_returns(lambda: load_messages(task.id))
+        if messages is None:
+            raise RuntimeError(f"task {task.id} was deleted while it ran")
+        return messages
+
+    async def _with_tools(self, request: ChatRequest, prompt: str, tools: str) -> ChatRequest:
         """The request with the tools that the model may call, and the steps so far."""
         # Imported here: a process without tools loads none of this.
         from chat.toolloop.loop import load_loop
@@ -176,7 +199,7 @@ class Call:
         loop = self.loop = await retry_until_database_returns(
             lambda: load_loop(self.task, tools, request.params)
         )
-        messages: list[Any] = msgspec.json.decode(self.task.messages)
+        messages: list[Any] = msgspec.json.decode(prompt)
         return msgspec.structs.replace(
             request,
             messages=[*messages, *loop.turns.messages()],
@@ -196,8 +219,7 @@ class Call:
         )
         count, max_bytes = count_inputs(params["input"]), settings.EMBEDDINGS_MAX_RESULT_BYTES
         room = memory_of(count, params.get("dimensions"), max_bytes)
-        await self.vector_room.reserve(room)
-        self._reserved = room
+        await self._reserve(self.memory.vectors, room)
         answer = await self.client.embed(
             self.deployment.upstream, request, count, _time_limits(), max_bytes
         )
@@ -210,11 +232,16 @@ class Call:
             request_id=answer.request_id,
         )
 
-    def release_room(self) -> None:
-        """Give back the memory of vectors, once they are stored or there are none."""
-        reserved, self._reserved = self._reserved, 0
-        if reserved:
-            self.vector_room.release(reserved)
+    async def _reserve(self, budget: ByteBudget, size: int) -> None:
+        await budget.reserve(size)
+        self._reserved = budget, size
+
+    def release_memory(self) -> None:
+        """Give back what was reserved, once the end is stored."""
+        reserved, self._reserved = self._reserved, None
+        if reserved is not None:
+            budget, size = reserved
+            budget.release(size)
 
     async def _complete(self, request: ChatRequest) -> Completion:
         """Raises ProviderError."""

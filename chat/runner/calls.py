@@ -34,7 +34,7 @@ from chat.models.flights import Successor
 from chat.models.transitions import StartedTask
 from chat.models.transitions.tool_steps import LoopState
 from chat.runner.attempt import Stop
-from chat.runner.call import Call
+from chat.runner.call import Call, Memory
 from chat.runner.finish import Finisher
 from chat.runner.observing import observe_call, trace_call, trace_wait
 from chat.runner.pools import Deployment, Pool, Pools
@@ -61,7 +61,10 @@ class Calls:
         self._pools = pools
         self._client = client
         self._writers = writers
-        self._vector_room = ByteBudget(settings.WORKER_MAX_VECTOR_BYTES)
+        self.memory = Memory(
+            prompts=ByteBudget(settings.WORKER_MAX_PROMPT_BYTES),
+            vectors=ByteBudget(settings.WORKER_MAX_VECTOR_BYTES),
+        )
         self._by_task: dict[str, Call] = {}
         #: Tasks that were claimed, and are not yet among the calls; a cancelling takes them out.
         self._starting: set[str] = set()
@@ -119,7 +122,7 @@ class Calls:
     ) -> None:
         """Run the call of a task whose row says that it runs here."""
         writer = self._writers.bulk if task.lane == Lane.BATCH else self._writers.people
-        call = Call(task, pool, deployment, self._client, writer, self._vector_room, tried=tried)
+        call = Call(task, pool, deployment, self._client, writer, self.memory, tried=tried)
         if is_probe:
             call.on_first_text = lambda: self._count_success(pool, call)
         self._by_task[call.task_id] = call
@@ -184,7 +187,7 @@ class Calls:
                     await self._report_failure(pool, call, error)
             await self._finish(call, finisher, traceparent)
         finally:
-            call.release_room()
+            call.release_memory()
             if self._by_task.get(call.task_id) is call:
                 del self._by_task[call.task_id]
             if not call.was_answered:

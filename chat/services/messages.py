@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeVar, cast
 
 from pydantic import (
@@ -141,6 +142,28 @@ class ChatMessage(Strict):
 
     def as_sent(self) -> PromptMessage:
         return cast("PromptMessage", self.model_dump(exclude_none=True))
+
+
+def length_of(messages: Sequence[ChatMessage]) -> int:
+    """The characters of their contents: about the size of what is sent."""
+    return sum(
+        len(message.content)
+        if isinstance(message.content, str)
+        else sum(map(_length_of_part, message.content or ()))
+        for message in messages
+    )
+
+
+def _length_of_part(part: ContentPart) -> int:
+    data = (
+        part.text,
+        part.refusal,
+        part.image_url and part.image_url.url,
+        part.video_url and part.video_url.url,
+        part.input_audio and part.input_audio.data,
+        part.file and part.file.file_data,
+    )
+    return sum(len(text) for text in data if text)
 
 
 def text_of(message: PromptMessage) -> str:

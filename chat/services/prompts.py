@@ -40,19 +40,26 @@ class Prompt:
     """The messages as the provider gets them, and what becomes of them in a conversation."""
 
     messages: Messages
+    #: Bytes of the messages as JSON.
+    size: int
     user_turn: UserTurn | None = None
     #: The first message of the conversation that is sent, where older ones are not.
     history_from: UUID | None = None
+
+
+def max_request_bytes() -> int:
+    """The largest body of a request for a task. JSON may write three bytes of a text as six."""
+    return int(settings.REQUEST_MAX_BYTES + 2 * settings.PROMPT_MAX_BYTES)
 
 
 def build(request: CompositeRequest, rendered: Messages, history: History | None) -> Prompt:
     """The prompt: system messages, history, the scene's own message, those of the request.
 
     Raises InvalidRequest for tool calls without their results, or TooLarge past PROMPT_MAX_BYTES
-    of JSON.
+    of JSON or, of parameters, PARAMETERS_MAX_BYTES.
     """
     if history is None and not request.messages:
-        return Prompt(_small_enough(rendered, request))
+        return _prompt(rendered, request)
     given = [message.as_sent() for message in request.messages or []]
     exchanges = histories.answered_exchanges(history, request.replaces) if history else []
     awaited = _checked(given, histories.awaited_results(exchanges) if not rendered else [])
@@ -62,7 +69,7 @@ def build(request: CompositeRequest, rendered: Messages, history: History | None
         messages = [*rendered, *given]
         if rendered and own:
             messages = [*_merged([*system, *own_system]), *_merged([*asked, *own])]
-        return Prompt(_small_enough(messages, request))
+        return _prompt(messages, request)
     if awaited and ids_of(own[0]) == awaited:
         # The call is in the history already.
         own = own[1:]
@@ -95,19 +102,26 @@ def _continued(
     history_from = None
     if sent.is_cut:
         history_from = sent.first_id or (turn.messages[0].id if turn.messages else None)
-    return Prompt(_small_enough(messages, request), turn, history_from)
+    return _prompt(messages, request, turn, history_from)
 
 
-def _small_enough(messages: Messages, request: CompositeRequest) -> Messages:
-    if len(msgspec.json.encode(messages)) > settings.PROMPT_MAX_BYTES:
+def _prompt(
+    messages: Messages,
+    request: CompositeRequest,
+    turn: UserTurn | None = None,
+    history_from: UUID | None = None,
+) -> Prompt:
+    """Raises TooLarge."""
+    size = len(msgspec.json.encode(messages))
+    if size > settings.PROMPT_MAX_BYTES:
         raise _too_large(request)
     params = request.params()
-    if len(msgspec.json.encode(params)) > settings.PROMPT_MAX_BYTES:
+    if len(msgspec.json.encode(params)) > settings.PARAMETERS_MAX_BYTES:
         raise TooLarge(
-            f"The parameters have more than {settings.PROMPT_MAX_BYTES} bytes.",
+            f"The parameters have more than {settings.PARAMETERS_MAX_BYTES} bytes.",
             field=max(params, key=lambda name: len(msgspec.json.encode(params[name]))),
         )
-    return messages
+    return Prompt(messages, size, turn, history_from)
 
 
 def _too_large(request: CompositeRequest) -> TooLarge:

@@ -7,6 +7,7 @@ changes no row, another process has changed the task before, and it is that proc
 from __future__ import annotations
 
 from chat.models.transitions.attempts import (
+    LARGE_PROMPT_BYTES,
     AttemptResult,
     CancelledCall,
     Route,
@@ -14,6 +15,7 @@ from chat.models.transitions.attempts import (
     cancel_running,
     end,
     keep_partial,
+    load_messages,
     start,
 )
 from chat.models.transitions.queued import (
@@ -38,6 +40,7 @@ from chat.models.transitions.task_errors import INTERNAL, MODEL_DISABLED, WORKER
 
 __all__ = [
     "INTERNAL",
+    "LARGE_PROMPT_BYTES",
     "MODEL_DISABLED",
     "WORKER_LOST",
     "AttemptResult",
@@ -58,6 +61,7 @@ __all__ = [
     "fail_disabled",
     "fail_queued",
     "keep_partial",
+    "load_messages",
     "note_last_events",
     "recover",
     "recover_stranded",

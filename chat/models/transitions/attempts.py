@@ -39,9 +39,11 @@ class StartedTask(Row, frozen=True):
     fallbacks: list[int]
     attempt: int
     failures: int
-    #: JSON: a list of messages, and an object.
+    #: JSON: a list of messages, and an object. The messages are empty if they are large
+    #: (LARGE_PROMPT_BYTES), and are loaded by `load_messages`.
     messages: str
     params: str
+    prompt_bytes: int
     #: JSON, None where any text will do; and the answer to repair.
     response_format: str | None
     repair: str | None
@@ -104,11 +106,17 @@ class CancelledCall(Row, frozen=True):
     worker_id: UUID | None
 
 
+class _Messages(Row, frozen=True):
+    messages: str
+
+
 class _EndedTask(Row, frozen=True):
     id: UUID
     conversation_id: UUID | None
 
 
+#: Larger prompts are not read with the rows of many tasks, but each when there is memory for it.
+LARGE_PROMPT_BYTES = 262_144
 #: How long an answer is kept for equal rows of a run that shares them.
 RUN_SHARED_SECONDS = 21_600
 
@@ -128,7 +136,9 @@ UPDATE chat_task t SET status = 'running', attempt = attempt + 1, worker_id = %(
                              WHERE d.id = %(deployment_id)s AND d.model_id = m.id
                                AND d.provider_id = p.id AND d.paused_at IS NULL) END)
 RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failures,
-          messages::text, params::text, response_format::text, repair::text, tools::text,
+          CASE WHEN prompt_bytes > %(large_prompt_bytes)s THEN '' ELSE messages::text END
+            AS messages,
+          params::text, prompt_bytes, response_format::text, repair::text, tools::text,
           deadline_at, flight_key,
           CASE WHEN flight_key = '' THEN 0 ELSE greatest(
             (SELECT v.cache_ttl_seconds FROM chat_sceneversion v WHERE v.id = t.scene_version_id),
@@ -139,6 +149,8 @@ RETURNING id, kind, owner_id, model_id, lane, weight, fallbacks, attempt, failur
           EXISTS (SELECT FROM chat_response r WHERE r.task_id = t.id AND r.is_streamed)
             AS keeps_transcript, run_id
 """
+
+_MESSAGES = "SELECT messages::text FROM chat_task WHERE id = %(task_id)s"
 
 # IS NOT DISTINCT FROM in place of =: PostgreSQL uses no index for these two conditions. Its
 # statistics of how many tasks run are older than a rush, and an index on the status or the worker
@@ -217,8 +229,15 @@ def start(worker_id: UUID, route: Route, task_ids: Sequence[str]) -> list[Starte
         "deployment_id": route.deployment_id,
         "deployment": route.deployment,
         "shared_seconds": RUN_SHARED_SECONDS,
+        "large_prompt_bytes": LARGE_PROMPT_BYTES,
     }
     return fetch_prepared(StartedTask, _START, params)
+
+
+def load_messages(task_id: UUID) -> str | None:
+    """The messages of a task, as JSON; None if it was deleted."""
+    rows = fetch_rows(_Messages, _MESSAGES, {"task_id": task_id})
+    return rows[0].messages if rows else None
 
 
 def end(worker_id: UUID, results: Sequence[AttemptResult]) -> set[UUID]:

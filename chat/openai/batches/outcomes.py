@@ -88,12 +88,14 @@ def _response_head(batch: Batch, row: EndedRow, status: int) -> bytes:
 def _body(endpoint: str, row: EndedRow, task: Task) -> Iterator[bytes]:
     asked = decode_json(msgspec.json.decode(row.payload)[BODY])
     if endpoint == EMBEDDINGS:
-        return embeddings.stored_answer(embeddings.read_call(asked, {}), task.pk, task.usage or {})
+        return embeddings.stored_answer(
+            embeddings.read_call(asked, {}).form, task.pk, task.usage or {}
+        )
     if endpoint == RESPONSES:
         # It is in the file: nothing else is kept that could be retrieved.
         facts = ResponseFacts(task.pk, {**read_call(asked, {}).echo, "store": False})
         return iter([_encode(object_of_task(facts, task))])
-    answer = Answer(str(task.pk), read_request_now(asked, {}))
+    answer = Answer(str(task.pk), read_request_now(asked, {}).form)
     return iter([answer.whole(task.result(), task.usage)])
 
 

@@ -54,10 +54,10 @@ def _refuse_alone(given: object) -> None:
 
 
 def _chat(body: object, owner_id: int) -> TaskRequest:
-    asked = read_request_now(body, {})
-    if asked.is_stream:
+    task, form = read_request_now(body, {})
+    if form.is_stream:
         raise unsupported("Answers of a batch are not streamed.", "stream")
-    return asked.task
+    return task
 
 
 def _response(body: object, owner_id: int) -> TaskRequest:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chat.events import PIECE_CHARS
-from chat.openai.chat_completions.body import ChatCompletionRequest
+from chat.openai.chat_completions.body import AnswerForm
 
 ID_PREFIX = "chatcmpl-"
 _encode = msgspec.json.Encoder().encode
@@ -166,18 +166,16 @@ def usage_of(usage: Mapping[str, int]) -> Usage:
 class Answer:
     """The answer to one call, in its id, its time and the names that all parts of it repeat."""
 
-    def __init__(
-        self, task_id: str, asked: ChatCompletionRequest, model: str | None = None
-    ) -> None:
+    def __init__(self, task_id: str, form: AnswerForm, model: str | None = None) -> None:
         """`model`: the one that answers, where that is known."""
         task = UUID(task_id)
         self.id = f"{ID_PREFIX}{task.hex}"
         #: The ids of tasks begin with their time in milliseconds.
         self.created = (task.int >> 80) // 1000
-        self.model = model or asked.model
-        self._asked = asked
-        self._tier: str | UnsetType = asked.service_tier or UNSET
-        self._no_usage = None if asked.has_usage_chunk else UNSET
+        self.model = model or form.model
+        self._form = form
+        self._tier: str | UnsetType = form.service_tier or UNSET
+        self._no_usage = None if form.has_usage_chunk else UNSET
 
     # --- Whole ----------------------------------------------------------------------------------
     def whole(self, result: Mapping[str, Any], usage: Mapping[str, int]) -> bytes:
@@ -202,7 +200,7 @@ class Answer:
     def _message(self, result: Mapping[str, Any]) -> Message:
         calls = _tool_calls(result)
         text = result.get("text") or None
-        old = self._asked.has_functions
+        old = self._form.has_functions
         if is_refusal(result):
             return Message(content=None, refusal=text or "")
         return Message(
@@ -213,7 +211,7 @@ class Answer:
         )
 
     def _finish_reason(self, result: Mapping[str, Any]) -> str:
-        return finish_reason(result, has_functions=self._asked.has_functions)
+        return finish_reason(result, has_functions=self._form.has_functions)
 
     # --- In chunks ------------------------------------------------------------------------------
     def first_chunk(self) -> bytes:
@@ -233,7 +231,7 @@ class Answer:
         """Tool calls, the finish reason, and the token counts where they were asked for."""
         chunks = [self._chunk(delta) for delta in self._call_deltas(result)]
         chunks.append(self._chunk(Delta(), self._finish_reason(result)))
-        if self._asked.has_usage_chunk:
+        if self._form.has_usage_chunk:
             chunk = Chunk(
                 self.id,
                 self.created,
@@ -247,7 +245,7 @@ class Answer:
 
     def _call_deltas(self, result: Mapping[str, Any]) -> list[Delta]:
         calls = _tool_calls(result)
-        if self._asked.has_functions:
+        if self._form.has_functions:
             return [
                 Delta(function_call=delta)
                 for call in calls[:1]

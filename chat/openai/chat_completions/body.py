@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
@@ -41,10 +41,9 @@ _NOT_SENT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletionRequest:
-    """A request for a task, and in which form its answer is to come."""
+class AnswerForm:
+    """In which form an answer is to come."""
 
-    task: CompositeRequest
     #: As the caller has named it.
     model: str
     is_stream: bool = False
@@ -53,6 +52,13 @@ class ChatCompletionRequest:
     #: `functions`, the old form of tools, has an old form of answer.
     has_functions: bool = False
     service_tier: str | None = None
+
+
+class ChatCompletionRequest(NamedTuple):
+    """A request for a task, and in which form its answer is to come."""
+
+    task: CompositeRequest
+    form: AnswerForm
 
 
 async def read_request(body: object, headers: Mapping[str, str]) -> ChatCompletionRequest:
@@ -82,14 +88,14 @@ def _task_fields(given: Object, headers: Mapping[str, str]) -> Object:
 
 def _request(given: Object, task_fields: Object) -> ChatCompletionRequest:
     is_stream, has_usage_chunk = _read_stream(given)
-    return ChatCompletionRequest(
-        task=composite_request(task_fields),
+    form = AnswerForm(
         model=model_of(given),
         is_stream=is_stream,
         has_usage_chunk=has_usage_chunk,
         has_functions=bool(given.get("functions") and not given.get("tools")),
         service_tier=cast("str | None", given.get("service_tier")),
     )
+    return ChatCompletionRequest(composite_request(task_fields), form)
 
 
 def _refuse_unsupported(given: Object) -> None:

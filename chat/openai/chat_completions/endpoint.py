@@ -15,10 +15,10 @@ from aily.http.bodies import decode_body, read_body
 from aily.http.event_streams import EventStreamResponse
 from aily.web.connections import connections
 from aily.web.interruptions import Interruption
-from chat.openai.accepting import AcceptedTask, accept
+from chat.openai.accepting import AcceptedTask, Incoming, accept
 from chat.openai.callers import Caller, caller_of
 from chat.openai.chat_completions.answers import Answer
-from chat.openai.chat_completions.body import ChatCompletionRequest, read_request
+from chat.openai.chat_completions.body import AnswerForm, read_request
 from chat.openai.chat_completions.stream import ChatStream, server_sent
 from chat.openai.ends import naming, run_to_end
 from chat.openai.errors import JSON_TYPE, OpenAIError, TryAgainError
@@ -34,32 +34,37 @@ async def create_chat_completion(request: Request) -> Response:
     """Run a chat completion, whole or as a stream."""
     began = perf_counter()
     caller = await caller_of(request)
-    body = await read_body(request)
-    asked = await read_request(decode_body(request, body), request.headers)
-    respond = _stream if asked.is_stream else _whole
-    response = await respond(request, caller, body, asked)
+    incoming, form = await _read(request)
+    respond = _stream if form.is_stream else _whole
+    response = await respond(request, caller, incoming, form)
     milliseconds = round((perf_counter() - began) * 1000)
     response.headers["openai-processing-ms"] = str(milliseconds)
     return response
 
 
+async def _read(request: Request) -> tuple[Incoming, AnswerForm]:
+    body = await read_body(request)
+    task, form = await read_request(decode_body(request, body), request.headers)
+    return Incoming(body, task), form
+
+
 # --- Whole --------------------------------------------------------------------------------------
 async def _whole(
-    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
+    request: Request, caller: Caller, incoming: Incoming, form: AnswerForm
 ) -> Response:
-    task, end = await run_to_end(request, caller, body, asked.task)
-    answer = Answer(task.id, asked).whole(end.result, end.usage)
+    task, end = await run_to_end(request, caller, incoming)
+    answer = Answer(task.id, form).whole(end.result, end.usage)
     return Response(answer, headers=task.headers(), media_type=JSON_TYPE)
 
 
 # --- Streams ------------------------------------------------------------------------------------
 async def _stream(
-    request: Request, caller: Caller, body: bytes, asked: ChatCompletionRequest
+    request: Request, caller: Caller, incoming: Incoming, form: AnswerForm
 ) -> Response:
     with ExitStack() as resources:
         resources.enter_context(connections().opened(caller.owner_id))
-        task = await accept(request, caller, body, asked.task)
-        events = _events(task, caller, asked)
+        task = await accept(request, caller, incoming)
+        events = _events(task, caller, form)
         first = asyncio.ensure_future(anext(events))
         with naming(task):
             await _until_begun(first, events, request, caller, task)
@@ -91,11 +96,9 @@ async def _until_begun(
         raise
 
 
-async def _events(
-    task: AcceptedTask, caller: Caller, asked: ChatCompletionRequest
-) -> AsyncGenerator[bytes]:
+async def _events(task: AcceptedTask, caller: Caller, form: AnswerForm) -> AsyncGenerator[bytes]:
     """Yield the events of the answer. Raises OpenAIError where the task has none."""
-    stream = ChatStream(task.id, asked)
+    stream = ChatStream(task.id, form)
     frames = follow(task.id, caller.owner_id, is_new=task.is_new)
     async with task, aclosing(frames):
         try:

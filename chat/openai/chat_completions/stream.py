@@ -14,7 +14,7 @@ import msgspec
 from aily.rest.json_input import one_line
 from chat.events import TEXT_TYPES, TaskCompleted, TaskStarted, decode, groups_of
 from chat.openai.chat_completions.answers import Answer, is_refusal
-from chat.openai.chat_completions.body import ChatCompletionRequest
+from chat.openai.chat_completions.body import AnswerForm
 from chat.openai.errors import OpenAIError
 from chat.openai.results import whole_result
 from chat.openai.sent_text import SentLogprobs, SentText, TextReplacedError
@@ -42,9 +42,9 @@ def server_sent(chunk: bytes) -> bytes:
 class ChatStream:
     """The chunks of one answer. `has_ended`: the task has, and all of its answer was taken."""
 
-    def __init__(self, task_id: str, asked: ChatCompletionRequest) -> None:
+    def __init__(self, task_id: str, form: AnswerForm) -> None:
         self._task_id = task_id
-        self._asked = asked
+        self._form = form
         self.has_ended = False
         self._model: str | None = None
         self._answer: Answer | None = None
@@ -120,7 +120,7 @@ class ChatStream:
     def _named(self) -> Answer:
         """All chunks name the model of the first one."""
         if self._answer is None:
-            self._answer = Answer(self._task_id, self._asked, self._model)
+            self._answer = Answer(self._task_id, self._form, self._model)
         return self._answer
 
     def _rest(self, result: Mapping[str, Any]) -> Iterator[bytes]:

@@ -28,6 +28,21 @@ from chat.tool_calls import PromptMessage
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseForm:
+    """What is to be known of a call once its task is accepted."""
+
+    #: The fields of the request that are kept for the response.
+    echo: JsonObject
+    is_background: bool
+    is_streamed: bool
+    #: Its scene offers tools that aily calls.
+    has_tools: bool
+
+    def facts(self, task_id: str) -> ResponseFacts:
+        return ResponseFacts(UUID(task_id), self.echo, self.is_background)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A call with everything looked up that it names."""
 
@@ -36,10 +51,7 @@ class Prepared:
     #: The input items as they are stored.
     items: list[JsonObject]
     messages: list[PromptMessage]
-    #: The fields of the request that are kept for the response.
-    echo: JsonObject
-    #: Its scene offers tools that aily calls.
-    has_tools: bool
+    form: ResponseForm
 
     @property
     def draft(self) -> ResponseDraft | None:
@@ -49,16 +61,13 @@ class Prepared:
             return None
         previous = call.previous_response_id
         return ResponseDraft(
-            request=self.echo,
+            request=self.form.echo,
             input=self.items,
             previous_id=task_id_of(previous) if previous is not None else None,
             has_instructions=call.instructions is not None,
             is_background=call.is_background,
             is_streamed=call.is_streamed,
         )
-
-    def facts(self, task_id: str) -> ResponseFacts:
-        return ResponseFacts(UUID(task_id), self.echo, self.call.is_background)
 
     def submission(
         self, caller: Caller, idempotency_key: str | None = None, sent_digest: str = ""
@@ -99,7 +108,8 @@ async def prepare(
         request = composite_request(fields)
     except OpenAIError as error:
         raise named_as_sent(error) from None
-    return Prepared(call, request, with_ids(own), messages, echo, has_tools=has_tools)
+    form = ResponseForm(echo, call.is_background, call.is_streamed, has_tools)
+    return Prepared(call, request, with_ids(own), messages, form)
 
 
 async def _with_referenced_items(

@@ -26,6 +26,7 @@ from chat.models import Status
 from chat.openai.accepting import (
     TASK_ID_HEADER,
     AcceptedTask,
+    Incoming,
     accept,
     digest_of_sent,
     find_repeated,
@@ -33,7 +34,7 @@ from chat.openai.accepting import (
 from chat.openai.callers import Caller, caller_of
 from chat.openai.errors import JSON_TYPE, OpenAIError
 from chat.openai.responses.approvals import Answer, answers_of, resume
-from chat.openai.responses.creation import Prepared, named_as_sent, prepare
+from chat.openai.responses.creation import Prepared, ResponseForm, named_as_sent, prepare
 from chat.openai.responses.events import BEFORE_ALL
 from chat.openai.responses.fields import ResponseCall, read_call
 from chat.openai.responses.objects import JsonObject, ResponseEvent, ResponseFacts, response_object
@@ -84,12 +85,12 @@ async def create_response(request: Request) -> Response:
     try:
         if call.is_background:
             response = await _in_background(request, caller, body, prepared)
-        elif call.is_streamed:
-            response = await _streamed(request, caller, body, prepared)
-        elif prepared.has_tools:
-            response = await _whole_with_tools(request, caller, body, prepared)
         else:
-            response = await _whole(request, caller, body, prepared)
+            incoming = Incoming(body, prepared.request, prepared.draft)
+            form = prepared.form
+            # The answer may be minutes in coming, and all of this have megabytes.
+            del body, call, prepared
+            response = await _in_foreground(request, caller, incoming, form)
     except (InvalidRequest, TooLarge) as problem:
         raise named_as_sent(problem) from None
     milliseconds = round((perf_counter() - began) * 1000)
@@ -97,12 +98,24 @@ async def create_response(request: Request) -> Response:
     return response
 
 
-async def _whole(request: Request, caller: Caller, body: bytes, prepared: Prepared) -> Response:
+async def _in_foreground(
+    request: Request, caller: Caller, incoming: Incoming, form: ResponseForm
+) -> Response:
+    if form.is_streamed:
+        return await _streamed(request, caller, incoming, form)
+    if form.has_tools:
+        return await _whole_with_tools(request, caller, incoming, form)
+    return await _whole(request, caller, incoming, form)
+
+
+async def _whole(
+    request: Request, caller: Caller, incoming: Incoming, form: ResponseForm
+) -> Response:
     async with ends_of(caller.owner_id) as ends:
-        task = await accept(request, caller, body, prepared.request, prepared.draft)
+        task = await accept(request, caller, incoming)
         try:
             end = await task.wait_for_end(ends, request, caller)
-            whole = await object_of_end(prepared.facts(task.id), end)
+            whole = await object_of_end(form.facts(task.id), end)
         except OpenAIError as error:
             # The task has all that is known of it.
             error.headers[TASK_ID_HEADER] = task.id
@@ -111,11 +124,11 @@ async def _whole(request: Request, caller: Caller, body: bytes, prepared: Prepar
 
 
 async def _whole_with_tools(
-    request: Request, caller: Caller, body: bytes, prepared: Prepared
+    request: Request, caller: Caller, incoming: Incoming, form: ResponseForm
 ) -> Response:
     """Wait for the end, or for a tool call that waits for its user."""
-    task = await accept(request, caller, body, prepared.request, prepared.draft)
-    facts = prepared.facts(task.id)
+    task = await accept(request, caller, incoming)
+    facts = form.facts(task.id)
     is_new = task.is_new
     events = follow_events(facts, caller.owner_id, is_streamed=False, is_new=is_new)
     return await _last_response(task, facts, events, request, caller)
@@ -198,11 +211,13 @@ def _held_again(
     return AcceptedTask(str(facts.task_id), is_new=False, waiter=waiter)
 
 
-async def _streamed(request: Request, caller: Caller, body: bytes, prepared: Prepared) -> Response:
+async def _streamed(
+    request: Request, caller: Caller, incoming: Incoming, form: ResponseForm
+) -> Response:
     with ExitStack() as resources:
         resources.enter_context(connections().opened(caller.owner_id))
-        task = await accept(request, caller, body, prepared.request, prepared.draft)
-        facts = prepared.facts(task.id)
+        task = await accept(request, caller, incoming)
+        facts = form.facts(task.id)
         events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=task.is_new)
         held = _held(task, facts, events)
         return await _stream(held, caller, task.headers(), resources)
@@ -235,7 +250,7 @@ async def _in_background(
         key = parse_key(request.headers.get(FIELD))
         sent_digest = digest_of_sent(request, body) if key else ""
         accepted = await submit(prepared.submission(caller, key, sent_digest))
-        facts, headers = prepared.facts(accepted.task_id), {TASK_ID_HEADER: accepted.task_id}
+        facts, headers = prepared.form.facts(accepted.task_id), {TASK_ID_HEADER: accepted.task_id}
         if prepared.call.is_streamed:
             is_new = accepted.waits_alone
             events = follow_events(facts, caller.owner_id, is_streamed=True, is_new=is_new)

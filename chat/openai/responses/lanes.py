@@ -120,7 +120,7 @@ class Lanes:
 
     async def _stream(self, prepared: Prepared, lane: str | None) -> None:
         accepted = await self._submit(prepared)
-        facts, owner_id = prepared.facts(accepted.task_id), self._caller.owner_id
+        facts, owner_id = prepared.form.facts(accepted.task_id), self._caller.owner_id
         is_new = accepted.waits_alone
         events = follow_events(facts, owner_id, is_streamed=True, is_new=is_new)
         async with _held(accepted.task_id, owner_id) as task, aclosing(events):

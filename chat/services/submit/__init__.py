@@ -25,9 +25,12 @@ from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
 from aily.redis.clients import require_redis
 from chat.exceptions import because
+from chat.models.transitions import LARGE_PROMPT_BYTES
 from chat.reasons import Reason
+from chat.services.messages import length_of
 from chat.services.output_formats import NeedsSchemaCheckError
 from chat.services.rendering import check_schema_apart, render_apart
+from chat.services.submission import CompositeRequest, TaskRequest
 from chat.services.submit.admit import admit_tasks, refuse_over_rate
 from chat.services.submit.build import build_tasks
 from chat.services.submit.enqueue import enqueue_tasks
@@ -61,6 +64,9 @@ _FEW_SUBMITS = 120
 _QUICK_PACE = Pace(
     min_seconds=0.012, max_seconds=0.015, gather_seconds=0.005, gather_max_seconds=0.02
 )
+#: Submissions with large prompts in one batch: as JSON it is one value of PostgreSQL, which has
+#: at most 1 GiB.
+_MAX_LARGE = 4
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
 _MAX_RENDERINGS = 4
@@ -91,7 +97,8 @@ async def _submit_rendered(submission: Submission) -> Accepted:
     that none waits for it."""
     for _ in range(_MAX_RENDERINGS):
         try:
-            return await _batcher().submit(submission)
+            batcher = _large_batcher() if _is_large(submission.request) else _batcher()
+            return await batcher.submit(submission)
         except NeedsRenderingError as needed:
             variables = submission.request.variables
             rendered = await render_apart(needed.version, variables, submission.owner_id)
@@ -102,12 +109,25 @@ async def _submit_rendered(submission: Submission) -> Accepted:
     raise because(Conflict, Reason("scene_changing"), field="scene")
 
 
+def _is_large(request: TaskRequest) -> bool:
+    messages = isinstance(request, CompositeRequest) and request.messages
+    return bool(messages and length_of(messages) > LARGE_PROMPT_BYTES)
+
+
+@per_loop
+def _large_batcher() -> Batcher[Submission, Accepted]:
+    """Of submissions with large prompts, each of which takes as long as hundreds of others: these
+    do not wait for them."""
+    return Batcher(_handle, max_size=_MAX_LARGE, name="submit_large")
+
+
 @per_loop
 def _batcher() -> Batcher[Submission, Accepted]:
-    async def handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
-        return await in_database(submit_many, submissions)
+    return Batcher(_handle, max_batches=2, pace=_pace, name="submit")
 
-    return Batcher(handle, max_batches=2, pace=_pace, name="submit")
+
+async def _handle(submissions: list[Submission]) -> Sequence[Accepted | Exception]:
+    return await in_database(submit_many, submissions)
 
 
 def _pace(submits_per_second: float) -> Pace:

@@ -61,6 +61,7 @@ def _build(pending: PendingSubmission) -> None:
         weight=target.weight,
         lane=Lane[request.lane.upper()] if request.lane else submission.default_lane,
         messages=prompt.messages,
+        prompt_bytes=prompt.size,
         history_from=prompt.history_from,
         params=params,
         tools=tools,
@@ -83,7 +84,7 @@ def _build(pending: PendingSubmission) -> None:
 def _prompt(submission: Submission, target: Target) -> Prompt:
     request = submission.request
     if isinstance(request, EmbeddingsRequest):
-        return Prompt([])
+        return Prompt([], 0)
     return prompts.build(request, _rendered(submission, target), target.history)
 
 

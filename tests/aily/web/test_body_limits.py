@@ -34,7 +34,7 @@ async def identify(scope: dict[str, Any]) -> object | None:
 
 @pytest.fixture
 def limits(settings: Settings) -> BodyLimits:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BYTES
+    settings.REQUEST_MAX_BYTES = MAX_BYTES
     return BodyLimits(identify)
 
 

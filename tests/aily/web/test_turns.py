@@ -116,3 +116,49 @@ async def test_a_line_has_an_end(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     assert site.sent[0]["status"] == 429
     site.work.may_end.set()
     await asyncio.gather(*asked)
+
+
+# --- Large bodies -------------------------------------------------------------------------------
+LARGE = str(turns.LARGE_BODY_BYTES + 1).encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "is_large"),
+    [
+        ((b"content-length", b"9"), False),
+        ((b"content-length", str(turns.LARGE_BODY_BYTES).encode()), False),
+        ((b"content-length", LARGE), True),
+        ((b"content-length", b"many"), True),
+        ((b"transfer-encoding", b"chunked"), True),
+        ((b"accept", b"*/*"), False),
+    ],
+)
+def test_which_bodies_are_large(header: tuple[bytes, bytes], is_large: bool) -> None:
+    assert turns.has_large_body([header]) == is_large
+
+
+async def test_large_bodies_are_read_in_turn_until_they_are_accepted() -> None:
+    begun: list[dict[str, Any]] = []
+    may_end = asyncio.Event()
+
+    async def work(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope)
+        await may_end.wait()
+
+    app = turns.LargeBodyTurns(work, identify)
+
+    def ask(size: bytes) -> asyncio.Task[None]:
+        headers = [(b"caller", b"alice"), (b"content-length", size)]
+        scope: Any = {"type": "http", "path": "/", "headers": headers}
+        return asyncio.ensure_future(app(scope, None, None))  # type: ignore[arg-type]
+
+    asked = [ask(LARGE) for _ in range(MAX_AT_ONCE + 2)] + [ask(b"5")]
+    await settled()
+    assert len(begun) == MAX_AT_ONCE + 1
+    for scope in list(begun):
+        turns.end_body_turn(scope)
+        turns.end_body_turn(scope)
+    await settled()
+    assert len(begun) == MAX_AT_ONCE + 3
+    may_end.set()
+    await asyncio.gather(*asked)

@@ -119,7 +119,7 @@ async def test_what_is_no_message_is_refused(
 
 
 async def test_a_body_has_a_bound(http: httpx.AsyncClient, key: str, settings: Settings) -> None:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100_000
+    settings.REQUEST_MAX_BYTES = 100_000
     long = message("ping", {"text": "x" * 200_000}, 1)
     answer = await http.post("/mcp", json=long, headers=legacy_headers(key))
     assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (413, "too_large")

@@ -172,7 +172,7 @@ async def test_bad_input_is_named_and_stores_nothing(
 async def test_a_body_may_be_as_large_as_its_input(
     alice_v1: httpx.AsyncClient, embeddings_model: LLMModel, settings: Settings
 ) -> None:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100_000
+    settings.REQUEST_MAX_BYTES = 100_000
     settings.EMBEDDINGS_MAX_INPUT_BYTES = 150_000
     for size, status in ((140_000, 404), (160_000, 400), (250_000, 413)):
         body = {"model": "nothing", "input": "x" * size}

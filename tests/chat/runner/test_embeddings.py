@@ -289,4 +289,4 @@ async def test_calls_wait_while_the_vectors_of_others_fill_the_memory(
     ends = [(await frames_of(task_id, alice)).frames[-1]["type"] for task_id in task_ids]
     assert ends.count("task.completed") >= 5
     assert simulator.stats.max_in_flight <= 2
-    await until(lambda: worker.calls._vector_room.reserved == 0)
+    await until(lambda: worker.calls.memory.vectors.reserved == 0)

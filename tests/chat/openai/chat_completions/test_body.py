@@ -86,8 +86,8 @@ PASSED_ON = {
 
 async def test_every_field_that_openai_has_is_taken() -> None:
     asked = await read(SENT)
-    assert asked.is_stream
-    assert asked.has_usage_chunk
+    assert asked.form.is_stream
+    assert asked.form.has_usage_chunk
     assert asked.task.params() == PASSED_ON
     assert asked.task.metadata == {"order": "4711"}
     assert asked.task.lane is None
@@ -261,7 +261,7 @@ async def test_functions_become_tools() -> None:
             ],
         }
     )
-    assert asked.has_functions
+    assert asked.form.has_functions
     assert asked.task.params() == {
         "tools": [TOOL],
         "tool_choice": {"type": "function", "function": {"name": "weather"}},

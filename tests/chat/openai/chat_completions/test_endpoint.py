@@ -141,7 +141,7 @@ async def test_what_the_provider_refuses_is_a_bad_request(
         ("[]", "application/json", 400),
         ("", "application/json", 400),
         ('{"model": "\\u0000"}', "application/json", 400),
-        ('{"messages": "' + "x" * 1_100_000 + '"}', "application/json", 413),
+        ('{"messages": "' + "x" * 9_500_000 + '"}', "application/json", 413),
         ("{}", "text/plain", 415),
     ],
 )

@@ -26,11 +26,10 @@ from chat.events import (
 )
 from chat.models.ids import uuid7
 from chat.openai.chat_completions.answers import Answer
-from chat.openai.chat_completions.body import ChatCompletionRequest
+from chat.openai.chat_completions.body import AnswerForm
 from chat.openai.chat_completions.stream import DONE, ChatStream
 from chat.openai.errors import OpenAIError
 from chat.services.pieces import Followed
-from chat.services.submission import CompositeRequest
 from tests.clients.openai_schemas import check
 
 TASK = str(uuid7())
@@ -47,9 +46,8 @@ CALLS = [
 ]
 
 
-def asked(**fields: Any) -> ChatCompletionRequest:
-    request = CompositeRequest.model_validate({"messages": [{"role": "user", "content": "x"}]})
-    return ChatCompletionRequest(request, "named", is_stream=True, **fields)
+def form(**fields: Any) -> AnswerForm:
+    return AnswerForm("named", is_stream=True, **fields)
 
 
 def frame(event: Any) -> Followed:
@@ -89,7 +87,7 @@ async def chunks_of(frames: list[Followed], **fields: Any) -> list[Any]:
         for followed in frames:
             yield followed
 
-    events = [event async for event in ChatStream(TASK, asked(**fields)).events(follow())]
+    events = [event async for event in ChatStream(TASK, form(**fields)).events(follow())]
     assert events[-1] == DONE
     chunks = [json.loads(event.removeprefix(b"data: ")) for event in events[:-1]]
     for chunk in chunks:
@@ -283,7 +281,7 @@ async def test_a_task_that_was_deleted_is_an_error() -> None:
     ],
 )
 def test_a_whole_completion(result: Any, reason: str, message: dict[str, Any]) -> None:
-    completion = json.loads(Answer(TASK, asked()).whole(result, USAGE))
+    completion = json.loads(Answer(TASK, form()).whole(result, USAGE))
     check("CreateChatCompletionResponse", completion)
     [choice] = completion["choices"]
     assert choice["finish_reason"] == reason
@@ -293,7 +291,7 @@ def test_a_whole_completion(result: Any, reason: str, message: dict[str, Any]) -
 
 def test_a_whole_completion_in_the_old_form() -> None:
     result = {"text": "", "tool_calls": CALLS[:1], "finish_reason": "tool_calls"}
-    completion = json.loads(Answer(TASK, asked(has_functions=True)).whole(result, {}))
+    completion = json.loads(Answer(TASK, form(has_functions=True)).whole(result, {}))
     check("CreateChatCompletionResponse", completion)
     [choice] = completion["choices"]
     assert choice["finish_reason"] == "function_call"
