@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -19,6 +19,9 @@ from chat.models.task_states import ACTIVE
 from chat.services.restrictions import USE_MODEL, USE_SCENE
 from chat.services.submit.enqueue import make_ready
 
+#: Of the prompts that are in memory at once.
+MAX_BYTES = 16_777_216
+
 
 def retry_many(task_ids: Sequence[UUID]) -> int:
     """Submit the prompts of ended tasks again, as new tasks. Returns how many were.
@@ -29,7 +32,27 @@ def retry_many(task_ids: Sequence[UUID]) -> int:
     now: a disabled user or model, a scene or model that the owner may not use, or too small a
     budget.
     """
-    ended = _still_allowed(Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE))
+    ended = Task.objects.filter(pk__in=task_ids).exclude(status__in=ACTIVE)
+    sizes = list(ended.values_list("pk", "prompt_bytes"))
+    return sum(_retry(Task.objects.filter(pk__in=group)) for group in _groups(sizes))
+
+
+def _groups(sizes: Sequence[tuple[UUID, int]]) -> Iterator[list[UUID]]:
+    """The ids in groups whose prompts have no more than MAX_BYTES together, or one each."""
+    group: list[UUID] = []
+    room = MAX_BYTES
+    for task_id, size in sizes:
+        if group and size > room:
+            yield group
+            group, room = [], MAX_BYTES
+        group.append(task_id)
+        room -= size
+    if group:
+        yield group
+
+
+def _retry(found: QuerySet[Task]) -> int:
+    ended = _still_allowed(found)
     pairs = [(task, _copy(task)) for task in ended]
     budgets = accounting.in_force([new for _, new in pairs])
     submitted = _submit([new for _, new in pairs if new.conversation_id is None], budgets)
@@ -55,6 +78,7 @@ def _copy(task: Task) -> Task:
         model=task.model,
         lane=task.lane,
         messages=task.messages,
+        prompt_bytes=task.prompt_bytes,
         history_from=task.history_from,
         params=task.params,
         tools=task.tools,

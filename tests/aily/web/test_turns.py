@@ -155,7 +155,7 @@ async def test_large_bodies_are_read_in_turn_until_they_are_accepted() -> None:
     asked = [ask(LARGE) for _ in range(MAX_AT_ONCE + 2)] + [ask(b"5")]
     await settled()
     assert len(begun) == MAX_AT_ONCE + 1
-    for scope in list(begun):
+    for scope in begun:
         turns.end_body_turn(scope)
         turns.end_body_turn(scope)
     await settled()

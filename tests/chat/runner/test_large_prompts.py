@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
 from pytest_django import Settings
 
 from accounts.models import User
@@ -12,6 +13,7 @@ from chat.llm.simulator.server import Simulator
 from chat.models import Task
 from chat.models.transitions import LARGE_PROMPT_BYTES
 from chat.runner.call import PROMPT_COPIES
+from chat.services import retry
 from chat.services.cancel import cancel_many
 from tests.chat.conftest import StartWorker, Submit, frames_of, row, until
 
@@ -72,3 +74,14 @@ async def test_a_prompt_whose_row_is_deleted_before_there_is_memory(
     assert (await frames_of(first, alice)).frames[-1]["type"] == "task.completed"
     await until(lambda: len(worker.calls) == 0)
     assert simulator.stats.max_in_flight == 1
+
+
+async def test_large_prompts_are_retried_a_few_at_a_time(
+    submit_as_alice: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "MAX_BYTES", 2 * len(TEXT) + 200)
+    task_ids = [UUID(await submit_as_alice(TEXT)) for _ in range(3)]
+    await in_database(cancel_many, task_ids)
+    assert await in_database(retry.retry_many, task_ids) == 3
+    tasks = await in_database(list, Task.objects.exclude(pk__in=task_ids))
+    assert [task.prompt_bytes > len(TEXT) for task in tasks] == [True] * 3
