@@ -22,6 +22,10 @@ class ByteBudget:
     def reserved(self) -> int:
         return self._reserved
 
+    @property
+    def is_waited_for(self) -> bool:
+        return bool(self._waiting)
+
     async def reserve(self, size: int) -> None:
         """Return once there is room; the caller gives it back with `release`."""
         if not self._waiting and self._has_room(size):

@@ -36,7 +36,9 @@ TURN_SECONDS = 2.0
 #: Requests of one caller that may wait for their turn.
 MAX_WAITING = 1000
 #: Parsed, a larger body takes several times its size of memory: a caller's are read in turn.
-LARGE_BODY_BYTES = 262_144
+LARGE_BODY_BYTES = 65_536
+#: Such bodies of one caller that are in memory at once.
+MAX_BODIES_AT_ONCE = 8
 #: Key of the scope of a request with such a body: its turn.
 _BODY_TURN = "aily.body_turn"
 #: The name under which a request's caller is counted, by its headers; None: it is not counted.
@@ -52,13 +54,14 @@ class _Line:
 class Lines:
     """The requests of one event loop, by caller."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_at_once: int = MAX_AT_ONCE) -> None:
+        self._max_at_once = max_at_once
         self._lines: dict[str, _Line] = {}
 
     async def enter(self, caller: str) -> None:
         """Return once it is this request's turn. Raises LimitReached where too many wait."""
         line = self._lines.setdefault(caller, _Line())
-        if line.running < MAX_AT_ONCE:
+        if line.running < self._max_at_once:
             line.running += 1
             return
         if len(line.waiting) >= MAX_WAITING:
@@ -121,7 +124,7 @@ def lines() -> Lines:
 @per_loop
 def _lines_of_bodies() -> Lines:
     """The running loop's requests with large bodies."""
-    return Lines()
+    return Lines(MAX_BODIES_AT_ONCE)
 
 
 class RequestTurns:

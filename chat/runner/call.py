@@ -56,6 +56,11 @@ class Memory:
     prompts: ByteBudget
     vectors: ByteBudget
 
+    @property
+    def is_full(self) -> bool:
+        """Whether calls wait for some."""
+        return self.prompts.is_waited_for or self.vectors.is_waited_for
+
 
 @dataclass(slots=True, eq=False)
 class Call:

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: Calls of tasks of lane batch that begin in one step of the event loop.
 BULK_STARTS = 8
-#: A worker with fewer calls, that uses less of a processor, takes all tasks that come, and other
+#: A worker with fewer calls, with memory, that uses less of a processor, takes all tasks that come, and other
 #: workers are not woken: few large batches cost less than many small ones. Should it die, no more
 #: than these calls are lost with it.
 FEW_CALLS = 256
@@ -208,7 +208,11 @@ class Claimer:
                 deployment.is_claiming = False
 
     def _has_room_to_spare(self) -> bool:
-        return len(self._calls) < FEW_CALLS and self._cpu.read() < SPARE_CPU_SHARE
+        return (
+            len(self._calls) < FEW_CALLS
+            and not self._calls.memory.is_full
+            and self._cpu.read() < SPARE_CPU_SHARE
+        )
 
     async def _probe_first(self, pool: Pool, may_probe: Mapping[str, int]) -> None:
         """Probe one of these deployments, by name; 1 of those that only a fresh task may probe."""

@@ -25,7 +25,6 @@ from aily.observability import tracing
 from aily.problems import Conflict, Unavailable
 from aily.redis.clients import require_redis
 from chat.exceptions import because
-from chat.models.transitions import LARGE_PROMPT_BYTES
 from chat.reasons import Reason
 from chat.services.messages import length_of
 from chat.services.output_formats import NeedsSchemaCheckError
@@ -67,6 +66,7 @@ _QUICK_PACE = Pace(
 #: Submissions with large prompts in one batch: as JSON it is one value of PostgreSQL, which has
 #: at most 1 GiB.
 _MAX_LARGE = 4
+_LARGE_BYTES = 65_536
 #: How often a submission may need work apart: its schema is checked once, and a scene may get
 #: another version while its prompt is being rendered.
 _MAX_RENDERINGS = 4
@@ -111,14 +111,14 @@ async def _submit_rendered(submission: Submission) -> Accepted:
 
 def _is_large(request: TaskRequest) -> bool:
     messages = isinstance(request, CompositeRequest) and request.messages
-    return bool(messages and length_of(messages) > LARGE_PROMPT_BYTES)
+    return bool(messages and length_of(messages) > _LARGE_BYTES)
 
 
 @per_loop
 def _large_batcher() -> Batcher[Submission, Accepted]:
     """Of submissions with large prompts, each of which takes as long as hundreds of others: these
     do not wait for them."""
-    return Batcher(_handle, max_size=_MAX_LARGE, name="submit_large")
+    return Batcher(_handle, max_size=_MAX_LARGE, max_batches=2, name="submit_large")
 
 
 @per_loop

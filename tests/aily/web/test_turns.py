@@ -152,13 +152,13 @@ async def test_large_bodies_are_read_in_turn_until_they_are_accepted() -> None:
         scope: Any = {"type": "http", "path": "/", "headers": headers}
         return asyncio.ensure_future(app(scope, None, None))  # type: ignore[arg-type]
 
-    asked = [ask(LARGE) for _ in range(MAX_AT_ONCE + 2)] + [ask(b"5")]
+    asked = [ask(LARGE) for _ in range(turns.MAX_BODIES_AT_ONCE + 2)] + [ask(b"5")]
     await settled()
-    assert len(begun) == MAX_AT_ONCE + 1
+    assert len(begun) == turns.MAX_BODIES_AT_ONCE + 1
     for scope in begun:
         turns.end_body_turn(scope)
         turns.end_body_turn(scope)
     await settled()
-    assert len(begun) == MAX_AT_ONCE + 3
+    assert len(begun) == turns.MAX_BODIES_AT_ONCE + 3
     may_end.set()
     await asyncio.gather(*asked)

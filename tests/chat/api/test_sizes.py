@@ -67,7 +67,7 @@ async def test_metadata_has_a_bound_in_bytes(
 async def test_parameters_have_a_bound_in_bytes(
     api: Api, model: LLMModel, settings: Settings
 ) -> None:
-    settings.PROMPT_MAX_BYTES = 5_000
+    settings.PARAMETERS_MAX_BYTES = 5_000
     tools = [{"type": "function", "function": {"name": "f", "description": "x" * 6_000}}]
     body = {"messages": [{"role": "user", "content": "Hi"}], "tools": tools}
     answer = await api.post(REQUEST, body)

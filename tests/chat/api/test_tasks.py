@@ -88,7 +88,7 @@ REFUSED = {
 async def test_a_bad_request_names_its_field_and_stores_nothing(
     api: Api, settings: Settings, case: str, surface: str
 ) -> None:
-    settings.PROMPT_MAX_BYTES, settings.REQUEST_MAX_BYTES = 2_000, 8_000
+    settings.PROMPT_MAX_BYTES, settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000, 8_000
     path, body, status, code, field = REFUSED[case]
     if surface:
         path = path.removesuffix("/api") + "/stream"

@@ -141,13 +141,14 @@ async def test_what_the_provider_refuses_is_a_bad_request(
         ("[]", "application/json", 400),
         ("", "application/json", 400),
         ('{"model": "\\u0000"}', "application/json", 400),
-        ('{"messages": "' + "x" * 9_500_000 + '"}', "application/json", 413),
+        ('{"messages": "' + "x" * 1_100_000 + '"}', "application/json", 413),
         ("{}", "text/plain", 415),
     ],
 )
 async def test_a_body_that_cannot_be_read_is_refused(
-    client: httpx.AsyncClient, content: str, kind: str, status: int
+    client: httpx.AsyncClient, settings: Settings, content: str, kind: str, status: int
 ) -> None:
+    settings.PROMPT_MAX_BYTES = 1_000
     answer = await client.post(PATH, content=content, headers={"content-type": kind})
     assert answer.status_code == status
     check("ErrorResponse", answer.json())
