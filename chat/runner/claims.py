@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 CLAIM_SIZE = 100
 #: Calls of tasks of lane batch that begin in one step of the event loop.
 BULK_STARTS = 8
-#: A worker with fewer calls, with memory, that uses less of a processor, takes all tasks that come, and other
-#: workers are not woken: few large batches cost less than many small ones. Should it die, no more
-#: than these calls are lost with it.
+#: A worker with fewer calls and room in its memory, that uses less of a processor, takes all tasks
+#: that come, and others are not woken: few large batches cost less than many small ones. Should it
+#: die, no more than these calls are lost with it.
 FEW_CALLS = 256
 SPARE_CPU_SHARE = 0.5
 #: Of the claims of that worker: no other one could take what comes meanwhile, and the submits that
