@@ -259,6 +259,17 @@ def test_http_1_0_is_answered(installation: Installation, stream: bool) -> None:
         assert json.loads(answer)["object"] == "chat.completion"
 
 
+@pytest.mark.parametrize(("path", "status"), [("/v1/models", 200), ("/v1/nothing?x=1", 404)])
+def test_a_target_with_scheme_and_host_is_its_path(
+    installation: Installation, path: str, status: int
+) -> None:
+    first, close = f"GET HTTP://127.0.0.1:80{path} HTTP/1.1", "Connection: close"
+    request = _request(installation.alice, b"", first, close)
+    found, headers, body = exchange(installation.stack.port, request)
+    assert (found, headers["content-type"]) == (status, "application/json")
+    assert json.loads(body).keys() == ({"object", "data"} if status == 200 else {"error"})
+
+
 def test_a_client_that_asks_before_it_sends_is_answered(installation: Installation) -> None:
     body = json.dumps(chat_body()).encode()
     first, close = "POST /v1/chat/completions HTTP/1.1", "Connection: close"

@@ -8,6 +8,7 @@ and keeps a response, such as a stream of events, in memory until the client has
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, BinaryIO
@@ -26,6 +27,8 @@ _PIECE_BYTES = 65_536
 #: How long a refused client's bytes are read and thrown away: closed at once, the connection would
 #: be reset, and the client might not read the response.
 _LINGER_SECONDS = 5.0
+
+_ORIGIN = re.compile(rb"https?://[^/?#]*/?", re.IGNORECASE)
 
 # Twisted's table has no newer ones, such as 422 and 429, and would write "Unknown Status".
 RESPONSES.update(
@@ -130,7 +133,7 @@ class BoundedRequest(WebRequest):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
         self._has_all = True
         if not self._is_refused:
-            super().requestReceived(command, path, version)
+            super().requestReceived(command, _without_origin(path), version)
 
     def process(self) -> object:
         """Called by Twisted once it has all of the request."""
@@ -141,7 +144,7 @@ class BoundedRequest(WebRequest):
     def _head_path(self) -> str:
         """The path as sent: the request's own attributes are set once its body has come."""
         path: bytes = self.channel._path  # noqa: SLF001 - docs/private-parts.md
-        return path.decode("latin-1")
+        return _without_origin(path).decode("latin-1")
 
     def _refuse(self, problem: Problem) -> None:
         """Respond without Twisted, which can respond only once it has the whole request."""
@@ -217,6 +220,14 @@ class _ServerError(Problem):
         http = HTTPStatus(status)
         self.status, self.title = status, http.phrase  # type: ignore[misc]
         self.code = http.name.lower()  # type: ignore[misc]
+
+
+def _without_origin(target: bytes) -> bytes:
+    """The path and query of a request's target, which clients send to a proxy with scheme and host
+    (RFC 9112, section 3.2.2). Twisted would take all of it for the path."""
+    if target.startswith(b"/"):
+        return target
+    return _ORIGIN.sub(b"/", target, count=1)
 
 
 def _discard(data: bytes) -> None:
