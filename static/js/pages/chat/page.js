@@ -180,6 +180,7 @@ class ChatPage {
     } catch (error) {
       this.#pending = null;
       if (!replaces) this.#composer.setText(text);
+      // Refused over the WebSocket: net/api.js loads the text for REST alone.
       await loadRule(/** @type {any} */ (error).params);
       this.#fail(error);
       // Another tab was first: show what it has made of the chat.
