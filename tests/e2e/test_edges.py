@@ -233,8 +233,8 @@ async def test_a_body_over_the_limit_is_refused_while_it_comes(
     server: WebServer, keys: Keys
 ) -> None:
     head = POST + f"Authorization: Bearer {keys.alice}\r\n"
-    assert (await answer_to(server, head + "Content-Length: 2000000"))[0] == 413
-    assert (await answer_to(server, head + "Transfer-Encoding: chunked", CHUNK * 17))[0] == 413
+    assert (await answer_to(server, head + "Content-Length: 10000000"))[0] == 413
+    assert (await answer_to(server, head + "Transfer-Encoding: chunked", CHUNK * 150))[0] == 413
     # One that anonymous callers could not send, in either way.
     text = "x" * 200_000
     messages = [{"role": "user", "content": f"{text} [sim:latency=0,tokens=1,tps=0]"}]

@@ -299,7 +299,7 @@ def write_rows(path: Path, count: int) -> None:
         rows.writerow(["id", "text"])
         for number in range(count):
             orders = ",".join(["tokens=10,tps=0,latency=0.05", *ORDERS.get(number % 10, [])])
-            filling = "x" * 270_000 if number % 10 == TOO_LONG else ""
+            filling = "x" * 530_000 if number % 10 == TOO_LONG else ""
             rows.writerow([f"行 {number}", f"Row {number} of {job_name} {filling}[sim:{orders}]"])
 
 
@@ -345,7 +345,7 @@ def test_the_job_ends_with_each_row_in_one_of_its_reports(
         output, errors = process.communicate(timeout=280)
     assert process.returncode == 1, errors
     failed, done = report(tmp_path / "failed.csv"), report(tmp_path / "summaries.csv")
-    assert {code for code, _ in failed.values()} == {"provider_bad_request", "too_large"}
+    assert {code for code, _ in failed.values()} == {"provider_bad_request", "invalid_variable"}
     assert set(failed) == {f"行 {n}" for n in range(count) if n % 10 in (3, TOO_LONG)}
     assert set(done) == {f"行 {n}" for n in range(count)} - set(failed)
     assert output == f"{len(done)} rows summarized, {len(failed)} failed\n"

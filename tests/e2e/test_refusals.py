@@ -99,10 +99,12 @@ async def test_anothers_task_looks_like_one_that_does_not_exist(
 
 async def test_a_prompt_over_its_limit_is_too_large(socket: ChatSocket, rest: RestClient) -> None:
     before = await count_tasks(rest)
-    body = {"messages": [{"role": "user", "content": "x" * 300_000}]}
-    answer = await rest.post("/api/llmchat/request", body)
+    body = {"messages": [{"role": "user", "content": "x" * 4_300_000}]}
+    long = BytesIO(json.dumps(body).encode())
+    as_json = {"Content-Type": "application/json"}
+    answer = await rest.call("POST", "/api/llmchat/request", data=long, headers=as_json)
     assert (answer.status, answer.body["code"]) == (413, "too_large")
-    large = BytesIO(json.dumps({"metadata": {"x": "y" * 1_100_000}, **body}).encode())
+    large = BytesIO(json.dumps({"metadata": {"x": "y" * 5_500_000}, **body}).encode())
     answer = await rest.call("POST", "/api/llmchat/request", data=large)
     assert (answer.status, answer.body["code"]) == (413, "too_large")
     assert await count_tasks(rest) == before
