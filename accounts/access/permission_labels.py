@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.apps import apps
 from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -18,7 +19,8 @@ _ACTIONS = {
 
 def permission_label(permission: Permission) -> str:
     """Return the permission's name in the active language."""
-    app_label = permission.content_type.app_label
+    # Content types are cached by their manager alone.
+    app_label = ContentType.objects.get_for_id(permission.content_type_id).app_label
     return _label(app_label, permission.codename) or gettext(permission.name)
 
 

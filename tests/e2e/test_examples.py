@@ -157,7 +157,7 @@ def test_the_service_records_what_the_webhooks_say(
     ]
     assert len(tasks) == 2
     assert service.put("/articles/good", json={"text": "another"}).status_code == 409
-    assert service.put("/articles/large", json={"text": "x" * 300_000}).status_code == 422
+    assert service.put("/articles/large", json={"text": "x" * 600_000}).status_code == 422
 
 
 def test_the_service_fetches_the_text_that_a_webhook_is_too_small_for(
