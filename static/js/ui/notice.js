@@ -82,7 +82,9 @@ function permissionLabel(name) {
   const [, action = name, kind = ""] = /^\w+\.([a-z]+)_(\w+)$/.exec(name) ?? [];
   const [verb, noun] = [`permission.${action}`, `permission.of.${kind}`];
   if (!isKey(verb) || (kind && !isKey(noun))) return name;
-  return kind && isKey(noun) ? t("permission.text", { verb: t(verb), noun: t(noun), name }) : t(verb);
+  return kind && isKey(noun)
+    ? t("permission.text", { verb: t(verb), noun: t(noun), name })
+    : t(verb);
 }
 
 /** @param {string} key @param {string|number} name @returns {string|number} */

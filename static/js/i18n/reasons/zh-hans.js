@@ -398,7 +398,8 @@ export default {
   "rule.idempotency_key": "幂等键须为 1 至 255 个可打印字符。",
   "rule.key_in_use": "使用此幂等键的请求仍在处理中。",
   "rule.key_just_used": "使用此幂等键的请求刚刚已被接受。",
-  "rule.secret_shown": "此请求此前已执行，生成的密钥当时已显示，无法再次显示：请删除所创建的内容，并用新的幂等键重新创建。",
+  "rule.secret_shown":
+    "此请求此前已执行，生成的密钥当时已显示，无法再次显示：请删除所创建的内容，并用新的幂等键重新创建。",
   "rule.no_such_permission": "权限 {name} 不存在。",
   "rule.no_such_menu_item": "没有第 {id} 号菜单项。",
   "rule.not_by_key": "API 密钥不能执行此操作，请登录后进行。",
