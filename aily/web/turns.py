@@ -39,8 +39,8 @@ MAX_WAITING = 1000
 LARGE_BODY_BYTES = 65_536
 #: Such bodies of one caller that are in memory at once.
 MAX_BODIES_AT_ONCE = 8
-#: Key of the scope of a request with such a body: its turn.
-_BODY_TURN = "aily.body_turn"
+#: Key of the scope of a request: its turn.
+_TURN = "aily.turn"
 #: The name under which a request's caller is counted, by its headers; None: it is not counted.
 Identify = Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[str | None]]
 
@@ -131,15 +131,22 @@ class RequestTurns:
     """ASGI wrapper of an application, for HTTP.
 
     `may_wait`: requests may wait for something else than this process, which ends their turn. All
-    others keep it while they work, however long: a slow query holds a connection.
+    others keep it while they work, however long: a slow query holds a connection. `lines`: those
+    that its requests wait in.
     """
 
     def __init__(
-        self, app: ASGI3Application, identify: Identify, *, may_wait: bool = False
+        self,
+        app: ASGI3Application,
+        identify: Identify,
+        *,
+        may_wait: bool = False,
+        lines: Callable[[], Lines] = lines,
     ) -> None:
         self._app = app
         self._identify = identify
         self._may_wait = may_wait
+        self._lines = lines
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -156,7 +163,7 @@ class RequestTurns:
             await refuse(problem, scope, send)
             return
         turn = Turn(line, caller, is_short=self._may_wait)
-        self._note(scope, turn)
+        cast("dict[str, object]", scope)[_TURN] = turn
 
         async def send_and_end(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":
@@ -168,32 +175,22 @@ class RequestTurns:
         finally:
             turn.end()
 
-    def _lines(self) -> Lines:
-        return lines()
 
-    def _note(self, scope: HTTPScope, turn: Turn) -> None:
-        pass
-
-
-class LargeBodyTurns(RequestTurns):
+class LargeBodyTurns:
     """`RequestTurns` for requests with large bodies alone, which are not read before their turn.
 
     The turn ends with the head of the response, or once `end_body_turn` is called.
     """
 
+    def __init__(self, app: ASGI3Application, identify: Identify) -> None:
+        self._app = app
+        self._in_turn = RequestTurns(app, identify, lines=_lines_of_bodies)
+
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        if has_large_body(cast("HTTPScope", scope)["headers"]):
-            await super().__call__(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _lines(self) -> Lines:
-        return _lines_of_bodies()
-
-    def _note(self, scope: HTTPScope, turn: Turn) -> None:
-        cast("dict[str, object]", scope)[_BODY_TURN] = turn
+        is_large = has_large_body(cast("HTTPScope", scope)["headers"])
+        await (self._in_turn if is_large else self._app)(scope, receive, send)
 
 
 def has_large_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -209,6 +206,6 @@ def has_large_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 def end_body_turn(scope: Mapping[str, object]) -> None:
     """Let the caller's next large body be read: what this request asks for is stored, and its body
     forgotten, though its response may be long in coming."""
-    turn = scope.get(_BODY_TURN)
+    turn = scope.get(_TURN)
     if isinstance(turn, Turn):
         turn.end()

@@ -95,9 +95,9 @@ async def submit(submission: Submission) -> Accepted:
 async def _submit_rendered(submission: Submission) -> Accepted:
     """A prompt that is much work is rendered, and a large schema checked, between two batches, so
     that none waits for it."""
+    batcher = _large_batcher() if _is_large(submission.request) else _batcher()
     for _ in range(_MAX_RENDERINGS):
         try:
-            batcher = _large_batcher() if _is_large(submission.request) else _batcher()
             return await batcher.submit(submission)
         except NeedsRenderingError as needed:
             variables = submission.request.variables
