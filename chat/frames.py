@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
 from aily.rest.schema_rules import rule_of
 from chat.events import EventId
 from chat.models.tool_calls import REASON_CHARS
+from chat.reasons import Reason
 from chat.services.parameters import Object, Strict, path_of
+from chat.services.refused_values import refused
 from chat.services.submission import CompositeRequest
 
 
 def _is_event_id(value: str) -> str:
-    EventId.parse(value)
+    try:
+        EventId.parse(value)
+    except ValueError:
+        raise refused(Reason("event_id")) from None
     return value
 
 
@@ -93,17 +98,25 @@ class RunUnsubscribe(Strict):
     run_id: UUID
 
 
+def _kind_of_cursor(value: object) -> str:
+    """An error is about the type that is meant; its name is no part of the field's."""
+    return "(id)" if isinstance(value, str) else "(revision)"
+
+
+TableCursor = Annotated[
+    Annotated[int, Field(ge=0, lt=2**53), Tag("(revision)")]
+    | Annotated[str, Field(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$"), Tag("(id)")],
+    Discriminator(_kind_of_cursor),
+]
+
+
 class TableSubscribe(Strict):
     """What changes in a table. `after`: a revision of it, or the id of a frame."""
 
     type: Literal["table.subscribe"]
     ref: Ref | None = None
     table: int = Field(ge=1, lt=2**63)
-    after: (
-        Annotated[int, Field(ge=0, lt=2**53)]
-        | Annotated[str, Field(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")]
-        | None
-    ) = None
+    after: TableCursor | None = None
 
 
 class TableUnsubscribe(Strict):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, re_path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI, Router
+from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
@@ -20,6 +21,7 @@ from aily.problems import NotFound
 from aily.redis.rates import Rate
 from aily.rest.document import Document
 from aily.rest.etags import conditional
+from aily.rest.locations import sent_location
 from aily.rest.openapi import JsonObject, add_standard_parts
 from aily.rest.problem_documents import add_exception_handlers, render_problem, render_status
 from aily.rest.query import refuse_unknown_parameters
@@ -51,6 +53,19 @@ class _API(NinjaAPI):
         document = super().get_openapi_schema(path_prefix=path_prefix, path_params=path_params)
         add_standard_parts(document)
         return document
+
+    def validation_error_from_error_contexts(
+        self, error_contexts: list[ValidationErrorContext[Any]]
+    ) -> ValidationError:
+        return ValidationError(
+            [
+                {**error, "loc": sent_location(context.model, error)}
+                for context in error_contexts
+                for error in context.pydantic_validation_error.errors(
+                    include_url=False, include_input=False
+                )
+            ]
+        )
 
 
 def build_api(

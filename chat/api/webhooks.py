@@ -11,7 +11,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent, replay, takes_idempotency_key
@@ -38,7 +38,21 @@ MAX_NAMES = 50
 Slug = Annotated[str, Field(min_length=1, max_length=50)]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 LabelName = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_NAME_CHARS)]
-LabelValue = Annotated[str, Field(max_length=200)] | bool | int | float
+
+
+def _kind_of_label(value: object) -> str:
+    """Which of a label's types a value is checked against: an error is about that one alone."""
+    kinds = {bool: "(boolean)", int: "(integer)", float: "(number)"}
+    return kinds.get(type(value), "(text)")
+
+
+LabelValue = Annotated[
+    Annotated[str, Field(max_length=200), Tag("(text)")]
+    | Annotated[bool, Tag("(boolean)")]
+    | Annotated[int, Tag("(integer)")]
+    | Annotated[float, Tag("(number)")],
+    Discriminator(_kind_of_label),
+]
 TaskEventName = Literal["task.completed", "task.failed", "task.cancelled", "task.expired"]
 RunEventName = Literal["run.completed", "run.failed", "run.cancelled", "run.expired", "run.paused"]
 BatchEventName = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
@@ -160,7 +174,7 @@ class DeliveryOut(Schema):
 
 class DeliveryFilter(CreatedBetween):
     status: Literal["pending", "delivered", "failed"] | None = None
-    event: EventName | Literal["webhook.test"] | None = None
+    event: Literal[EventName, "webhook.test"] | None = None
     task_id: UUID | None = Field(None, description="Deliveries of this task's events.")
     ordering: Literal["created_at", "-created_at"] = "-created_at"
 

@@ -133,7 +133,7 @@ SENTENCES: Mapping[str, str] = {
     "days": _(
         "This must be one of %(names)s, or last_N_days or next_N_days, N from 1 to %(limit)s."
     ),
-    "no_such_zone": _("There is no such time zone, such as Asia/Shanghai."),
+    "no_such_zone": _("There is no such time zone. One is named like Asia/Shanghai."),
     "not_computed": _("This cannot be computed: %(detail)s"),
     "empty_text": _("This must be a text that is not empty."),
     "collation_missing": _("The database of this installation cannot sort like this."),

@@ -175,11 +175,10 @@ def _in_days(
     )
 
 
-def _span(condition: Condition, value: JsonValue, path: str) -> tuple[datetime, datetime]:
+def _span(value: JsonValue, zone: ZoneInfo, path: str) -> tuple[datetime, datetime]:
     """The moment that a value names, twice; or of a day its begin, and its end, not included."""
     if isinstance(value, str) and len(value) == len("2026-01-31"):
         day = literals.read_value("date", value, path)
-        zone = zone_named(condition.get("timezone"), f"{path}.timezone")
         if isinstance(day, date) and day < date.max:
             return begin_of(day, zone), begin_of(day + timedelta(days=1), zone)
     moment = literals.read_value("datetime", value, path)
@@ -190,7 +189,7 @@ def _span(condition: Condition, value: JsonValue, path: str) -> tuple[datetime, 
 def _is_moment(
     statement: Statement, operand: Operand, condition: Condition, path: str
 ) -> sql.Composable:
-    first, end = _span(condition, _value(condition), f"{path}.value")
+    first, end = _span(_value(condition), _zone(condition, path), f"{path}.value")
     return _moments(statement, operand, first, end)
 
 
@@ -211,7 +210,7 @@ def _compare_moment(name: str) -> _Compiler:
     def compile_moment(
         statement: Statement, operand: Operand, condition: Condition, path: str
     ) -> sql.Composable:
-        first, end = _span(condition, _value(condition), f"{path}.value")
+        first, end = _span(_value(condition), _zone(condition, path), f"{path}.value")
         bound, operator = (end if name in ("gt", "lte") else first), _COMPARED[name]
         if first != end:
             operator = ">=" if name in ("gt", "gte") else "<"
@@ -225,8 +224,9 @@ def _between_moments(
     statement: Statement, operand: Operand, condition: Condition, path: str
 ) -> sql.Composable:
     values = _two(condition, path)
-    first, _ = _span(condition, values[0], f"{path}.value.0")
-    last, end = _span(condition, values[1], f"{path}.value.1")
+    zone = _zone(condition, path)
+    first, _ = _span(values[0], zone, f"{path}.value.0")
+    last, end = _span(values[1], zone, f"{path}.value.1")
     operator = sql.SQL("<=") if last == end else sql.SQL("<")
     return sql.SQL("{0} >= {1} AND {0} {3} {2}").format(
         operand.value,

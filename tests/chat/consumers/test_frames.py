@@ -80,6 +80,8 @@ async def send(socket: Any, data: str | bytes) -> None:
             None,
         ),
         (f'{{"type":"task.subscribe","task_id":"{SOME_ID}","after":"\u00b2-1"}}', "after", None),
+        ('{"type":"table.subscribe","table":1,"ref":"r","after":"x"}', "after", "r"),
+        ('{"type":"table.subscribe","table":1,"ref":"r","after":[1]}', "after", "r"),
         ('{"type":"task.begin","ref":"r"}', "type", "r"),
         ('{"type":{},"ref":"r"}', "type", "r"),
         ('{"type":"' + "x" * 200_000 + '","ref":"r"}', "type", "r"),

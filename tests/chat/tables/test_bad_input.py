@@ -120,7 +120,7 @@ def _nested(levels: int) -> Json:
         ({"filter": {"field": "At", "op": "is_within", "value": "last_9999_days"}}, "filter.value"),
         (
             {"filter": {"field": "At", "op": "is", "value": "2026-01-31", "timezone": "../etc"}},
-            "tim",
+            "filter.timezone",
         ),
         ({"sorts": [{"field": "f0"}]}, "sorts.0.field"),
         ({"sorts": [{"field": "Data"}]}, "sorts.0.field"),

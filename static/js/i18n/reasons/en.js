@@ -264,7 +264,7 @@ export default {
   "rule.two_values": "This must be a list of two values: from, to.",
   "rule.link_unreadable": "You may not read the table that this links to. Compare with a row's id.",
   "rule.days": "This must be one of {names}, or last_N_days or next_N_days, N from 1 to {limit}.",
-  "rule.no_such_zone": "There is no such time zone, such as Asia/Shanghai.",
+  "rule.no_such_zone": "There is no such time zone. One is named like Asia/Shanghai.",
   "rule.not_computed": "This cannot be computed: {detail}",
   "rule.empty_text": "This must be a text that is not empty.",
   "rule.collation_missing": "The database of this installation cannot sort like this.",
