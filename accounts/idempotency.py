@@ -15,7 +15,6 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import salted_hmac
 from ninja import Schema, Status
-from ninja.renderers import JSONRenderer
 from ninja.utils import contribute_operation_callback
 
 from accounts.authentication import AuthenticatedRequest
@@ -25,6 +24,7 @@ from aily.database.rows import fetch_column
 from aily.problems import Conflict, IdempotencyMismatch, InvalidRequest
 from aily.rest.json_input import decode_json
 from aily.rest.openapi import takes_header
+from aily.rest.rendering import JsonRenderer
 
 FIELD = "Idempotency-Key"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
@@ -149,7 +149,7 @@ def _replay(stored: IdempotencyRecord, digest: str) -> HttpResponse:
 
 def _render(request: HttpRequest, schema: type[Schema], result: Status[object]) -> str:
     data = schema.from_orm(result.value).model_dump()
-    body: str = JSONRenderer().render(request, data, response_status=result.status_code)
+    body: str = JsonRenderer().render(request, data, response_status=result.status_code)
     return body
 
 

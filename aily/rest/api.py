@@ -25,6 +25,7 @@ from aily.rest.locations import sent_location
 from aily.rest.openapi import JsonObject, add_standard_parts
 from aily.rest.problem_documents import add_exception_handlers, render_problem, render_status
 from aily.rest.query import refuse_unknown_parameters
+from aily.rest.rendering import JsonRenderer
 from aily.rest.requests import StrictParser
 
 _View = Callable[..., HttpResponse | Awaitable[HttpResponse]]
@@ -80,6 +81,7 @@ def build_api(
         servers=[{"url": "/", "description": "This server"}],
         auth=auth,
         parser=StrictParser(),
+        renderer=JsonRenderer(),
     )
     add_exception_handlers(api)
     for prefix, mounted in routers.items():

@@ -19,11 +19,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import parse_etags
 from ninja import Schema
-from ninja.renderers import JSONRenderer
 from ninja.utils import contribute_operation_callback
 
 from aily.problems import NotFound, PreconditionFailed
 from aily.rest.openapi import takes_header
+from aily.rest.rendering import JsonRenderer
 
 FIELD = "If-Match"
 P = ParamSpec("P")
@@ -83,7 +83,7 @@ def _require_match(request: HttpRequest, schema: type[Schema], read: Callable[[]
     if not rows.filter(pk=row.pk).exists():
         raise NotFound("There is no such thing, or it is not yours.")
     data = schema.from_orm(read()).model_dump()
-    body = JSONRenderer().render(request, data, response_status=200)
+    body = JsonRenderer().render(request, data, response_status=200)
     if not matches(request, body.encode()):
         raise PreconditionFailed("This was changed since it was read.", field=FIELD)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from aily.rest.decimals import decimal_text
 from chat.exceptions import BudgetExceeded
 from chat.models import BudgetPeriod
 from chat.models.budgets import DIMENSIONS, Amount, Period
@@ -69,7 +70,7 @@ def _facts(period: BudgetPeriod, name: str, at: datetime) -> dict[str, str | Non
 
 def plain(number: Decimal | int) -> str:
     """Format a number without trailing zeros and without an exponent."""
-    return f"{number.normalize():f}" if isinstance(number, Decimal) else str(number)
+    return decimal_text(number) if isinstance(number, Decimal) else str(number)
 
 
 def _retry_after_seconds(

@@ -16,7 +16,6 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Schema
-from ninja.renderers import JSONRenderer
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -35,6 +34,7 @@ from aily.http.security import check_host, https_redirect
 from aily.problems import InvalidRequest
 from aily.rest.json_input import decode_json
 from aily.rest.problem_documents import problem_document
+from aily.rest.rendering import JsonRenderer
 from aily.web.connections import connections
 from aily.web.turns import end_body_turn
 from chat.api.event_streams import server_sent_event
@@ -217,7 +217,7 @@ def _json_response(
     return Response(body, status, headers, _JSON_TYPE)
 
 
-_renderer = JSONRenderer()
+_renderer = JsonRenderer()
 
 
 async def _stream(call: _Call, request: Request, exchange: Exchange) -> Response:

@@ -16,6 +16,7 @@ from pydantic import Field, JsonValue
 from accounts.models import User
 from aily.database.replica import note_write
 from aily.problems import InvalidRequest
+from aily.rest.decimals import decimal_text
 from aily.rest.requests import RequestSchema
 from chat.models.ids import tagged_id
 from chat.runs.actors import ring_feeder
@@ -284,9 +285,9 @@ def _estimate(caller: TableCaller, row: AiField, given: _Start) -> Json:
         "rows": found.rows,
         "model": found.model,
         "currency": found.currency,
-        "likely_cost": str(found.likely.cost),
-        "at_most_cost": str(at_most),
-        "off_peak_cost": str(found.off_peak.cost),
+        "likely_cost": decimal_text(found.likely.cost),
+        "at_most_cost": decimal_text(at_most),
+        "off_peak_cost": decimal_text(found.off_peak.cost),
         "seconds": found.seconds,
         "based_on": found.based_on,
     }

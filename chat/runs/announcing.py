@@ -8,6 +8,7 @@ from uuid import UUID
 from aily.concurrency.faults import note_fault
 from aily.redis.clients import sync_redis
 from aily.redis.errors import RedisUnavailable
+from aily.rest.decimals import decimal_text
 from chat.delivery import outbox
 from chat.eventlog.keys import run_channel
 from chat.eventlog.notices import Notice, encode_notice
@@ -57,7 +58,7 @@ def data_of(run: Run) -> dict[str, object]:
         },
         "prompt_tokens": run.prompt_tokens,
         "completion_tokens": run.completion_tokens,
-        "cost": str(run.cost),
+        "cost": decimal_text(run.cost),
         "currency": run.currency or None,
     }
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from aily.database.threads import in_database
 from aily.problems import NotFound
+from aily.rest.decimals import decimal_text
 from chat.eventlog.keys import run_channel
 from chat.eventlog.readers import reader_feed
 from chat.events import RunProgress
@@ -79,7 +80,7 @@ def progress_of(run: Run) -> RunProgress:
         message=run.message or None,
         params=run.reason_params,
         counts={name: getattr(run, name) for name in COUNTS},
-        cost=f"{Decimal(run.cost).normalize():f}",
+        cost=decimal_text(Decimal(run.cost)),
         currency=run.currency or None,
         prompt_tokens=run.prompt_tokens,
         completion_tokens=run.completion_tokens,

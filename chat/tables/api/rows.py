@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Status
-from ninja.renderers import JSONRenderer
 
 from accounts.authentication import AuthenticatedRequest
 from accounts.idempotency import idempotent
 from aily.problems import NotFound, PreconditionFailed
 from aily.rest.etags import FIELD as IF_MATCH
 from aily.rest.etags import matches, takes_if_match
+from aily.rest.rendering import JsonRenderer
 from chat.exceptions import because
 from chat.reasons import Reason
 from chat.tables.api.authors import author_of
@@ -151,7 +151,7 @@ def _matched(request: HttpRequest, table: Table, row_id: int) -> Iterator[None]:
     with transaction.atomic():
         load_rows(table.pk, [], [row_id], is_locked=True)
         shown = TableRowOut.model_validate(_read(table, row_id)).model_dump()
-        body = JSONRenderer().render(request, shown, response_status=200)
+        body = JsonRenderer().render(request, shown, response_status=200)
         if not matches(request, body.encode()):
             raise PreconditionFailed("This was changed since it was read.", field=IF_MATCH)
         yield

@@ -46,7 +46,7 @@ def test_nobody_spends_by_the_run_of_another(grid: AiGrid, bob: User, client_of:
     for action, body in (("try", {"rows": 1}), ("start", {"start": "now"})):
         bobs.act(run_id, action, body, status=403)
     bobs.api("patch", f"/runs/{run_id}", {"max_cost": "100"}, status=403)
-    assert (grid.run(run_id)["state"], grid.run(run_id)["max_cost"]) == ("ready", "1.000000")
+    assert (grid.run(run_id)["state"], grid.run(run_id)["max_cost"]) == ("ready", "1")
     assert not Task.objects.exists()
     grid.act(run_id, "start", {"start": "now"})
     # Who may run the table may stop what is under way, and not have it go on.
