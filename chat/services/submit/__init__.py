@@ -41,6 +41,7 @@ from chat.services.submit.pending import (
     ResponseDraft,
     Submission,
     open_in,
+    rate_in_refusals,
 )
 from chat.services.submit.resolve import resolve_names
 from chat.services.submit.store import store_tasks
@@ -101,10 +102,12 @@ async def _submit_rendered(submission: Submission) -> Accepted:
             return await batcher.submit(submission)
         except NeedsRenderingError as needed:
             variables = submission.request.variables
-            rendered = await render_apart(needed.version, variables, submission.owner_id)
+            with rate_in_refusals(needed.rate):
+                rendered = await render_apart(needed.version, variables, submission.owner_id)
             submission = replace(submission, rendered=rendered, uncounted=None, rate=needed.rate)
         except NeedsSchemaCheckError as needed:
-            await check_schema_apart(needed.schema, submission.owner_id)
+            with rate_in_refusals(needed.rate):
+                await check_schema_apart(needed.schema, submission.owner_id)
             submission = replace(submission, uncounted=None, rate=needed.rate)
     raise because(Conflict, Reason("scene_changing"), field="scene")
 

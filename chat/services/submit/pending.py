@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -131,6 +132,22 @@ class Accepted:
     rate: Rate | None = None
 
 
+def add_rate(refusal: Problem, rate: Rate | None) -> None:
+    """Have a refusal say how many requests are left."""
+    if rate is not None:
+        refusal.headers = {**rate.headers(), **refusal.headers}
+
+
+@contextmanager
+def rate_in_refusals(rate: Rate | None) -> Iterator[None]:
+    """Do what a counted request needs apart from its batch."""
+    try:
+        yield
+    except Problem as refusal:
+        add_rate(refusal, rate)
+        raise
+
+
 class NeedsRenderingError(Exception):
     """This version is too much work for a batch: render it first, in another process."""
 
@@ -194,8 +211,8 @@ class PendingSubmission:
     def _add_rate(self, refusal: Exception) -> None:
         if isinstance(refusal, NeedsRenderingError | NeedsSchemaCheckError):
             refusal.rate = self.rate
-        elif isinstance(refusal, Problem) and self.rate is not None:
-            refusal.headers = {**self.rate.headers(), **refusal.headers}
+        elif isinstance(refusal, Problem):
+            add_rate(refusal, self.rate)
 
     def outcome(self) -> Accepted | Exception:
         if self.refusal is not None:

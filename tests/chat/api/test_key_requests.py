@@ -29,6 +29,11 @@ from tests.communicators import HttpCommunicator
 
 API = "/api/llmchat"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi, \u00e9\u4f60"}]}
+#: Refused apart from the batch that has counted the request.
+WRONG_SCHEMA: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "x", "schema": {"type": "nothing"}},
+}
 #: What differs between two equal requests.
 _VARYING = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+Z|\"position\": \d+|\"eta_seconds\": [\d.]+"
@@ -71,6 +76,7 @@ ORDINARY: list[tuple[str, Any, dict[str, str]]] = [
     ("/request", {**HELLO, "model": "nope"}, {}),
     ("/request", {**HELLO, "conversation_id": "0198c0de-9c33-7000-8000-0123456789ab"}, {}),
     ("/request", {**HELLO, "webhook": 4711}, {}),
+    ("/request", {**HELLO, "response_format": WRONG_SCHEMA}, {}),
     ("/request/stream", {**HELLO, "model": "nope"}, {}),
     ("/prompts/nope/api", {"variables": {}}, {}),
     ("/prompts/nope/stream", {"variables": {}}, {}),
