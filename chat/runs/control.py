@@ -25,7 +25,7 @@ from chat.models.runs import Start
 from chat.models.task_states import ACTIVE
 from chat.reasons import Reason
 from chat.runs import changing, clock, estimating, sampling
-from chat.runs.creation import check_columns
+from chat.runs.creation import check_columns, require_scene
 from chat.runs.leases import Lease, leased
 from chat.runs.marking import OpenRow, mark_rows
 from chat.runs.off_peak import next_off_peak, price_list
@@ -101,6 +101,7 @@ def trying(run: Run) -> Iterator[Trial]:
     """Try rows of a run that is ready or paused: it stays so, and their results count. Raises
     Conflict, or another Problem if none can be sent."""
     require_state(run, RunState.READY, RunState.PAUSED, to_do="tried")
+    require_scene(run)
     check_columns(run)
     sampling.sample(run)
     with leased(run.pk) as lease:
@@ -120,8 +121,7 @@ def try_rows(run: Run, rows: int) -> list[int]:
 def start(run: Run, when: str, at: datetime | None = None) -> None:
     """ready → running, or scheduled. Raises Conflict, or a Problem if no row can be sent."""
     require_state(run, RunState.READY, to_do="started")
-    if run.source.get("rows") == "variables" and not run.scene:
-        raise because(InvalidRequest, Reason("no_scene"), field="scene")
+    require_scene(run)
     if (at is None) == (when == Start.AT):
         raise because(InvalidRequest, Reason("start_time"), field="start_at")
     check_columns(run)

@@ -299,6 +299,12 @@ def _check_target(
         raise draft
 
 
+def require_scene(run: Run) -> None:
+    """Raise InvalidRequest if rows are variables, and no scene says of what."""
+    if run.source.get("rows") == "variables" and not run.scene:
+        raise because(InvalidRequest, Reason("no_scene"), field="scene")
+
+
 def check_columns(run: Run) -> None:
     """Raise InvalidRequest for a variable that is mapped to a column that is not there."""
     if not run.columns:

@@ -21,7 +21,7 @@ from chat.accounting.prices import Price, charge, highest_costs
 from chat.accounting.tokens import Tokens, max_usage
 from chat.models import LLMModel, Run, Task
 from chat.runs import clock
-from chat.runs.creation import check_columns
+from chat.runs.creation import check_columns, require_scene
 from chat.runs.feeding import cap_of
 from chat.runs.kinds import kind_of
 from chat.runs.off_peak import next_off_peak, off_peak_price, price_list
@@ -132,6 +132,7 @@ def estimate(
 
     `pending`, and `equal` rows among them: of a run that is not stored.
     """
+    require_scene(run)
     check_columns(run)
     drafts = drafts or sample(run)
     if pending is None:

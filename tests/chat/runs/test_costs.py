@@ -98,6 +98,21 @@ def test_an_estimate_tells_rows_that_cannot_be_sent(
     ]
 
 
+def test_without_a_scene_nothing_can_be_said_of_variables(
+    runs: RunClient, scene: Scene, priced: LLMModel
+) -> None:
+    """The scene is named as what is missing, not the columns as fields that are too many."""
+    made = runs.create("text\na\n")
+    turn()
+    for action in ("estimate", "try", "start"):
+        body = {"start": "now"} if action == "start" else None
+        problem = runs.post(made["id"], action, body, status=400)
+        assert [error["field"] for error in problem["errors"]] == ["scene"]
+        assert problem["params"] == {"rule": "no_scene"}
+    runs.patch(made["id"], {"scene": "echo"})
+    assert runs.post(made["id"], "estimate")["rows"] == 1
+
+
 def test_estimating_and_feeding_take_as_many_queries_however_many_rows(
     runs: RunClient,
     scene: Scene,
